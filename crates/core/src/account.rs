@@ -1,0 +1,324 @@
+//! An account's money and standing, and the only functions that change its balance.
+//!
+//! Every change of the balance makes a ledger entry; `balance = sum of entries ≥ held ≥ 0` (P2). Credit lapses oldest
+//! first without a charge ever touching a purchase: the account counts what it bought in all and what it used up in
+//! all, and each purchase knows up to which sum it reaches.
+
+use crate::ids::{AccountKey, RequestId};
+use crate::money::Credits;
+use crate::phone::PhoneNumber;
+use crate::time::{DAY_MS, Timestamp};
+
+/// Credits lapse this long after their purchase: 1096 days, the longest that three calendar years can be
+/// (GATEWAY-API.md, "Account rules").
+pub const CREDIT_LIFE_MS: i64 = 1_096 * DAY_MS;
+/// The most that one purchase may add: a billion credits. It keeps every sum far inside 64 bits.
+pub const MAX_PURCHASE: Credits = Credits::from_micros(1_000_000_000_000_000);
+
+/// What `decide` must know of an account. Its profile (name, address list, token) is not of its concern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Where its rows are.
+    pub key: AccountKey,
+    /// The owner's own number, to which sends are free.
+    pub owner: PhoneNumber,
+    /// Closed accounts answer no call.
+    pub closed: bool,
+    /// Counts token rotations; a command of an older generation is refused.
+    pub generation: u32,
+    /// The sum of all entries.
+    pub balance: Credits,
+    /// What admitted requests hold of the balance.
+    pub held: Credits,
+    /// The number of entries, which is the last entry's number.
+    pub entries: u64,
+    /// All credit that was ever bought.
+    pub purchased: Credits,
+    /// All credit that was ever used up: charges less refunds, and lapses.
+    pub consumed: Credits,
+    /// When the next purchase lapses, on the account's clock.
+    pub next_lapse_at: Option<Timestamp>,
+    /// How far the sandbox moved this account's clock ahead of real time, in milliseconds; zero in production.
+    pub clock_offset_ms: i64,
+    /// The day (since the epoch, on the account's clock) that `free_sends` counts.
+    pub free_day: i64,
+    /// Free sends to the owner's own number on that day.
+    pub free_sends: u32,
+}
+
+/// Why an entry stands in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// Credit bought.
+    Purchase,
+    /// The fee of a request.
+    Charge,
+    /// A fee given back.
+    Refund,
+    /// Credit that got too old.
+    Lapse,
+    /// A correction by the operator.
+    Adjustment,
+}
+
+impl EntryKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Purchase,
+        Self::Charge,
+        Self::Refund,
+        Self::Lapse,
+        Self::Adjustment,
+    ];
+
+    /// The name in tables, exports and pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Purchase => "purchase",
+            Self::Charge => "charge",
+            Self::Refund => "refund",
+            Self::Lapse => "lapse",
+            Self::Adjustment => "adjustment",
+        }
+    }
+}
+
+/// One line of an account's ledger. It holds no personal data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// Whose ledger.
+    pub account: AccountKey,
+    /// Counts the account's entries from 1.
+    pub number: u64,
+    /// Why.
+    pub kind: EntryKind,
+    /// What it adds to the balance; negative for a charge or a lapse.
+    pub amount: Credits,
+    /// The balance after it.
+    pub balance_after: Credits,
+    /// The request that was charged or refunded.
+    pub request: Option<RequestId>,
+    /// When, on the account's clock.
+    pub at: Timestamp,
+}
+
+/// A purchase of credit that may lapse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purchase {
+    /// Whose.
+    pub account: AccountKey,
+    /// The number of its ledger entry.
+    pub entry: u64,
+    /// The sum of this purchase and all before it.
+    pub through: Credits,
+    /// When it lapses, on the account's clock.
+    pub lapses_at: Timestamp,
+    /// Whether it has lapsed.
+    pub lapsed: bool,
+}
+
+impl Account {
+    /// A new account without money.
+    pub const fn new(key: AccountKey, owner: PhoneNumber) -> Self {
+        Self {
+            key,
+            owner,
+            closed: false,
+            generation: 1,
+            balance: Credits::ZERO,
+            held: Credits::ZERO,
+            entries: 0,
+            purchased: Credits::ZERO,
+            consumed: Credits::ZERO,
+            next_lapse_at: None,
+            clock_offset_ms: 0,
+            free_day: 0,
+            free_sends: 0,
+        }
+    }
+
+    /// The account's own time at that real time.
+    pub const fn clock(&self, real_now: Timestamp) -> Timestamp {
+        real_now.plus_millis(self.clock_offset_ms)
+    }
+
+    /// What can be spent: the balance less what is on hold.
+    pub fn available(&self) -> Credits {
+        self.balance - self.held
+    }
+
+    /// Sets a fee aside; `false` where the available balance is smaller.
+    pub fn hold(&mut self, fee: Credits) -> bool {
+        let enough = !fee.is_negative() && fee <= self.available();
+        if enough {
+            self.held += fee;
+        }
+        enough
+    }
+
+    /// Gives a held fee free again.
+    pub fn release(&mut self, fee: Credits) {
+        debug_assert!(fee <= self.held, "released more than was held");
+        self.held -= fee;
+    }
+
+    /// Takes a fee; `None` where the available balance is smaller.
+    pub fn charge(&mut self, fee: Credits, request: RequestId, at: Timestamp) -> Option<LedgerEntry> {
+        if fee.is_negative() || fee > self.available() {
+            return None;
+        }
+        self.consumed += fee;
+        Some(self.enter(EntryKind::Charge, -fee, Some(request), at))
+    }
+
+    /// Gives a fee back. Where its credit has lapsed since, it counts as part of the purchase that lapses next.
+    pub fn refund(&mut self, fee: Credits, request: RequestId, at: Timestamp) -> LedgerEntry {
+        self.consumed -= fee;
+        self.enter(EntryKind::Refund, fee, Some(request), at)
+    }
+
+    /// Adds bought credit; `None` where the amount isn't above zero and at most [`MAX_PURCHASE`], or the sum would
+    /// leave 64 bits.
+    pub fn purchase(&mut self, amount: Credits, at: Timestamp) -> Option<(LedgerEntry, Purchase)> {
+        if amount <= Credits::ZERO || amount > MAX_PURCHASE {
+            return None;
+        }
+        self.purchased = self.purchased.checked_add(amount)?;
+        let entry = self.enter(EntryKind::Purchase, amount, None, at);
+        let lapses_at = at.plus_millis(CREDIT_LIFE_MS);
+        let purchase = Purchase {
+            account: self.key,
+            entry: entry.number,
+            through: self.purchased,
+            lapses_at,
+            lapsed: false,
+        };
+        self.next_lapse_at = Some(self.next_lapse_at.map_or(lapses_at, |next| next.min(lapses_at)));
+        Some((entry, purchase))
+    }
+
+    /// Lets a purchase lapse: whatever of it and of all before it is neither used nor on hold goes; what is on hold stays
+    /// and counts as part of the purchase that lapses next. `None` where nothing is left of it.
+    pub fn lapse(&mut self, purchase: &mut Purchase) -> Option<LedgerEntry> {
+        purchase.lapsed = true;
+        let left = (purchase.through - self.consumed).min(self.available());
+        if left <= Credits::ZERO {
+            return None;
+        }
+        self.consumed += left;
+        Some(self.enter(EntryKind::Lapse, -left, None, purchase.lapses_at))
+    }
+
+    /// Counts a free send to the owner's own number; `Err` says how many seconds until the next day where `limit` a day
+    /// is used up. No limit: `None`.
+    pub fn count_free_send(&mut self, limit: Option<u32>, at: Timestamp) -> Result<(), u32> {
+        let day = at.millis().div_euclid(DAY_MS);
+        if self.free_day != day {
+            self.free_day = day;
+            self.free_sends = 0;
+        }
+        if limit.is_some_and(|limit| self.free_sends >= limit) {
+            let rest_ms = DAY_MS - at.millis().rem_euclid(DAY_MS);
+            return Err(u32::try_from(rest_ms / 1000 + 1).unwrap_or(u32::MAX));
+        }
+        self.free_sends = self.free_sends.saturating_add(1);
+        Ok(())
+    }
+
+    fn enter(&mut self, kind: EntryKind, amount: Credits, request: Option<RequestId>, at: Timestamp) -> LedgerEntry {
+        self.entries += 1;
+        self.balance += amount;
+        debug_assert!(
+            self.balance >= self.held && !self.held.is_negative(),
+            "P2: the books don't balance"
+        );
+        LedgerEntry {
+            account: self.key,
+            number: self.entries,
+            kind,
+            amount,
+            balance_after: self.balance,
+            request,
+            at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{AccountId, Bucket};
+
+    fn account() -> Account {
+        let key = AccountKey {
+            bucket: Bucket(3),
+            id: AccountId::new(1).unwrap(),
+        };
+        Account::new(key, PhoneNumber::from_stored(391_234_567_890))
+    }
+
+    fn credits(text: &str) -> Credits {
+        Credits::parse(text).unwrap()
+    }
+
+    fn request() -> RequestId {
+        RequestId::new(Timestamp::from_millis(5), 5)
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    #[test]
+    fn credit_lapses_oldest_first_and_only_what_is_left_of_it() {
+        let mut account = account();
+        let (_, mut first) = account.purchase(credits("10"), NOW).unwrap();
+        let (_, mut second) = account.purchase(credits("5"), NOW).unwrap();
+        account.charge(credits("4"), request(), NOW).unwrap();
+        assert_eq!(account.lapse(&mut first).unwrap().amount, credits("-6"));
+        assert_eq!(account.balance, credits("5"));
+        account.charge(credits("5"), request(), NOW).unwrap();
+        assert_eq!(account.lapse(&mut second), None);
+        assert_eq!(account.balance, Credits::ZERO);
+    }
+
+    #[test]
+    fn a_refund_of_lapsed_credit_lapses_with_the_next_purchase() {
+        let mut account = account();
+        let (_, mut first) = account.purchase(credits("1"), NOW).unwrap();
+        let (_, mut second) = account.purchase(credits("2"), NOW).unwrap();
+        account.charge(credits("1"), request(), NOW).unwrap();
+        assert_eq!(account.lapse(&mut first), None);
+        account.refund(credits("1"), request(), NOW);
+        assert_eq!(account.balance, credits("3"));
+        assert_eq!(account.lapse(&mut second).unwrap().amount, credits("-3"));
+    }
+
+    #[test]
+    fn what_is_on_hold_does_not_lapse_and_cannot_be_spent() {
+        let mut account = account();
+        let (_, mut purchase) = account.purchase(credits("1"), NOW).unwrap();
+        assert!(account.hold(credits("0.4")));
+        assert!(!account.hold(credits("0.7")));
+        assert!(account.charge(credits("0.7"), request(), NOW).is_none());
+        assert_eq!(account.lapse(&mut purchase).unwrap().amount, credits("-0.6"));
+        account.release(credits("0.4"));
+        assert!(account.charge(credits("0.4"), request(), NOW).is_some());
+    }
+
+    #[test]
+    fn a_purchase_has_bounds() {
+        for amount in [Credits::ZERO, credits("-1"), MAX_PURCHASE + Credits::from_micros(1)] {
+            assert!(account().purchase(amount, NOW).is_none());
+        }
+    }
+
+    #[test]
+    fn free_sends_are_counted_by_the_day() {
+        let mut account = account();
+        for _ in 0..20 {
+            account.count_free_send(Some(20), NOW).unwrap();
+        }
+        assert_eq!(account.count_free_send(Some(20), NOW), Err(86_400));
+        account.count_free_send(None, NOW).unwrap();
+        account.count_free_send(Some(20), NOW.plus_millis(DAY_MS)).unwrap();
+    }
+}

@@ -1,0 +1,325 @@
+//! What can be asked of the books, what `decide` must know to answer, and what comes of it.
+
+use crate::account::{Account, LedgerEntry, Purchase};
+use crate::code::{Code, CodeLength, EnteredCode};
+use crate::error::ApiError;
+use crate::ids::RequestId;
+use crate::limits::Limit;
+use crate::money::Credits;
+use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
+use crate::phone::PhoneNumber;
+use crate::price::PriceList;
+use crate::request::{DeliveryState, VerificationRequest};
+use crate::time::Timestamp;
+use crate::wire::RequestStatus;
+
+/// One change of one account, asked by the API, an operator or a worker. It carries its own time and randomness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Real time.
+    pub now: Timestamp,
+    /// The authentication generation of the token that asks; `None` for workers and the operator.
+    pub generation: Option<u32>,
+    /// Makes a repeated call give the first answer again.
+    pub idempotency: Option<Idempotency>,
+    /// What is asked.
+    pub action: Action,
+}
+
+/// What a command asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// `sendVerificationMessage`.
+    Send(Box<Send>),
+    /// `checkSendAbility`.
+    CheckAbility {
+        /// The number asked about.
+        phone: PhoneNumber,
+        /// The random half of the new request's id.
+        id_entropy: u64,
+        /// Whether the number can be reached.
+        reach: Reach,
+    },
+    /// The answer about an admitted request's reachability.
+    Settle {
+        /// The admitted request.
+        request: RequestId,
+        /// Whether a leg reaches the number.
+        reachable: bool,
+    },
+    /// `checkVerificationStatus`.
+    Check {
+        /// The request.
+        request: RequestId,
+        /// The code that the person typed, if it is to be judged.
+        code: Option<EnteredCode>,
+    },
+    /// `revokeVerificationMessage`.
+    Revoke {
+        /// The request.
+        request: RequestId,
+    },
+    /// What a channel says of a message.
+    News {
+        /// The request.
+        request: RequestId,
+        /// What happened.
+        news: News,
+    },
+    /// Time has come for a request: applies what is due, nothing else.
+    Wake {
+        /// The request.
+        request: RequestId,
+    },
+    /// Credit was bought.
+    Purchase {
+        /// How much.
+        amount: Credits,
+    },
+    /// The sandbox moves this account's clock forward. What is due then is woken by its own commands.
+    AdvanceClock {
+        /// By how many milliseconds, zero or more.
+        by_ms: i64,
+    },
+}
+
+/// The parameters of a send, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// The recipient.
+    pub phone: PhoneNumber,
+    /// An ability check to send on.
+    pub request: Option<RequestId>,
+    /// Whom the recipient sees as the sender.
+    pub sender: Option<SenderUsername>,
+    /// The code.
+    pub code: SendCode,
+    /// Where reports go.
+    pub callback_url: Option<CallbackUrl>,
+    /// Text to give back.
+    pub payload: Option<Payload>,
+    /// The message's life.
+    pub ttl: Ttl,
+    /// The random half of a new request's id.
+    pub id_entropy: u64,
+    /// Whether the number can be reached.
+    pub reach: Reach,
+}
+
+/// The code of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendCode {
+    /// The customer's own.
+    Supplied(Code),
+    /// To be made of the command's randomness.
+    Generate {
+        /// How many digits.
+        length: CodeLength,
+        /// 128 random bits.
+        entropy: u128,
+    },
+}
+
+/// What is known about a number's reachability when a command is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The books know that a leg reaches it (the inbox, a bot's opt-in).
+    Reachable,
+    /// The books know that no leg does.
+    Unreachable,
+    /// A leg must ask the network: hold the fee, answer [`Answer::Admitted`], and wait for [`Action::Settle`].
+    MustAsk,
+}
+
+/// A channel's news about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The channel took responsibility for the message.
+    Accepted,
+    /// It reached the recipient's device.
+    Delivered,
+    /// The recipient saw it.
+    Read,
+    /// The last way to deliver it has failed for good.
+    Failed,
+}
+
+/// An idempotency key and what it was first used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// SHA-256 over method and parameters.
+    pub fingerprint: [u8; 32],
+}
+
+/// The kept first answer to an idempotency key, not older than 24 h.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstAnswer {
+    /// What the key was used for.
+    pub idempotency: Idempotency,
+    /// The `result` of the answer, as JSON.
+    pub result: Vec<u8>,
+    /// Real time of the call.
+    pub at: Timestamp,
+}
+
+/// What the books know of the sender that a send names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SenderFact {
+    /// No sender was named.
+    NotNamed,
+    /// Nobody has registered it.
+    Unknown,
+    /// It is another account's.
+    OtherAccount,
+    /// This account's, not verified yet.
+    Unverified,
+    /// This account's, verified.
+    Verified,
+}
+
+/// Counters of the flood limits, kept in memory by the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FloodCounters {
+    /// Of the account's sends and ability checks.
+    pub account: Timestamp,
+    /// Of those to this number.
+    pub number: Timestamp,
+}
+
+/// The operator's rules that `decide` goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// What messages cost.
+    pub prices: PriceList,
+    /// Wrong codes after which no code counts any more (the fifth, by default).
+    pub max_check_attempts: u8,
+    /// Free sends a day to the owner's own number; `None`: unlimited.
+    pub free_sends_per_day: Option<u32>,
+    /// Sends and ability checks of one account.
+    pub account_limit: Option<Limit>,
+    /// Sends and ability checks of one account to one number.
+    pub number_limit: Option<Limit>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            prices: PriceList::default(),
+            max_check_attempts: 5,
+            free_sends_per_day: None,
+            account_limit: None,
+            number_limit: None,
+        }
+    }
+}
+
+/// What `decide` must know to answer a command.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The account as it stands.
+    pub account: &'a Account,
+    /// The request that the command names, if this account has it.
+    pub request: Option<&'a VerificationRequest>,
+    /// The answer that stands under the command's idempotency key.
+    pub first_answer: Option<&'a FirstAnswer>,
+    /// The sender that a send names.
+    pub sender: SenderFact,
+    /// Flood counters.
+    pub flood: FloodCounters,
+    /// Purchases whose time has come, oldest first; complete where `account.next_lapse_at` is due.
+    pub due_purchases: &'a [Purchase],
+    /// When the first purchase after those lapses.
+    pub next_lapse_after: Option<Timestamp>,
+    /// The operator's rules.
+    pub rules: &'a Rules,
+}
+
+/// The outcome for the caller, and the changes for the books: all of them or none are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What the caller is told, once the changes are durable.
+    pub outcome: Result<Answer, ApiError>,
+    /// The account after the command.
+    pub account: Account,
+    /// The request after the command, where it is new or changed.
+    pub request: Option<VerificationRequest>,
+    /// Whether `request` is new.
+    pub request_is_new: bool,
+    /// New ledger entries.
+    pub entries: Vec<LedgerEntry>,
+    /// A new purchase, or purchases that lapsed.
+    pub purchases: Vec<Purchase>,
+    /// What happened to the request.
+    pub timeline: Vec<TimelineEvent>,
+    /// Delivery reports to send.
+    pub reports: Vec<DeliveryReport>,
+    /// The answer to keep under the idempotency key.
+    pub first_answer: Option<FirstAnswer>,
+    /// Flood counters after the command.
+    pub flood: FloodCounters,
+    /// Work for the dispatcher, in memory as well as in the books.
+    pub work: Option<Work>,
+}
+
+/// What a caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The request's state.
+    Status(Box<RequestStatus>),
+    /// A revocation was received.
+    Revoked,
+    /// The fee is on hold; ask the network, then [`Action::Settle`].
+    Admitted(RequestId),
+    /// A first answer again: the `result` as JSON.
+    Again(Vec<u8>),
+    /// Done; a worker's or an operator's command has no more to know.
+    Done,
+}
+
+/// One line of a request's timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineEvent {
+    /// Counts the request's events from 1.
+    pub number: u16,
+    /// What happened.
+    pub kind: TimelineKind,
+    /// When, on the account's clock.
+    pub at: Timestamp,
+}
+
+/// What a timeline says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimelineKind {
+    /// The delivery state changed to this one.
+    Became(DeliveryState),
+    /// News that came when it could no longer change the state.
+    TooLate(News),
+    /// The last way to deliver failed; the message expired early.
+    DeliveryFailed,
+}
+
+/// A delivery report, frozen at the commit of its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// The number of its timeline event: reports of a request go out in this order.
+    pub number: u16,
+    /// Where it goes.
+    pub callback_url: CallbackUrl,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+    /// Real time of its state's commit.
+    pub created_at: Timestamp,
+}
+
+/// What a committed change asks of the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Deliver the request's message.
+    Deliver,
+    /// Withdraw it from its channel: it was revoked, or expired.
+    Withdraw,
+    /// Send [`Action::Wake`] at once: the sandbox's script goes on.
+    Wake,
+}

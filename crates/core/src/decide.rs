@@ -1,0 +1,256 @@
+//! `decide`: the one rule book (P5). Pure: the same facts and command give the same decision, in both backends, in tests
+//! by the million, and in the audit of what happened.
+//!
+//! Order of judgement: GATEWAY-API.md, "Errors". What is due by time is applied before anything else, so time decides
+//! and not the sweep.
+
+mod check;
+mod money;
+mod send;
+mod view;
+
+pub use view::status_at;
+
+use crate::command::{
+    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, News, TimelineEvent, TimelineKind, Work,
+};
+use crate::error::ApiError;
+use crate::request::{DeliveryState, DueStep, VerificationRequest, VerificationState};
+use crate::time::{DAY_MS, Timestamp};
+use crate::wire::RequestStatus;
+
+/// Answers one command: what the caller is told and what changes.
+pub fn decide(facts: &Facts<'_>, command: &Command) -> Decision {
+    let mut decider = Decider::new(facts, command);
+    let outcome = decider.judge();
+    decider.finish(outcome)
+}
+
+/// The state of one judgement. Its methods are spread over this module's files by subject.
+struct Decider<'a> {
+    facts: &'a Facts<'a>,
+    command: &'a Command,
+    /// The time on the account's clock.
+    account_now: Timestamp,
+    /// The decision as it grows.
+    decision: Decision,
+    /// The request that is worked on; goes into the decision where it changed.
+    request: Option<VerificationRequest>,
+}
+
+type Outcome = Result<Answer, ApiError>;
+
+impl<'a> Decider<'a> {
+    fn new(facts: &'a Facts<'a>, command: &'a Command) -> Self {
+        Self {
+            facts,
+            command,
+            account_now: facts.account.clock(command.now),
+            decision: Decision {
+                outcome: Ok(Answer::Done),
+                account: facts.account.clone(),
+                request: None,
+                request_is_new: false,
+                entries: Vec::new(),
+                purchases: Vec::new(),
+                timeline: Vec::new(),
+                reports: Vec::new(),
+                first_answer: None,
+                flood: facts.flood,
+                work: None,
+            },
+            request: facts.request.cloned(),
+        }
+    }
+
+    fn judge(&mut self) -> Outcome {
+        if let Some(generation) = self.command.generation {
+            if self.facts.account.closed || generation != self.facts.account.generation {
+                return Err(ApiError::AccessTokenInvalid);
+            }
+        }
+        if let Some(again) = self.first_answer_again()? {
+            return Ok(again);
+        }
+        self.lapse_due_purchases();
+        self.apply_due_steps();
+        match &self.command.action {
+            Action::Send(send) => self.send(send),
+            Action::CheckAbility {
+                phone,
+                id_entropy,
+                reach,
+            } => self.check_ability(*phone, *id_entropy, *reach),
+            Action::Settle { reachable, .. } => self.settle(*reachable),
+            Action::Check { code, .. } => self.check(code.as_ref()),
+            Action::Revoke { .. } => self.revoke(),
+            Action::News { news, .. } => Ok(self.news(*news)),
+            Action::Wake { .. } => Ok(Answer::Done),
+            Action::Purchase { amount } => self.purchase(*amount),
+            Action::AdvanceClock { by_ms } => self.advance_clock(*by_ms),
+        }
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Decision {
+        if let Some(request) = self.request.take() {
+            if self.facts.request != Some(&request) {
+                self.decision.request_is_new = self.facts.request.is_none();
+                self.decision.request = Some(request);
+            }
+        }
+        // Only an answer with an effect is worth keeping: an error charged nothing, so its call may be tried again.
+        if let (Some(idempotency), Ok(answer)) = (&self.command.idempotency, &outcome) {
+            if let Some(result) = result_json(answer) {
+                self.decision.first_answer = Some(FirstAnswer {
+                    idempotency: idempotency.clone(),
+                    result,
+                    at: self.command.now,
+                });
+            }
+        }
+        self.decision.outcome = outcome;
+        self.decision
+    }
+
+    /// A repeated call gets its first answer; the same key with other parameters is refused.
+    fn first_answer_again(&self) -> Result<Option<Answer>, ApiError> {
+        let (Some(idempotency), Some(first)) = (&self.command.idempotency, self.facts.first_answer) else {
+            return Ok(None);
+        };
+        if self.command.now >= first.at.plus_millis(DAY_MS) {
+            return Ok(None);
+        }
+        if first.idempotency.fingerprint != idempotency.fingerprint {
+            return Err(ApiError::BadRequest);
+        }
+        Ok(Some(Answer::Again(first.result.clone())))
+    }
+
+    /// Applies what time did to the request since it was last touched.
+    fn apply_due_steps(&mut self) {
+        while let Some((at, step)) = self.request.as_ref().and_then(VerificationRequest::next_due) {
+            if at > self.account_now {
+                break;
+            }
+            let moved = match step {
+                DueStep::Scripted(state) => self.move_delivery(state, at),
+                DueStep::EndOfLife => self.expire(at),
+                DueStep::ReleaseHold => self.release_hold(at),
+            };
+            if !moved {
+                break;
+            }
+        }
+        if let Some(request) = &mut self.request {
+            request.end_overdue_code(self.account_now);
+        }
+    }
+
+    /// A delivery state change with its timeline event and its report.
+    fn move_delivery(&mut self, next: DeliveryState, at: Timestamp) -> bool {
+        let Some(request) = &mut self.request else { return false };
+        if !request.move_delivery(next, at) {
+            return false;
+        }
+        if next != DeliveryState::Sent {
+            self.record(TimelineKind::Became(next), at);
+            self.report();
+        }
+        true
+    }
+
+    fn record(&mut self, kind: TimelineKind, at: Timestamp) {
+        let Some(request) = &mut self.request else { return };
+        request.events = request.events.saturating_add(1);
+        self.decision.timeline.push(TimelineEvent {
+            number: request.events,
+            kind,
+            at,
+        });
+    }
+
+    /// Freezes a report of the request's present state, where it has a callback (P4).
+    fn report(&mut self) {
+        let Some(request) = &self.request else { return };
+        let Some(callback_url) = request
+            .message
+            .as_ref()
+            .and_then(|message| message.callback_url.clone())
+        else {
+            return;
+        };
+        // A status always serialises: it holds strings, integers and exact amounts only.
+        let body = serde_json::to_vec(&RequestStatus::from(request)).unwrap_or_default();
+        self.decision.reports.push(DeliveryReport {
+            number: request.events,
+            callback_url,
+            body,
+            created_at: self.command.now,
+        });
+    }
+
+    /// Ends a message that was neither delivered nor read: refund first, so that the report shows it.
+    fn expire(&mut self, at: Timestamp) -> bool {
+        let Some(request) = &mut self.request else { return false };
+        if !request.delivery.may_become(DeliveryState::Expired) {
+            return false;
+        }
+        request.move_verification(VerificationState::Expired, at);
+        if !request.fee.is_zero() && !request.refunded {
+            request.refunded = true;
+            let entry = self.decision.account.refund(request.fee, request.id, at);
+            self.decision.entries.push(entry);
+        }
+        self.decision.work = Some(Work::Withdraw);
+        self.move_delivery(DeliveryState::Expired, at)
+    }
+
+    /// A channel's news. What comes too late goes into the timeline only; scripted numbers listen to their script alone.
+    fn news(&mut self, news: News) -> Answer {
+        let at = self.account_now;
+        let Some(request) = &mut self.request else {
+            return Answer::Done;
+        };
+        if request.message.is_none() || crate::sandbox::Script::of(request.phone).is_some() {
+            return Answer::Done;
+        }
+        match (news, request.delivery) {
+            (News::Accepted, DeliveryState::Sent) => {
+                if let Some(message) = &mut request.message {
+                    message.accepted = true;
+                }
+            }
+            (News::Delivered, DeliveryState::Sent) => {
+                self.move_delivery(DeliveryState::Delivered, at);
+            }
+            (News::Read, DeliveryState::Sent | DeliveryState::Delivered) => {
+                self.move_delivery(DeliveryState::Read, at);
+            }
+            (News::Failed, DeliveryState::Sent) => {
+                self.record(TimelineKind::DeliveryFailed, at);
+                self.expire(at);
+            }
+            (News::Delivered | News::Read | News::Failed, DeliveryState::Expired | DeliveryState::Revoked) => {
+                self.record(TimelineKind::TooLate(news), at);
+            }
+            // A repeated receipt, or one that a later state has overtaken, says nothing new.
+            _ => {}
+        }
+        Answer::Done
+    }
+
+    /// The request's state as an answer.
+    fn status(&self) -> Outcome {
+        let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?;
+        Ok(Answer::Status(Box::new(RequestStatus::from(request))))
+    }
+}
+
+/// The `result` of an answer that a Gateway API caller gets.
+fn result_json(answer: &Answer) -> Option<Vec<u8>> {
+    match answer {
+        Answer::Status(status) => serde_json::to_vec(status).ok(),
+        Answer::Revoked => Some(b"true".to_vec()),
+        Answer::Admitted(_) | Answer::Again(_) | Answer::Done => None,
+    }
+}

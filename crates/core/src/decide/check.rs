@@ -1,0 +1,74 @@
+//! Judging a code and withdrawing a message: `checkVerificationStatus`, `revokeVerificationMessage`.
+
+use super::{Decider, Outcome};
+use crate::code::EnteredCode;
+use crate::command::{Answer, Work};
+use crate::error::ApiError;
+use crate::request::{CodeOrigin, DeliveryState, VerificationState};
+use crate::time::Timestamp;
+use crate::wire::VerificationStatus;
+
+impl Decider<'_> {
+    pub(super) fn check(&mut self, code: Option<&EnteredCode>) -> Outcome {
+        let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?;
+        if matches!(request.delivery, DeliveryState::Admitted | DeliveryState::Unreachable) {
+            return Err(ApiError::RequestIdInvalid);
+        }
+        let Some(entered) = code else { return self.status() };
+        let (state, updated_at) = self.judge_code(entered)?;
+        let mut outcome = self.status();
+        if let Ok(Answer::Status(status)) = &mut outcome {
+            // The answer is about the code that was asked about, which isn't always the one that is stored.
+            status.verification_status = VerificationStatus::new(state, updated_at, Some(entered));
+        }
+        outcome
+    }
+
+    /// What is to be said of an entered code, and since when.
+    fn judge_code(&mut self, entered: &EnteredCode) -> Result<(VerificationState, Timestamp), ApiError> {
+        let now = self.account_now;
+        let max_attempts = self.facts.rules.max_check_attempts.max(1);
+        let request = self.request.as_mut().ok_or(ApiError::RequestIdInvalid)?;
+        let message = request.message.as_ref().ok_or(ApiError::RequestIdInvalid)?;
+        let right = message.code.matches(entered);
+        let proves_delivery = message.origin == CodeOrigin::Generated;
+        match request.verification {
+            VerificationState::Valid if !right => return Ok((VerificationState::Invalid, now)),
+            VerificationState::Valid | VerificationState::AttemptsExceeded | VerificationState::Expired => {
+                return Ok((request.verification, request.verification_updated_at));
+            }
+            VerificationState::Unchecked | VerificationState::Invalid => {}
+        }
+        request.code_entered = Some(entered.clone());
+        if right {
+            request.move_verification(VerificationState::Valid, now);
+            if proves_delivery {
+                self.move_delivery(DeliveryState::Read, now);
+            }
+            return Ok((VerificationState::Valid, now));
+        }
+        request.wrong_attempts = request.wrong_attempts.saturating_add(1);
+        let next = if request.wrong_attempts >= max_attempts {
+            VerificationState::AttemptsExceeded
+        } else {
+            VerificationState::Invalid
+        };
+        request.move_verification(next, now);
+        Ok((next, now))
+    }
+
+    /// Withdraws what isn't delivered yet and ends an unused code; never refunds.
+    pub(super) fn revoke(&mut self) -> Outcome {
+        let now = self.account_now;
+        let request = self.request.as_mut().ok_or(ApiError::RequestIdInvalid)?;
+        if request.message.is_none() || request.delivery < DeliveryState::Sent {
+            return Err(ApiError::RequestIdInvalid);
+        }
+        request.move_verification(VerificationState::Expired, now);
+        if request.delivery.may_become(DeliveryState::Revoked) {
+            self.move_delivery(DeliveryState::Revoked, now);
+            self.decision.work = Some(Work::Withdraw);
+        }
+        Ok(Answer::Revoked)
+    }
+}

@@ -1,0 +1,64 @@
+//! Money that moves without a message: charges, purchases, lapses, and the sandbox clock that lets them come due.
+
+use super::{Decider, Outcome};
+use crate::command::Answer;
+use crate::error::ApiError;
+use crate::money::Credits;
+
+impl Decider<'_> {
+    /// Takes the fee of the request that is worked on.
+    pub(super) fn charge(&mut self, fee: Credits) -> Result<(), ApiError> {
+        if fee.is_zero() {
+            return Ok(());
+        }
+        let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?.id;
+        match self.decision.account.charge(fee, request, self.account_now) {
+            Some(entry) => {
+                self.decision.entries.push(entry);
+                Ok(())
+            }
+            None => {
+                self.request = self.facts.request.cloned();
+                Err(ApiError::BalanceNotEnough)
+            }
+        }
+    }
+
+    /// Lets the purchases lapse whose time has come.
+    pub(super) fn lapse_due_purchases(&mut self) {
+        if self
+            .decision
+            .account
+            .next_lapse_at
+            .is_none_or(|at| at > self.account_now)
+        {
+            return;
+        }
+        for purchase in self.facts.due_purchases {
+            let mut purchase = purchase.clone();
+            let entry = self.decision.account.lapse(&mut purchase);
+            self.decision.entries.extend(entry);
+            self.decision.purchases.push(purchase);
+        }
+        self.decision.account.next_lapse_at = self.facts.next_lapse_after;
+    }
+
+    pub(super) fn purchase(&mut self, amount: Credits) -> Outcome {
+        let bought = self.decision.account.purchase(amount, self.account_now);
+        let (entry, purchase) = bought.ok_or(ApiError::BadRequest)?;
+        self.decision.entries.push(entry);
+        self.decision.purchases.push(purchase);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn advance_clock(&mut self, by_ms: i64) -> Outcome {
+        let offset_ms = self
+            .decision
+            .account
+            .clock_offset_ms
+            .checked_add(by_ms)
+            .filter(|_| by_ms >= 0);
+        self.decision.account.clock_offset_ms = offset_ms.ok_or(ApiError::BadRequest)?;
+        Ok(Answer::Done)
+    }
+}

@@ -1,0 +1,237 @@
+//! Sending and asking whether one could: `sendVerificationMessage`, `checkSendAbility`, and the settlement of an admission.
+
+use super::{Decider, Outcome};
+use crate::code::Code;
+use crate::command::{Answer, FloodCounters, Reach, Send, SendCode, SenderFact, Work};
+use crate::error::ApiError;
+use crate::ids::RequestId;
+use crate::limits::Limit;
+use crate::money::Credits;
+use crate::phone::PhoneNumber;
+use crate::request::{ABILITY_LIFE_MS, CodeOrigin, DeliveryState, Message, VerificationRequest, VerificationState};
+use crate::sandbox::{SCRIPTED_FLOOD_WAIT_SECONDS, Script};
+
+impl Decider<'_> {
+    pub(super) fn send(&mut self, send: &Send) -> Outcome {
+        let on_ability_check = send.request.is_some();
+        if on_ability_check {
+            self.require_fresh_ability_check(send.phone)?;
+        }
+        let own_number = send.phone == self.decision.account.owner;
+        require_usable_sender(self.facts.sender, own_number)?;
+        let flood = self.require_no_flood(send.phone, own_number)?;
+        let fee = if on_ability_check || own_number {
+            Credits::ZERO
+        } else {
+            self.facts.rules.prices.price_of(send.phone)
+        };
+        self.require_balance(fee)?;
+        if !on_ability_check {
+            require_reachable(send.phone, send.reach)?;
+        }
+        self.decision.flood = flood;
+        if own_number {
+            let limit = self.facts.rules.free_sends_per_day;
+            let counted = self.decision.account.count_free_send(limit, self.account_now);
+            counted.map_err(|seconds| ApiError::FloodWait { seconds })?;
+        }
+        let message = self.message(send);
+        if let Some(request) = &mut self.request {
+            request.message = Some(message);
+            self.move_delivery(DeliveryState::Sent, self.account_now);
+            self.hand_to_dispatch(send.phone);
+            return self.status();
+        }
+        self.open_request(send.phone, send.id_entropy, fee, send.reach, Some(message))
+    }
+
+    pub(super) fn check_ability(&mut self, phone: PhoneNumber, id_entropy: u64, reach: Reach) -> Outcome {
+        let own_number = phone == self.decision.account.owner;
+        let flood = self.require_no_flood(phone, false)?;
+        let fee = if own_number {
+            Credits::ZERO
+        } else {
+            self.facts.rules.prices.price_of(phone)
+        };
+        self.require_balance(fee)?;
+        require_reachable(phone, reach)?;
+        self.decision.flood = flood;
+        self.open_request(phone, id_entropy, fee, reach, None)
+    }
+
+    /// The network has answered about an admitted request: charge it, or give the hold free.
+    pub(super) fn settle(&mut self, reachable: bool) -> Outcome {
+        let Some(request) = self
+            .request
+            .as_ref()
+            .filter(|request| request.delivery == DeliveryState::Admitted)
+        else {
+            return Err(ApiError::PhoneNumberNotFound);
+        };
+        let (fee, phone, has_message) = (request.fee, request.phone, request.message.is_some());
+        if !reachable {
+            self.release_hold(self.account_now);
+            return Err(ApiError::PhoneNumberNotFound);
+        }
+        self.decision.account.release(fee);
+        self.charge(fee)?;
+        if has_message {
+            self.move_delivery(DeliveryState::Sent, self.account_now);
+            self.hand_to_dispatch(phone);
+        } else {
+            self.move_delivery(DeliveryState::Checked, self.account_now);
+        }
+        self.status_after_charge(fee)
+    }
+
+    /// Ends an admission that found no leg, or whose question was never answered.
+    pub(super) fn release_hold(&mut self, at: crate::time::Timestamp) -> bool {
+        let Some(request) = &mut self.request else { return false };
+        if !request.move_delivery(DeliveryState::Unreachable, at) {
+            return false;
+        }
+        self.decision.account.release(request.fee);
+        request.fee = Credits::ZERO;
+        // The code was never sent: it must not stay in the books.
+        request.message = None;
+        true
+    }
+
+    fn require_fresh_ability_check(&self, phone: PhoneNumber) -> Result<(), ApiError> {
+        let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?;
+        let fresh = self.account_now <= request.id.created_at().plus_millis(ABILITY_LIFE_MS);
+        if request.delivery == DeliveryState::Checked && request.phone == phone && fresh {
+            Ok(())
+        } else {
+            Err(ApiError::RequestIdInvalid)
+        }
+    }
+
+    /// Judges the flood limits; answers the counters as they are once the call succeeds.
+    fn require_no_flood(&self, phone: PhoneNumber, free_send: bool) -> Result<FloodCounters, ApiError> {
+        let flood_wait = |seconds| ApiError::FloodWait { seconds };
+        if Script::of(phone) == Some(Script::FloodWait) {
+            return Err(flood_wait(SCRIPTED_FLOOD_WAIT_SECONDS));
+        }
+        let mut counters = self.decision.flood;
+        let take = |limit: Option<Limit>, state| limit.map_or(Ok(state), |limit| limit.take(state, self.command.now));
+        counters.account = take(self.facts.rules.account_limit, counters.account).map_err(flood_wait)?;
+        counters.number = take(self.facts.rules.number_limit, counters.number).map_err(flood_wait)?;
+        if free_send {
+            // Judged here, in its turn; counted only once the send succeeds.
+            let mut account = self.decision.account.clone();
+            account
+                .count_free_send(self.facts.rules.free_sends_per_day, self.account_now)
+                .map_err(flood_wait)?;
+        }
+        Ok(counters)
+    }
+
+    fn require_balance(&self, fee: Credits) -> Result<(), ApiError> {
+        if fee <= self.decision.account.available() {
+            Ok(())
+        } else {
+            Err(ApiError::BalanceNotEnough)
+        }
+    }
+
+    fn message(&self, send: &Send) -> Message {
+        let (code, origin) = match send.code {
+            SendCode::Supplied(code) => (code, CodeOrigin::Supplied),
+            SendCode::Generate { length, entropy } => {
+                let code = Script::code(send.phone, length).unwrap_or_else(|| Code::from_entropy(length, entropy));
+                (code, CodeOrigin::Generated)
+            }
+        };
+        Message {
+            code,
+            origin,
+            sender: send.sender.clone(),
+            callback_url: send.callback_url.clone(),
+            payload: send.payload.clone(),
+            sent_at: self.account_now,
+            expires_at: self.account_now.plus_millis(send.ttl.millis()),
+            accepted: false,
+        }
+    }
+
+    /// Makes the request: charged at once where its reachability is known, else admitted with its fee on hold.
+    fn open_request(
+        &mut self,
+        phone: PhoneNumber,
+        id_entropy: u64,
+        fee: Credits,
+        reach: Reach,
+        message: Option<Message>,
+    ) -> Outcome {
+        let must_ask = reach == Reach::MustAsk;
+        let id = RequestId::new(self.account_now, id_entropy);
+        let sends = message.is_some() && !must_ask;
+        let delivery = match (must_ask, &message) {
+            (true, _) => DeliveryState::Admitted,
+            (false, Some(_)) => DeliveryState::Sent,
+            (false, None) => DeliveryState::Checked,
+        };
+        self.request = Some(VerificationRequest {
+            id,
+            account: self.decision.account.key,
+            phone,
+            delivery,
+            delivery_updated_at: self.account_now,
+            fee,
+            refunded: false,
+            message,
+            verification: VerificationState::Unchecked,
+            verification_updated_at: self.account_now,
+            code_entered: None,
+            wrong_attempts: 0,
+            events: 0,
+        });
+        if must_ask {
+            if !self.decision.account.hold(fee) {
+                self.request = None;
+                return Err(ApiError::BalanceNotEnough);
+            }
+            return Ok(Answer::Admitted(id));
+        }
+        self.charge(fee)?;
+        if sends {
+            self.hand_to_dispatch(phone);
+        }
+        self.status_after_charge(fee)
+    }
+
+    fn hand_to_dispatch(&mut self, phone: PhoneNumber) {
+        self.decision.work = Some(if Script::of(phone).is_some() {
+            Work::Wake
+        } else {
+            Work::Deliver
+        });
+    }
+
+    fn status_after_charge(&self, fee: Credits) -> Outcome {
+        let mut outcome = self.status();
+        if let Ok(Answer::Status(status)) = &mut outcome {
+            status.remaining_balance = (!fee.is_zero()).then(|| self.decision.account.available());
+        }
+        outcome
+    }
+}
+
+fn require_usable_sender(sender: SenderFact, own_number: bool) -> Result<(), ApiError> {
+    match sender {
+        SenderFact::NotNamed | SenderFact::Verified => Ok(()),
+        SenderFact::Unknown => Err(ApiError::SenderUsernameInvalid),
+        SenderFact::OtherAccount => Err(ApiError::SenderNotOwned),
+        SenderFact::Unverified if own_number => Ok(()),
+        SenderFact::Unverified => Err(ApiError::SenderNotVerified),
+    }
+}
+
+fn require_reachable(phone: PhoneNumber, reach: Reach) -> Result<(), ApiError> {
+    if reach == Reach::Unreachable || Script::of(phone) == Some(Script::Unreachable) {
+        Err(ApiError::PhoneNumberNotFound)
+    } else {
+        Ok(())
+    }
+}

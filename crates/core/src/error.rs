@@ -1,0 +1,122 @@
+//! The errors that a Gateway API caller can get, with their wire names (GATEWAY-API.md, "Errors").
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+/// An answer `{"ok":false,"error":NAME}`. `Display` is the wire name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{}", self.wire_name())]
+pub enum ApiError {
+    /// No such method.
+    UnknownMethod,
+    /// No token was given.
+    AccessTokenRequired,
+    /// Unknown or rotated token, or a closed account.
+    AccessTokenInvalid,
+    /// The account's allow-list doesn't hold the caller's address.
+    IpNotAllowed,
+    /// The body isn't what it claims to be, or an idempotency key came again for something else.
+    BadRequest,
+    /// Missing, not E.164, unknown calling code or impossible length.
+    PhoneNumberInvalid,
+    /// A method that needs a request id got none.
+    RequestIdRequired,
+    /// Unknown, another account's, another phone's, already used, or too old.
+    RequestIdInvalid,
+    /// A send's own code isn't 4 to 8 digits, or an entered one is longer than 64 bytes.
+    CodeInvalid,
+    /// Not an integer from 4 to 8.
+    CodeLengthInvalid,
+    /// Not an integer from 30 to 3600.
+    TtlInvalid,
+    /// Longer than 128 bytes, or no text.
+    PayloadInvalid,
+    /// Not HTTPS, not a URL, or longer than 256 bytes.
+    CallbackUrlInvalid,
+    /// Malformed or unknown sender.
+    SenderUsernameInvalid,
+    /// The sender is another account's.
+    SenderNotOwned,
+    /// The sender isn't verified yet.
+    SenderNotVerified,
+    /// Too many requests: again in this many seconds.
+    FloodWait {
+        /// Seconds to wait, at least 1.
+        seconds: u32,
+    },
+    /// The fee exceeds the balance that isn't on hold.
+    BalanceNotEnough,
+    /// No leg of the route reaches this number.
+    PhoneNumberNotFound,
+}
+
+impl ApiError {
+    /// The name in the answer.
+    pub fn wire_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::UnknownMethod => "UNKNOWN_METHOD",
+            Self::AccessTokenRequired => "ACCESS_TOKEN_REQUIRED",
+            Self::AccessTokenInvalid => "ACCESS_TOKEN_INVALID",
+            Self::IpNotAllowed => "IP_NOT_ALLOWED",
+            Self::BadRequest => "BAD_REQUEST",
+            Self::PhoneNumberInvalid => "PHONE_NUMBER_INVALID",
+            Self::RequestIdRequired => "REQUEST_ID_REQUIRED",
+            Self::RequestIdInvalid => "REQUEST_ID_INVALID",
+            Self::CodeInvalid => "CODE_INVALID",
+            Self::CodeLengthInvalid => "CODE_LENGTH_INVALID",
+            Self::TtlInvalid => "TTL_INVALID",
+            Self::PayloadInvalid => "PAYLOAD_INVALID",
+            Self::CallbackUrlInvalid => "CALLBACK_URL_INVALID",
+            Self::SenderUsernameInvalid => "SENDER_USERNAME_INVALID",
+            Self::SenderNotOwned => "SENDER_NOT_OWNED",
+            Self::SenderNotVerified => "SENDER_NOT_VERIFIED",
+            Self::FloodWait { seconds } => return Cow::Owned(format!("FLOOD_WAIT_{seconds}")),
+            Self::BalanceNotEnough => "BALANCE_NOT_ENOUGH",
+            Self::PhoneNumberNotFound => "PHONE_NUMBER_NOT_FOUND",
+        })
+    }
+
+    /// Reads a wire name; `None` where this version knows no such error.
+    pub fn from_wire_name(name: &str) -> Option<Self> {
+        if let Some(seconds) = name.strip_prefix("FLOOD_WAIT_") {
+            return seconds.parse().ok().map(|seconds| Self::FloodWait { seconds });
+        }
+        Self::NAMED.into_iter().find(|error| error.wire_name() == name)
+    }
+
+    /// Every error but [`ApiError::FloodWait`], whose name carries a number.
+    pub const NAMED: [Self; 18] = [
+        Self::UnknownMethod,
+        Self::AccessTokenRequired,
+        Self::AccessTokenInvalid,
+        Self::IpNotAllowed,
+        Self::BadRequest,
+        Self::PhoneNumberInvalid,
+        Self::RequestIdRequired,
+        Self::RequestIdInvalid,
+        Self::CodeInvalid,
+        Self::CodeLengthInvalid,
+        Self::TtlInvalid,
+        Self::PayloadInvalid,
+        Self::CallbackUrlInvalid,
+        Self::SenderUsernameInvalid,
+        Self::SenderNotOwned,
+        Self::SenderNotVerified,
+        Self::BalanceNotEnough,
+        Self::PhoneNumberNotFound,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_reads_back_from_its_wire_name() {
+        for error in ApiError::NAMED.into_iter().chain([ApiError::FloodWait { seconds: 42 }]) {
+            assert_eq!(ApiError::from_wire_name(&error.wire_name()), Some(error));
+        }
+        assert_eq!(ApiError::from_wire_name("CODE_LENGTH_REQUIRED"), None);
+    }
+}

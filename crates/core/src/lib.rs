@@ -1,0 +1,48 @@
+//! The rules of Countersign. Pure: no I/O, no clock, no randomness; nothing here knows that SQL, HTTP or Telegram exist.
+//!
+//! Start at [`decide`]: it takes what the books know ([`Facts`]) and a [`Command`], and answers a [`Decision`]: the outcome
+//! for the caller and the changes for the books. Everything else is the vocabulary it speaks.
+
+mod account;
+mod code;
+mod command;
+mod decide;
+mod error;
+mod ids;
+mod limits;
+mod money;
+mod parameters;
+mod phone;
+mod price;
+mod request;
+mod sandbox;
+mod signature;
+mod time;
+mod token;
+mod wire;
+
+pub use account::{Account, CREDIT_LIFE_MS, EntryKind, LedgerEntry, MAX_PURCHASE, Purchase};
+pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
+pub use command::{
+    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, News, Reach,
+    Rules, Send, SendCode, SenderFact, TimelineEvent, TimelineKind, Work,
+};
+pub use decide::{decide, status_at};
+pub use error::ApiError;
+pub use ids::{AccountId, AccountKey, Bucket, RequestId};
+pub use limits::Limit;
+pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
+pub use parameters::{
+    CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,
+};
+pub use phone::{LineType, PhoneDetails, PhoneNumber, SandboxNumbers, load_numbering_plans};
+pub use price::{DEFAULT_PRICE, NumberPrefix, PriceList};
+pub use request::{
+    ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, Message, VerificationRequest,
+    VerificationState,
+};
+pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
+pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
+pub use time::{DAY_MS, Timestamp};
+pub use token::{ApiToken, TOKEN_LENGTH};
+pub use wire::{DeliveryStatus, RequestStatus, VerificationStatus};

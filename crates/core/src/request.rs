@@ -1,0 +1,329 @@
+//! A verification request: one phone number, one code, one fee, and the graph along which its states move.
+//!
+//! Both graphs are here, each as one `match` ([`DeliveryState::may_become`], [`VerificationState::may_become`]); a test
+//! draws them. Nothing outside this file changes a state.
+
+use crate::code::{Code, EnteredCode};
+use crate::ids::{AccountKey, RequestId};
+use crate::money::Credits;
+use crate::parameters::{CallbackUrl, Payload, SenderUsername};
+use crate::phone::PhoneNumber;
+use crate::sandbox::Script;
+use crate::time::Timestamp;
+
+/// How long an ability check can be sent on, in milliseconds: 1 hour (GATEWAY-API.md, `checkSendAbility`).
+pub const ABILITY_LIFE_MS: i64 = 3_600_000;
+/// How long an admitted request may wait for the answer about its reachability before its hold is released.
+pub const ADMISSION_LIFE_MS: i64 = 30_000;
+
+/// What became of a request and its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeliveryState {
+    /// Its fee is on hold while a leg asks the network whether it reaches the number.
+    Admitted,
+    /// No leg reaches the number; nothing was charged.
+    Unreachable,
+    /// Checked for ability and charged; nothing was sent yet.
+    Checked,
+    /// Accepted, charged, durable; under way.
+    Sent,
+    /// The recipient's device took the message.
+    Delivered,
+    /// The recipient saw the message, or proved it by the right code.
+    Read,
+    /// Neither delivered nor read in time; refunded.
+    Expired,
+    /// Withdrawn before it was delivered.
+    Revoked,
+}
+
+impl DeliveryState {
+    /// All states, for tests and drawings.
+    pub const ALL: [Self; 8] = [
+        Self::Admitted,
+        Self::Unreachable,
+        Self::Checked,
+        Self::Sent,
+        Self::Delivered,
+        Self::Read,
+        Self::Expired,
+        Self::Revoked,
+    ];
+
+    /// The graph (P3): whether a request in this state may move to that one.
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Admitted, Self::Unreachable | Self::Checked | Self::Sent)
+                | (Self::Checked, Self::Sent)
+                | (Self::Sent, Self::Delivered | Self::Read | Self::Expired | Self::Revoked)
+                | (Self::Delivered, Self::Read)
+        )
+    }
+
+    /// The wire's `delivery_status.status`; `None` before a message was sent.
+    pub const fn wire_name(self) -> Option<&'static str> {
+        match self {
+            Self::Admitted | Self::Unreachable | Self::Checked => None,
+            Self::Sent => Some("sent"),
+            Self::Delivered => Some("delivered"),
+            Self::Read => Some("read"),
+            Self::Expired => Some("expired"),
+            Self::Revoked => Some("revoked"),
+        }
+    }
+}
+
+/// What became of the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VerificationState {
+    /// Nobody entered a code yet.
+    Unchecked,
+    /// A wrong code was entered, fewer times than allowed.
+    Invalid,
+    /// The right code was entered in time.
+    Valid,
+    /// Too many wrong codes: no code counts any more.
+    AttemptsExceeded,
+    /// The message's life ended, or it was revoked, before the right code came.
+    Expired,
+}
+
+impl VerificationState {
+    /// All states, for tests and drawings.
+    pub const ALL: [Self; 5] = [
+        Self::Unchecked,
+        Self::Invalid,
+        Self::Valid,
+        Self::AttemptsExceeded,
+        Self::Expired,
+    ];
+
+    /// The graph (P3): whether a code in this state may move to that one. A further wrong code stays `Invalid`.
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (
+                Self::Unchecked | Self::Invalid,
+                Self::Invalid | Self::Valid | Self::AttemptsExceeded | Self::Expired
+            )
+        )
+    }
+
+    /// Whether a code may still be entered.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Unchecked | Self::Invalid)
+    }
+
+    /// The wire's `verification_status.status`; `None` where nobody entered a code.
+    pub const fn wire_name(self) -> Option<&'static str> {
+        match self {
+            Self::Unchecked => None,
+            Self::Invalid => Some("code_invalid"),
+            Self::Valid => Some("code_valid"),
+            Self::AttemptsExceeded => Some("code_max_attempts_exceeded"),
+            Self::Expired => Some("expired"),
+        }
+    }
+}
+
+/// Who made the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeOrigin {
+    /// We did: entering it right proves that the message arrived.
+    Generated,
+    /// The customer did: entering it proves nothing.
+    Supplied,
+}
+
+/// What a send adds to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The code that it carries.
+    pub code: Code,
+    /// Who made the code.
+    pub origin: CodeOrigin,
+    /// Whom the recipient sees as its sender, if the account named one.
+    pub sender: Option<SenderUsername>,
+    /// Where delivery reports go, if anywhere.
+    pub callback_url: Option<CallbackUrl>,
+    /// The customer's own text, given back with every answer.
+    pub payload: Option<Payload>,
+    /// When it was sent, on the account's clock.
+    pub sent_at: Timestamp,
+    /// When message and code end, on the account's clock.
+    pub expires_at: Timestamp,
+    /// Whether a channel took responsibility for it; until then a restart dispatches it again.
+    pub accepted: bool,
+}
+
+/// One verification request, as it stands in the books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerificationRequest {
+    /// Its name, which holds its creation time on the account's clock.
+    pub id: RequestId,
+    /// Whose it is.
+    pub account: AccountKey,
+    /// The recipient.
+    pub phone: PhoneNumber,
+    /// What became of it.
+    pub delivery: DeliveryState,
+    /// When `delivery` last changed, on the account's clock.
+    pub delivery_updated_at: Timestamp,
+    /// Its fee: charged, or on hold while `Admitted`; zero for the owner's own number.
+    pub fee: Credits,
+    /// Whether the fee was given back.
+    pub refunded: bool,
+    /// The message, once one was sent (or is admitted to be).
+    pub message: Option<Message>,
+    /// What became of the code.
+    pub verification: VerificationState,
+    /// When `verification` last changed, on the account's clock.
+    pub verification_updated_at: Timestamp,
+    /// The last code that was entered and judged.
+    pub code_entered: Option<EnteredCode>,
+    /// How many wrong codes were entered.
+    pub wrong_attempts: u8,
+    /// How many timeline events it has; numbers its events and reports.
+    pub events: u16,
+}
+
+/// The next thing that time alone does to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DueStep {
+    /// A state of the sandbox's script for this number.
+    Scripted(DeliveryState),
+    /// The end of the message's life.
+    EndOfLife,
+    /// The end of the wait for an answer about reachability: the hold is released.
+    ReleaseHold,
+}
+
+impl VerificationRequest {
+    /// Moves the delivery state. Moves that the graph forbids change nothing and answer `false`.
+    pub fn move_delivery(&mut self, next: DeliveryState, at: Timestamp) -> bool {
+        let allowed = self.delivery.may_become(next);
+        if allowed {
+            self.delivery = next;
+            self.delivery_updated_at = at;
+        }
+        allowed
+    }
+
+    /// Moves the verification state. Moves that the graph forbids change nothing and answer `false`.
+    pub fn move_verification(&mut self, next: VerificationState, at: Timestamp) -> bool {
+        let allowed = self.verification.may_become(next);
+        if allowed {
+            self.verification = next;
+            self.verification_updated_at = at;
+        }
+        allowed
+    }
+
+    /// What time does next to this request, and when on the account's clock.
+    ///
+    /// Only an open wait counts: once a message arrived, the end of its life changes no money and no report, and is
+    /// seen by whoever looks ([`VerificationRequest::code_life_ended`]), so it needs no wake-up.
+    pub fn next_due(&self) -> Option<(Timestamp, DueStep)> {
+        if self.delivery == DeliveryState::Admitted {
+            return Some((
+                self.id.created_at().plus_millis(ADMISSION_LIFE_MS),
+                DueStep::ReleaseHold,
+            ));
+        }
+        let message = self.message.as_ref()?;
+        let scripted = Script::of(self.phone)
+            .and_then(|script| script.next_state(self.delivery))
+            .map(|(delay_ms, state)| (message.sent_at.plus_millis(delay_ms), DueStep::Scripted(state)));
+        let end = (self.delivery == DeliveryState::Sent).then_some((message.expires_at, DueStep::EndOfLife));
+        match (scripted, end) {
+            (Some(step), Some(end)) => Some(if step.0 < end.0 { step } else { end }),
+            (step, end) => step.or(end),
+        }
+    }
+
+    /// When a worker must look at this request again, on the account's clock.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.next_due().map(|(at, _)| at)
+    }
+
+    /// Whether an unused code's life is over at that time on the account's clock.
+    pub fn code_life_ended(&self, account_now: Timestamp) -> bool {
+        self.verification.is_open()
+            && self
+                .message
+                .as_ref()
+                .is_some_and(|message| account_now >= message.expires_at)
+    }
+
+    /// Ends an unused code whose life is over, at the moment when it ended.
+    pub fn end_overdue_code(&mut self, account_now: Timestamp) {
+        let Some(expires_at) = self.message.as_ref().map(|message| message.expires_at) else {
+            return;
+        };
+        if self.delivery >= DeliveryState::Sent && self.code_life_ended(account_now) {
+            self.move_verification(VerificationState::Expired, expires_at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delivery_graph_is_this_one_and_no_other() {
+        let mut drawn = String::new();
+        for from in DeliveryState::ALL {
+            for to in DeliveryState::ALL {
+                if from.may_become(to) {
+                    drawn += &format!("{from:?} -> {to:?}\n");
+                }
+            }
+        }
+        assert_eq!(
+            drawn,
+            "Admitted -> Unreachable\nAdmitted -> Checked\nAdmitted -> Sent\nChecked -> Sent\n\
+             Sent -> Delivered\nSent -> Read\nSent -> Expired\nSent -> Revoked\nDelivered -> Read\n"
+        );
+    }
+
+    #[test]
+    fn the_verification_graph_is_this_one_and_no_other() {
+        let mut drawn = String::new();
+        for from in VerificationState::ALL {
+            for to in VerificationState::ALL {
+                if from.may_become(to) {
+                    drawn += &format!("{from:?} -> {to:?}\n");
+                }
+            }
+        }
+        assert_eq!(
+            drawn,
+            "Unchecked -> Invalid\nUnchecked -> Valid\nUnchecked -> AttemptsExceeded\nUnchecked -> Expired\n\
+             Invalid -> Invalid\nInvalid -> Valid\nInvalid -> AttemptsExceeded\nInvalid -> Expired\n"
+        );
+    }
+
+    #[test]
+    fn no_state_leads_back_to_one_before_it() {
+        // Forward only: from no state is there a way back to itself over another one.
+        for start in DeliveryState::ALL {
+            let mut reached: Vec<_> = DeliveryState::ALL
+                .into_iter()
+                .filter(|&next| start.may_become(next))
+                .collect();
+            let mut index = 0;
+            while index < reached.len() {
+                let from = reached[index];
+                assert_ne!(from, start, "a way leads back to {start:?}");
+                for next in DeliveryState::ALL {
+                    if from.may_become(next) && !reached.contains(&next) {
+                        reached.push(next);
+                    }
+                }
+                index += 1;
+            }
+        }
+    }
+}

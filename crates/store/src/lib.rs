@@ -1,0 +1,119 @@
+//! The books: one trait, [`Store`], and its backends.
+//!
+//! Every change of money or of a request's state goes through one door, [`Store::submit`]; it answers once the change is
+//! durable (P1). The rules are not here: a backend loads facts, lets [`countersign_core::decide`] answer, and writes the
+//! changes. Settings (accounts, senders, prices) are ordinary writes through the same writer. Reads never wait for it.
+//!
+//! To add a question to the books: add its method to [`Store`], its SQL to the backend's `read` module (never more rows than
+//! a `limit`, a key to go on from instead of an offset), and its test beside it. To add a fact that a rule needs: add it to
+//! `core`'s `Facts`, then load it where `batch` gathers facts.
+
+mod audit;
+mod batch;
+mod sqlite;
+mod types;
+mod vault;
+
+pub use audit::{AuditReport, Violation, audit};
+pub use sqlite::{SqliteOptions, SqliteStore};
+pub use types::{
+    AccountAccess, AccountProfile, Committed, DueReport, MessageRef, NewAccount, ReportKey, ReportOutcome, RequestRef,
+    SenderProfile, StoreError,
+};
+pub use vault::{MasterKey, Vault};
+
+use std::sync::Arc;
+
+use countersign_core::{
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId,
+    SenderUsername, Timestamp, VerificationRequest,
+};
+use futures_util::future::BoxFuture;
+use ipnet::IpNet;
+
+/// What a caller of the one door is told, once it is durable.
+pub type Outcome = Result<Answer, ApiError>;
+
+/// The books. Every answer to a write is given after its commit.
+pub trait Store: Send + Sync + 'static {
+    /// The one door: judges a command and makes its changes durable. Fails at once with [`StoreError::Busy`] where the
+    /// bounded queue is full, and with [`StoreError::Closing`] while the store shuts down; nothing is half done then.
+    fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+
+    /// Makes an account without money. [`StoreError::Conflict`] where an open account has that phone number.
+    fn create_account(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
+    /// Replaces the token: the old one is refused from the commit on.
+    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Closes an account for good: its token is refused from the commit on.
+    fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Sets the addresses from which the account may call; an empty list allows all.
+    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
+    fn add_sender(
+        &self,
+        account: AccountKey,
+        username: SenderUsername,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
+    /// Marks a sender as verified. [`StoreError::NotFound`] where nobody registered it.
+    fn verify_sender(&self, username: SenderUsername, now: Timestamp) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
+    /// Sets the price of a number prefix; [`NumberPrefix::DEFAULT`] sets the price of all others.
+    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Notes what became of an attempt to send a report, and lets the request's next report go.
+    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
+    fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// The account whose present token this is, whether open or closed; `None` for an unknown or rotated token.
+    fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>>;
+    /// The account's present token, unsealed, to be shown to its owner or to sign its reports.
+    fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
+    /// An account by its id.
+    fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>>;
+    /// The account with that phone number: the open one, else the one closed last.
+    fn account_of_phone(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>>;
+    /// Accounts by id, after one, at most `limit`.
+    fn accounts(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>>;
+    /// An account's senders, or all, by name.
+    fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>>;
+    /// The price list: the default first, then by prefix.
+    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>>;
+    /// A request as it is stored; what is due by time is not applied ([`countersign_core::status_at`] tells).
+    fn request(
+        &self,
+        account: AccountKey,
+        id: RequestId,
+    ) -> BoxFuture<'_, Result<Option<VerificationRequest>, StoreError>>;
+    /// Messages that were sent, not accepted by a channel, and not overdue at real time `now`; oldest due first, after a
+    /// cursor, at most `limit`. A restart dispatches them again.
+    fn waiting_messages(
+        &self,
+        now: Timestamp,
+        after: Option<MessageRef>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(MessageRef, VerificationRequest)>, StoreError>>;
+    /// The newest messages that arrived (delivered or read) since real time `since`, newest first, at most `limit` per
+    /// account: the built-in inbox shows them again after a restart.
+    fn arrived_messages(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>>;
+    /// Requests whose time has come at real time `now`, of one account or of all, at most `limit`.
+    fn due_requests(
+        &self,
+        now: Timestamp,
+        account: Option<AccountKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>>;
+    /// Delivery reports that may go out at real time `now`, oldest due first, at most `limit`. Of each request at most one:
+    /// the next waits until this one is acknowledged or lost.
+    fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>>;
+
+    /// Ends the store: no new work, everything queued answered, the log written back.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

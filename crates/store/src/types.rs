@@ -1,0 +1,188 @@
+//! What goes in and out of the books besides core's own types.
+
+use countersign_core::{
+    AccountKey, ApiToken, CallbackUrl, Credits, DeliveryReport, PhoneNumber, RequestId, SenderUsername, Timestamp,
+    VerificationRequest, Work,
+};
+use ipnet::IpNet;
+use thiserror::Error;
+
+/// Why the books could not do what was asked. After [`StoreError::Lost`] alone the outcome is unknown.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The bounded queue is full.
+    #[error("the books are busy: try again in a second")]
+    Busy,
+    /// The store shuts down.
+    #[error("the books are closing")]
+    Closing,
+    /// The writer ended before it answered.
+    #[error("the books ended before they answered: the outcome is unknown")]
+    Lost,
+    /// What was named isn't there.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// What should be new is there already.
+    #[error("{0} exists already")]
+    Conflict(&'static str),
+    /// The database was written by a newer version.
+    #[error(
+        "the database has schema version {found}, and this program knows versions up to {known}: \
+         start the newer program that wrote it, or restore a backup"
+    )]
+    NewerSchema {
+        /// The version in the database.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The master key doesn't open what is stored.
+    #[error("the master key doesn't fit this database: use the key that it was made with")]
+    WrongMasterKey,
+    /// The database failed.
+    #[error("database: {0}")]
+    Database(String),
+}
+
+/// What a caller's token opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountAccess {
+    /// The account.
+    pub key: AccountKey,
+    /// Its authentication generation; goes into every command.
+    pub generation: u32,
+    /// Whether it is closed: every call is refused then.
+    pub closed: bool,
+    /// Addresses from which it may call; empty allows all.
+    pub allow_list: Vec<IpNet>,
+    /// How far the sandbox moved its clock ahead, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// The owner's own number.
+    pub owner: PhoneNumber,
+}
+
+/// An account as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountProfile {
+    /// The account.
+    pub key: AccountKey,
+    /// What the operator calls it.
+    pub name: String,
+    /// The owner's own number.
+    pub phone: PhoneNumber,
+    /// The sum of its entries.
+    pub balance: Credits,
+    /// What is on hold of it.
+    pub held: Credits,
+    /// Addresses from which it may call; empty allows all.
+    pub allow_list: Vec<IpNet>,
+    /// How far the sandbox moved its clock ahead, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// When it was made, real time.
+    pub created_at: Timestamp,
+    /// When it was closed, real time.
+    pub closed_at: Option<Timestamp>,
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its id and its bucket, both drawn at random by the caller.
+    pub key: AccountKey,
+    /// Its token, drawn by the caller.
+    pub token: ApiToken,
+    /// What the operator calls it.
+    pub name: String,
+    /// The owner's own number.
+    pub phone: PhoneNumber,
+    /// Real time.
+    pub now: Timestamp,
+}
+
+/// A sender as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderProfile {
+    /// Its name.
+    pub username: SenderUsername,
+    /// Whose it is.
+    pub account: AccountKey,
+    /// When it was registered, real time.
+    pub created_at: Timestamp,
+    /// When it was verified, real time.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// Names a request together with its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestRef {
+    /// The account.
+    pub account: AccountKey,
+    /// The request.
+    pub id: RequestId,
+}
+
+/// A place in the list of waiting messages, to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRef {
+    /// When a worker must look at the request again, real time.
+    pub wake_at: Timestamp,
+    /// The request.
+    pub request: RequestRef,
+}
+
+/// Names a delivery report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReportKey {
+    /// The request that it reports on.
+    pub request: RequestRef,
+    /// Its number within the request.
+    pub number: u16,
+}
+
+/// A delivery report that may go out now.
+#[derive(Debug, Clone)]
+pub struct DueReport {
+    /// Its name.
+    pub key: ReportKey,
+    /// Where it goes.
+    pub callback_url: CallbackUrl,
+    /// The body, byte for byte as it was frozen.
+    pub body: Vec<u8>,
+    /// How many attempts were made before.
+    pub attempts: u16,
+}
+
+/// What became of an attempt to send a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportOutcome {
+    /// The receiver answered 200.
+    Acknowledged {
+        /// Real time.
+        at: Timestamp,
+    },
+    /// It failed and is tried again.
+    Retry {
+        /// Real time of the next attempt.
+        due_at: Timestamp,
+        /// Why it failed, for the owner to read.
+        reason: String,
+    },
+    /// The last retry failed.
+    Lost {
+        /// Real time.
+        at: Timestamp,
+        /// Why it failed, for the owner to read.
+        reason: String,
+    },
+}
+
+/// What a committed command asks of the workers. A batch's are handed over together, after the commit, in order.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The work on the request's message, if any.
+    pub work: Option<Work>,
+    /// The request as committed.
+    pub request: VerificationRequest,
+    /// New delivery reports; they stand in the books as well ([`crate::Store::due_reports`]).
+    pub reports: Vec<DeliveryReport>,
+}
