@@ -1,1 +1,18 @@
-//! server
+//! HTTP and the workers, around the books.
+//!
+//! Rooms: [`api`] speaks the wire contract, [`operator`] the operator's API, [`inbox`] shows the built-in messenger,
+//! [`workers`] deliver, expire and report, [`http`] accepts connections, [`settings`] reads what the operator set, and
+//! [`start`] puts them together. What they share is an [`App`].
+
+pub mod api;
+mod app;
+pub mod clock;
+pub mod http;
+pub mod inbox;
+pub mod operator;
+pub mod random;
+pub mod settings;
+pub mod start;
+pub mod workers;
+
+pub use app::{App, Mode};

@@ -1,0 +1,35 @@
+//! What the rooms of the server share.
+
+use std::sync::Arc;
+
+use countersign_channels::Inbox;
+use countersign_store::Store;
+use tokio::sync::watch;
+
+use crate::operator::OperatorKey;
+use crate::settings::Settings;
+
+/// Whether this is a stand-in for development and CI, or the real thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Sandbox numbers, a movable clock and an open inbox exist.
+    Sandbox,
+    /// None of that exists.
+    Production,
+}
+
+/// What every handler and worker may need. One per server, behind an [`Arc`].
+pub struct App {
+    /// The books.
+    pub store: Arc<dyn Store>,
+    /// Sandbox or production.
+    pub mode: Mode,
+    /// The built-in messenger, where it is switched on.
+    pub inbox: Option<Arc<Inbox>>,
+    /// What opens the operator's API.
+    pub operator_key: OperatorKey,
+    /// What the operator set.
+    pub settings: Settings,
+    /// Turns `true` when the server begins to end: no new work is taken then.
+    pub draining: watch::Receiver<bool>,
+}
