@@ -40,7 +40,10 @@ fn run(script: &str, server: &Server) -> Result<()> {
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script))
         .env("COUNTERSIGN_URL", server.api_url())
-        .env("COUNTERSIGN_TOKEN", ready.token.as_deref().context("the server printed no token")?)
+        .env(
+            "COUNTERSIGN_TOKEN",
+            ready.token.as_deref().context("the server printed no token")?,
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1")
         // The libraries honour proxies of the environment, and none may stand between them and the server.
         .env("NO_PROXY", "*")
