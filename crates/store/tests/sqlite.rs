@@ -1,5 +1,7 @@
 //! The SQLite books through the [`Store`] trait: durability, batches, order of reports, recovery, refusals at start.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::sync::Arc;
 
