@@ -229,18 +229,18 @@ impl AccountCheck<'_> {
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
             let (charges, refunds): (i64, i64) = (row.get(2)?, row.get(3)?);
-            let (charged, refunded): (i64, i64) = (row.get(4)?, row.get(5)?);
+            let (charge_sum, refund_sum): (i64, i64) = (row.get(4)?, row.get(5)?);
             let (fee, is_refunded): (Option<i64>, Option<bool>) = (row.get(6)?, row.get(7)?);
             let Some((fee, is_refunded)) = fee.zip(is_refunded) else {
                 return Ok(Some(format!("entries name request {id}, which isn't there")));
             };
             require!(
-                charges == 1 && charged == fee,
-                "request {id} with a fee of {fee} has {charges} charges of {charged}"
+                charges == 1 && charge_sum == fee,
+                "request {id} with a fee of {fee} has {charges} charges of {charge_sum}"
             );
             require!(
-                refunds == i64::from(is_refunded) && refunded == fee * refunds,
-                "request {id} with a fee of {fee} has {refunds} refunds of {refunded}"
+                refunds == i64::from(is_refunded) && refund_sum == fee * refunds,
+                "request {id} with a fee of {fee} has {refunds} refunds of {refund_sum}"
             );
             charged_requests += 1;
         }

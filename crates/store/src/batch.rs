@@ -137,13 +137,14 @@ impl Batch {
         let loaded_answer;
         let first_answer = match &command.idempotency {
             None => None,
-            Some(idempotency) => match self.answers.get(&(account_key, idempotency.key.clone())) {
-                Some(answer) => Some(answer),
-                None => {
+            Some(idempotency) => {
+                if let Some(answer) = self.answers.get(&(account_key, idempotency.key.clone())) {
+                    Some(answer)
+                } else {
                     loaded_answer = source.first_answer(account_key, &idempotency.key)?;
                     loaded_answer.as_ref()
                 }
-            },
+            }
         };
         let phone = flood_phone(&command.action);
         let counters = phone.map_or_else(FloodCounters::default, |phone| {
@@ -204,15 +205,15 @@ impl Batch {
         counters_before: FloodCounters,
         decision: Decision,
     ) -> Outcome {
-        if let Some(account) = self.accounts.get_mut(&account_key) {
-            if account.row != decision.account {
-                let moved_ms = decision.account.clock_offset_ms - account.row.clock_offset_ms;
-                if moved_ms != 0 {
-                    self.clocks_moved.push((account_key, moved_ms));
-                }
-                account.row = decision.account;
-                account.changed = true;
+        if let Some(account) = self.accounts.get_mut(&account_key)
+            && account.row != decision.account
+        {
+            let moved_ms = decision.account.clock_offset_ms - account.row.clock_offset_ms;
+            if moved_ms != 0 {
+                self.clocks_moved.push((account_key, moved_ms));
             }
+            account.row = decision.account;
+            account.changed = true;
         }
         if let (Some(phone), true) = (phone, counters_before != decision.flood) {
             self.flood.push((account_key, phone, decision.flood, now));
@@ -254,7 +255,7 @@ impl Batch {
                             stored: false,
                             changed: true,
                             message_changed: true,
-                        })
+                        });
                     }
                 },
                 Entry::Vacant(entry) => {

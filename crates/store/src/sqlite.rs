@@ -114,12 +114,11 @@ impl SqliteStore {
             answer.await.map_err(|_| StoreError::Lost)?
         })
     }
+}
 
-    /// Answers a question on a reading connection. Questions are short (bounded rows, no sync), so they run where they
-    /// are asked.
-    fn ask<T: Send + 'static>(&self, answer: Result<T, StoreError>) -> BoxFuture<'_, Result<T, StoreError>> {
-        Box::pin(std::future::ready(answer))
-    }
+/// An answer from a reading connection. Questions are short (bounded rows, no sync), so they run where they are asked.
+fn answered<T: Send + 'static>(answer: Result<T, StoreError>) -> BoxFuture<'static, Result<T, StoreError>> {
+    Box::pin(std::future::ready(answer))
 }
 
 impl Store for SqliteStore {
@@ -181,19 +180,19 @@ impl Store for SqliteStore {
     }
 
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
-        self.ask(self.access.of_token(&self.vault, &self.readers, token))
+        answered(self.access.of_token(&self.vault, &self.readers, token))
     }
 
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
-        self.ask(self.readers.token(account))
+        answered(self.readers.token(account))
     }
 
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {
-        self.ask(self.readers.account(id))
+        answered(self.readers.account(id))
     }
 
     fn account_of_phone(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {
-        self.ask(self.readers.account_of_phone(phone))
+        answered(self.readers.account_of_phone(phone))
     }
 
     fn accounts(
@@ -201,15 +200,15 @@ impl Store for SqliteStore {
         after: Option<AccountId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
-        self.ask(self.readers.accounts(after, limit))
+        answered(self.readers.accounts(after, limit))
     }
 
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
-        self.ask(self.readers.senders(account))
+        answered(self.readers.senders(account))
     }
 
     fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>> {
-        self.ask(self.readers.prices())
+        answered(self.readers.prices())
     }
 
     fn request(
@@ -217,7 +216,7 @@ impl Store for SqliteStore {
         account: AccountKey,
         id: RequestId,
     ) -> BoxFuture<'_, Result<Option<VerificationRequest>, StoreError>> {
-        self.ask(self.readers.request(RequestRef { account, id }))
+        answered(self.readers.request(RequestRef { account, id }))
     }
 
     fn waiting_messages(
@@ -226,7 +225,7 @@ impl Store for SqliteStore {
         after: Option<MessageRef>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(MessageRef, VerificationRequest)>, StoreError>> {
-        self.ask(self.readers.waiting_messages(now, after, limit))
+        answered(self.readers.waiting_messages(now, after, limit))
     }
 
     fn arrived_messages(
@@ -234,7 +233,7 @@ impl Store for SqliteStore {
         since: Timestamp,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
-        self.ask(self.readers.arrived_messages(since, limit))
+        answered(self.readers.arrived_messages(since, limit))
     }
 
     fn due_requests(
@@ -243,20 +242,19 @@ impl Store for SqliteStore {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
-        self.ask(self.readers.due_requests(now, account, limit))
+        answered(self.readers.due_requests(now, account, limit))
     }
 
     fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
-        self.ask(self.readers.due_reports(now, limit))
+        answered(self.readers.due_reports(now, limit))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (reply, closed) = oneshot::channel();
-            match self.jobs.send(Job::Close(reply)).await {
-                Ok(()) => closed.await.map_err(|_| StoreError::Lost)?,
-                // Closed before: there is nothing left to do.
-                Err(_) => {}
+            // A closed queue means that this was called before: there is nothing left to do.
+            if self.jobs.send(Job::Close(reply)).await.is_ok() {
+                closed.await.map_err(|_| StoreError::Lost)?;
             }
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(writer) = writer {

@@ -241,11 +241,9 @@ impl CommittedWork {
 impl CommittedSender {
     /// Hands a batch over, without ever waiting.
     pub(crate) fn hand_over(&self, batch: Vec<Committed>) {
-        match self.batches.try_send(batch) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.missed.store(true, Ordering::Release),
-            // Nobody works any more: the server ends, and the next start reads everything back.
-            Err(TrySendError::Closed(_)) => {}
+        // A closed hand-over needs no note: the server ends, and the next start reads everything back.
+        if let Err(TrySendError::Full(_)) = self.batches.try_send(batch) {
+            self.missed.store(true, Ordering::Release);
         }
     }
 }

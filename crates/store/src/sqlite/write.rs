@@ -279,17 +279,17 @@ pub(super) fn record_report(
             finished_at,
             reason
         ])?;
-    if changed == 1 {
-        if let Some(done_at) = finished_at {
-            connection
-                .prepare_cached(
-                    "UPDATE report SET due_at = ?5 \
+    if changed == 1
+        && let Some(done_at) = finished_at
+    {
+        connection
+            .prepare_cached(
+                "UPDATE report SET due_at = ?5 \
                      WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = \
                      (SELECT min(number) FROM report WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND \
                      random = ?4 AND state = 0)",
-                )?
-                .execute(params![bucket, account_id, created_at, random, done_at])?;
-        }
+            )?
+            .execute(params![bucket, account_id, created_at, random, done_at])?;
     }
     Ok(())
 }
