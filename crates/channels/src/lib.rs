@@ -9,7 +9,7 @@
 
 mod inbox;
 
-pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader};
+pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};
 
 use countersign_core::{AccountKey, Code, News, PhoneNumber, RequestId, SenderUsername, Timestamp};
 use futures_util::future::BoxFuture;

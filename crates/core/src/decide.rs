@@ -64,10 +64,10 @@ impl<'a> Decider<'a> {
     }
 
     fn judge(&mut self) -> Outcome {
-        if let Some(generation) = self.command.generation {
-            if self.facts.account.closed || generation != self.facts.account.generation {
-                return Err(ApiError::AccessTokenInvalid);
-            }
+        if let Some(generation) = self.command.generation
+            && (self.facts.account.closed || generation != self.facts.account.generation)
+        {
+            return Err(ApiError::AccessTokenInvalid);
         }
         if let Some(again) = self.first_answer_again()? {
             return Ok(again);
@@ -92,21 +92,21 @@ impl<'a> Decider<'a> {
     }
 
     fn finish(mut self, outcome: Outcome) -> Decision {
-        if let Some(request) = self.request.take() {
-            if self.facts.request != Some(&request) {
-                self.decision.request_is_new = self.facts.request.is_none();
-                self.decision.request = Some(request);
-            }
+        if let Some(request) = self.request.take()
+            && self.facts.request != Some(&request)
+        {
+            self.decision.request_is_new = self.facts.request.is_none();
+            self.decision.request = Some(request);
         }
         // Only an answer with an effect is worth keeping: an error charged nothing, so its call may be tried again.
-        if let (Some(idempotency), Ok(answer)) = (&self.command.idempotency, &outcome) {
-            if let Some(result) = result_json(answer) {
-                self.decision.first_answer = Some(FirstAnswer {
-                    idempotency: idempotency.clone(),
-                    result,
-                    at: self.command.now,
-                });
-            }
+        if let (Some(idempotency), Ok(answer)) = (&self.command.idempotency, &outcome)
+            && let Some(result) = result_json(answer)
+        {
+            self.decision.first_answer = Some(FirstAnswer {
+                idempotency: idempotency.clone(),
+                result,
+                at: self.command.now,
+            });
         }
         self.decision.outcome = outcome;
         self.decision

@@ -46,6 +46,18 @@ pub struct AccountKey {
     pub id: AccountId,
 }
 
+impl AccountKey {
+    /// Where a new account goes: the low byte of its random id spreads accounts evenly. The bucket is stored with the account
+    /// and from then on read, never computed again.
+    pub fn of_new(id: AccountId) -> Self {
+        let [.., low] = id.number().to_be_bytes();
+        Self {
+            bucket: Bucket(low),
+            id,
+        }
+    }
+}
+
 /// Names a verification request: 48 bits of creation time in milliseconds and 64 random bits, written as 19 base62
 /// digits (ASCII order, so ids sort by time). With the account it finds the row without any further index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

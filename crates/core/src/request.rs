@@ -269,6 +269,8 @@ impl VerificationRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -277,7 +279,7 @@ mod tests {
         for from in DeliveryState::ALL {
             for to in DeliveryState::ALL {
                 if from.may_become(to) {
-                    drawn += &format!("{from:?} -> {to:?}\n");
+                    writeln!(drawn, "{from:?} -> {to:?}").unwrap();
                 }
             }
         }
@@ -294,7 +296,7 @@ mod tests {
         for from in VerificationState::ALL {
             for to in VerificationState::ALL {
                 if from.may_become(to) {
-                    drawn += &format!("{from:?} -> {to:?}\n");
+                    writeln!(drawn, "{from:?} -> {to:?}").unwrap();
                 }
             }
         }

@@ -17,8 +17,8 @@ mod vault;
 pub use audit::{AuditReport, Violation, audit};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
-    AccountAccess, AccountProfile, Committed, DueReport, MessageRef, NewAccount, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, StoreError,
+    AccountAccess, AccountProfile, Committed, CommittedWork, DueReport, Handed, MessageRef, NewAccount, ReportKey,
+    ReportOutcome, RequestRef, SenderProfile, StoreError,
 };
 pub use vault::{MasterKey, Vault};
 
@@ -56,7 +56,11 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Marks a sender as verified. [`StoreError::NotFound`] where nobody registered it.
-    fn verify_sender(&self, username: SenderUsername, now: Timestamp) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
+    fn verify_sender(
+        &self,
+        username: SenderUsername,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Sets the price of a number prefix; [`NumberPrefix::DEFAULT`] sets the price of all others.
     fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Notes what became of an attempt to send a report, and lets the request's next report go.

@@ -1,11 +1,16 @@
 //! What goes in and out of the books besides core's own types.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use countersign_core::{
     AccountKey, ApiToken, CallbackUrl, Credits, DeliveryReport, PhoneNumber, RequestId, SenderUsername, Timestamp,
     VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Why the books could not do what was asked. After [`StoreError::Lost`] alone the outcome is unknown.
 #[derive(Debug, Error)]
@@ -185,4 +190,60 @@ pub struct Committed {
     pub request: VerificationRequest,
     /// New delivery reports; they stand in the books as well ([`crate::Store::due_reports`]).
     pub reports: Vec<DeliveryReport>,
+}
+
+/// What the books hand to the workers after a commit.
+#[derive(Debug)]
+pub enum Handed {
+    /// A batch's work, in order.
+    Batch(Vec<Committed>),
+    /// Some work didn't fit the bounded hand-over: read it back from the books.
+    Missed,
+}
+
+/// The receiving end of the hand-over. It is bounded: the writer never waits for it.
+#[derive(Debug)]
+pub struct CommittedWork {
+    batches: mpsc::Receiver<Vec<Committed>>,
+    missed: Arc<AtomicBool>,
+}
+
+/// The books' end of the hand-over.
+#[derive(Debug)]
+pub(crate) struct CommittedSender {
+    batches: mpsc::Sender<Vec<Committed>>,
+    missed: Arc<AtomicBool>,
+}
+
+impl CommittedWork {
+    pub(crate) fn channel(length: usize) -> (CommittedSender, Self) {
+        let (sender, batches) = mpsc::channel(length);
+        let missed = Arc::new(AtomicBool::new(false));
+        (
+            CommittedSender {
+                batches: sender,
+                missed: Arc::clone(&missed),
+            },
+            Self { batches, missed },
+        )
+    }
+
+    /// The next batch; `None` once the books are closed and everything was taken.
+    pub async fn next(&mut self) -> Option<Handed> {
+        // What was missed is asked for once everything that did fit has been taken.
+        if self.batches.is_empty() && self.missed.swap(false, Ordering::AcqRel) {
+            return Some(Handed::Missed);
+        }
+        self.batches.recv().await.map(Handed::Batch)
+    }
+}
+
+impl CommittedSender {
+    /// Hands a batch over, without ever waiting.
+    pub(crate) fn hand_over(&self, batch: Vec<Committed>) {
+        // A closed hand-over needs no note: the server ends, and the next start reads everything back.
+        if let Err(TrySendError::Full(_)) = self.batches.try_send(batch) {
+            self.missed.store(true, Ordering::Release);
+        }
+    }
 }

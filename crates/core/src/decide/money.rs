@@ -12,15 +12,12 @@ impl Decider<'_> {
             return Ok(());
         }
         let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?.id;
-        match self.decision.account.charge(fee, request, self.account_now) {
-            Some(entry) => {
-                self.decision.entries.push(entry);
-                Ok(())
-            }
-            None => {
-                self.request = self.facts.request.cloned();
-                Err(ApiError::BalanceNotEnough)
-            }
+        if let Some(entry) = self.decision.account.charge(fee, request, self.account_now) {
+            self.decision.entries.push(entry);
+            Ok(())
+        } else {
+            self.request = self.facts.request.cloned();
+            Err(ApiError::BalanceNotEnough)
         }
     }
 

@@ -1,0 +1,148 @@
+//! Brings news to the books: what channels say of messages, and what the dispatcher has to say after a hand-over. Many
+//! commands are under way at once, so that they share batches; a busy store holds the queue up, in order, and loses nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channels::ChannelNews;
+use countersign_core::{AccountKey, Action, Command};
+use countersign_store::{Outcome, Store, StoreError};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+
+use super::{Worker, signalled};
+use crate::clock;
+
+/// Commands under way at once.
+const MAX_UNDER_WAY: usize = 512;
+/// The first wait after the books were busy; doubled up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_millis(2);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// How often a command is tried again that failed for another reason than a busy store: half a minute, about.
+const MAX_RETRIES: u32 = 60;
+
+/// A command that follows from work done.
+#[derive(Debug, Clone)]
+pub(super) struct FollowUp {
+    pub(super) account: AccountKey,
+    pub(super) action: Action,
+}
+
+impl From<ChannelNews> for FollowUp {
+    fn from(news: ChannelNews) -> Self {
+        Self {
+            account: news.account,
+            action: Action::News {
+                request: news.request,
+                news: news.news,
+            },
+        }
+    }
+}
+
+impl FollowUp {
+    fn command(&self) -> Command {
+        Command {
+            now: clock::now(),
+            generation: None,
+            idempotency: None,
+            action: self.action.clone(),
+        }
+    }
+}
+
+pub(super) struct News {
+    store: Arc<dyn Store>,
+    from_channels: mpsc::Receiver<ChannelNews>,
+    follow_ups: mpsc::Receiver<FollowUp>,
+    /// Given once nothing more will come.
+    ending: watch::Receiver<bool>,
+}
+
+impl News {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        from_channels: mpsc::Receiver<ChannelNews>,
+        follow_ups: mpsc::Receiver<FollowUp>,
+        ending: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            store,
+            from_channels,
+            follow_ups,
+            ending,
+        }
+    }
+}
+
+impl Worker for News {
+    const NAME: &'static str = "news";
+
+    async fn run(&mut self) {
+        let store = &*self.store;
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let room = under_way.len() < MAX_UNDER_WAY;
+            let follow_up = tokio::select! {
+                biased;
+                Some(()) = under_way.next(), if !under_way.is_empty() => continue,
+                Some(news) = self.from_channels.recv(), if room => FollowUp::from(news),
+                Some(follow_up) = self.follow_ups.recv(), if room => follow_up,
+                // Last, so that what has come already is still taken.
+                () = signalled(&mut self.ending), if room => break,
+            };
+            if let Some(answer) = hand_in(store, &follow_up).await {
+                under_way.push(see_through(store, follow_up, answer));
+            }
+        }
+        while under_way.next().await.is_some() {}
+    }
+}
+
+type Answering<'a> = BoxFuture<'a, Result<Outcome, StoreError>>;
+
+/// Puts a command into the books' queue; answers its pending answer, or `None` where it was answered at once. While the
+/// books are busy it waits, and everything behind it waits too: a request's news stays in order.
+async fn hand_in<'a>(store: &'a dyn Store, follow_up: &FollowUp) -> Option<Answering<'a>> {
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let mut answer = store.submit(follow_up.account, follow_up.command());
+        match (&mut answer).now_or_never() {
+            None => return Some(answer),
+            Some(Err(StoreError::Busy)) => {
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+            }
+            Some(result) => return Some(std::future::ready(result).boxed()),
+        }
+    }
+}
+
+/// Waits for a command's answer, and tries it again where the books failed.
+async fn see_through(store: &dyn Store, follow_up: FollowUp, answer: Answering<'_>) {
+    let mut result = answer.await;
+    let mut backoff = FIRST_BACKOFF;
+    let mut retries = 0;
+    loop {
+        match result {
+            // A refusal by the rules is an answer: the news came too late, or the request is none of that account's.
+            Ok(_) | Err(StoreError::Closing | StoreError::NotFound(_)) => return,
+            Err(StoreError::Busy) => {}
+            Err(error) if retries >= MAX_RETRIES => {
+                tracing::error!(%error, "news of a message could not be written down and is dropped");
+                return;
+            }
+            Err(error) => {
+                if retries == 0 {
+                    tracing::warn!(%error, "news of a message could not be written down; it is tried again");
+                }
+                retries += 1;
+            }
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+        result = store.submit(follow_up.account, follow_up.command()).await;
+    }
+}

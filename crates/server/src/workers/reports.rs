@@ -1,0 +1,196 @@
+//! Sends the delivery reports that stand in the books: signed, in each request's order, tried again with growing delays and
+//! lost after the tenth retry (P4). The books say what is due; this worker keeps only what it read and has not recorded yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign_core::ApiToken;
+use countersign_store::{DueReport, ReportKey, ReportOutcome, Store, StoreError};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::report_queue::{Host, ReportQueue};
+use super::{Postman, RetrySchedule, Worker, signalled};
+use crate::{clock, random};
+
+/// Attempts under way at once, to all receivers together.
+const MAX_UNDER_WAY: usize = 64;
+/// Reports read at once.
+const PAGE: usize = 256;
+/// Most reports in memory; what is due beyond it waits in the books.
+const MAX_KNOWN: usize = 4_096;
+/// How often the books are asked where nothing else says that something is due.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two reads. It grows with what is in memory, since a read meets all of that again.
+const MIN_READ_GAP: Duration = Duration::from_millis(5);
+/// How long attempts under way may go on once the server drains. One that is cut off is made again after the next start.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+/// Waits between tries to record an attempt, the first and the longest, and how many tries there are.
+const FIRST_RECORD_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_RECORD_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_RECORD_TRIES: u32 = 30;
+
+pub(super) struct Reports {
+    store: Arc<dyn Store>,
+    postman: Postman,
+    retries: RetrySchedule,
+    /// A batch with new reports was committed.
+    new_reports: Arc<Notify>,
+    draining: watch::Receiver<bool>,
+}
+
+/// An attempt that has ended.
+struct Attempted {
+    host: Host,
+    key: ReportKey,
+    /// When the books will have something due because of it, if that is known.
+    look_again: Duration,
+}
+
+impl Reports {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        postman: Postman,
+        retries: RetrySchedule,
+        new_reports: Arc<Notify>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            store,
+            postman,
+            retries,
+            new_reports,
+            draining,
+        }
+    }
+
+    /// Reads what is due into the queue; answers how long to wait for the next read where nothing happens.
+    async fn read(&self, queue: &mut ReportQueue) -> Duration {
+        if queue.len() >= MAX_KNOWN {
+            return POLL_INTERVAL;
+        }
+        // What is known already is still due in the books, and is read again.
+        let limit = queue.len() + PAGE;
+        match self.store.due_reports(clock::now(), limit).await {
+            Ok(due) => {
+                let page_was_full = due.len() >= limit;
+                let new = due.into_iter().filter(|report| queue.add(report.clone())).count();
+                if page_was_full && new > 0 {
+                    Duration::ZERO
+                } else {
+                    POLL_INTERVAL
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "due delivery reports could not be read; it is tried again");
+                POLL_INTERVAL
+            }
+        }
+    }
+
+    /// Makes one attempt and records what became of it.
+    async fn attempt(&self, host: Host, report: DueReport) -> Attempted {
+        let key = report.key;
+        let token = match self.store.token(key.request.account).await {
+            Ok(token) => token,
+            Err(error) => {
+                // Nothing was sent, so it is no attempt: the report stays due.
+                tracing::warn!(%error, request = %key.request.id, "a delivery report could not be signed");
+                return Attempted {
+                    host,
+                    key,
+                    look_again: POLL_INTERVAL,
+                };
+            }
+        };
+        let (outcome, look_again) = self.outcome(report, &token).await;
+        self.record(key, outcome).await;
+        Attempted { host, key, look_again }
+    }
+
+    async fn outcome(&self, report: DueReport, token: &ApiToken) -> (ReportOutcome, Duration) {
+        let request = report.key.request.id;
+        let sent = self
+            .postman
+            .send(&report.callback_url, Bytes::from(report.body), token, clock::now())
+            .await;
+        let at = clock::now();
+        let Err(failure) = sent else {
+            return (ReportOutcome::Acknowledged { at }, Duration::ZERO);
+        };
+        let reason = failure.to_string();
+        let entropy = u64::from_ne_bytes(random::bytes());
+        let Some(delay_ms) = self.retries.delay_ms(report.attempts, entropy) else {
+            tracing::warn!(%request, reason, "a delivery report is lost after its last retry");
+            return (ReportOutcome::Lost { at, reason }, Duration::ZERO);
+        };
+        tracing::debug!(%request, attempts = report.attempts + 1, reason, "a delivery report is tried again");
+        let look_again = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
+        let due_at = at.plus_millis(delay_ms);
+        (ReportOutcome::Retry { due_at, reason }, look_again)
+    }
+
+    /// Records an attempt, patiently: until it is written, the report counts as under way and isn't sent again.
+    async fn record(&self, key: ReportKey, outcome: ReportOutcome) {
+        let mut backoff = FIRST_RECORD_BACKOFF;
+        for _ in 0..MAX_RECORD_TRIES {
+            match self.store.record_report(key, outcome.clone()).await {
+                Ok(()) | Err(StoreError::NotFound(_)) => return,
+                Err(StoreError::Closing) => break,
+                Err(error) => tracing::debug!(%error, "an attempt is not recorded yet"),
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_RECORD_BACKOFF);
+        }
+        tracing::warn!(request = %key.request.id, "an attempt to send a delivery report could not be recorded: it is made again");
+    }
+}
+
+impl Worker for Reports {
+    const NAME: &'static str = "reports";
+
+    async fn run(&mut self) {
+        let mut draining = self.draining.clone();
+        let this = &*self;
+        let mut queue = ReportQueue::default();
+        let mut under_way = FuturesUnordered::new();
+        let mut last_read: Option<Instant> = None;
+        let mut read_at = Instant::now();
+        loop {
+            while under_way.len() < MAX_UNDER_WAY {
+                let Some((host, report)) = queue.take() else { break };
+                under_way.push(this.attempt(host, report));
+            }
+            let earliest = last_read.map_or_else(Instant::now, |last| last + read_gap(queue.len()));
+            tokio::select! {
+                biased;
+                () = signalled(&mut draining) => break,
+                Some(attempted) = under_way.next(), if !under_way.is_empty() => {
+                    // The request's next report may be due now, or this one again after its delay.
+                    let Attempted { host, key, look_again } = attempted;
+                    queue.done(host, key);
+                    read_at = read_at.min(Instant::now() + look_again);
+                }
+                () = this.new_reports.notified() => read_at = Instant::now(),
+                () = tokio::time::sleep_until(read_at.max(earliest)) => {
+                    let pause = this.read(&mut queue).await;
+                    let now = Instant::now();
+                    last_read = Some(now);
+                    read_at = now + pause;
+                }
+            }
+        }
+        let finish = async { while under_way.next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, finish).await.is_err() {
+            tracing::debug!("delivery reports under way were cut off: they are sent again after the next start");
+        }
+    }
+}
+
+/// 5 ms, and 1 ms more for every 20 reports that a read meets again.
+fn read_gap(known: usize) -> Duration {
+    MIN_READ_GAP + Duration::from_millis(u64::try_from(known / 20).unwrap_or(0))
+}

@@ -1,0 +1,316 @@
+//! One batch of commands against a backend: facts are loaded once, [`decide`] answers each command in turn, later commands see
+//! earlier ones' changes, and what is left over is the set of rows to write. No SQL here; both backends share it (P5).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use countersign_core::{
+    Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
+    LedgerEntry, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent, Timestamp,
+    VerificationRequest, decide,
+};
+
+use crate::Outcome;
+use crate::types::{Committed, RequestRef, StoreError};
+
+/// Most accounts and numbers whose flood counters are kept; beyond it, those that have run out are dropped.
+const MAX_FLOOD_COUNTERS: usize = 200_000;
+
+/// Where a batch loads its facts from.
+pub(crate) trait FactSource {
+    /// An account.
+    fn account(&mut self, key: AccountKey) -> Result<Option<Account>, StoreError>;
+    /// A request of an account.
+    fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError>;
+    /// The answer that is kept under an idempotency key.
+    fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError>;
+    /// What is known of a sender, seen from an account.
+    fn sender(&mut self, account: AccountKey, username: &SenderUsername) -> Result<SenderFact, StoreError>;
+    /// Purchases that haven't lapsed, oldest first.
+    fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError>;
+}
+
+/// Flood counters, in memory: a restart starts them anew.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct FloodBook {
+    accounts: HashMap<AccountKey, Timestamp>,
+    numbers: HashMap<(AccountKey, PhoneNumber), Timestamp>,
+}
+
+impl FloodBook {
+    fn counters(&self, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
+        FloodCounters {
+            account: self.accounts.get(&account).copied().unwrap_or_default(),
+            number: self.numbers.get(&(account, phone)).copied().unwrap_or_default(),
+        }
+    }
+
+    fn note(&mut self, account: AccountKey, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
+        if self.accounts.len() + self.numbers.len() >= MAX_FLOOD_COUNTERS {
+            self.accounts.retain(|_, state| *state > now);
+            self.numbers.retain(|_, state| *state > now);
+        }
+        self.accounts.insert(account, counters.account);
+        self.numbers.insert((account, phone), counters.number);
+    }
+}
+
+/// A row that a batch touched.
+#[derive(Debug)]
+pub(crate) struct Touched<T> {
+    /// The row as it stands now.
+    pub(crate) row: T,
+    /// Whether the database has it already.
+    pub(crate) stored: bool,
+    /// Whether it must be written.
+    pub(crate) changed: bool,
+    /// Whether a request's message came or went: only then are its columns written again.
+    pub(crate) message_changed: bool,
+}
+
+/// A timeline event or report with the request that it belongs to.
+pub(crate) type Of<T> = (RequestRef, T);
+
+/// What a batch has loaded and changed so far.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) accounts: HashMap<AccountKey, Touched<Account>>,
+    pub(crate) requests: HashMap<RequestRef, Option<Touched<VerificationRequest>>>,
+    pub(crate) entries: Vec<LedgerEntry>,
+    pub(crate) purchases: HashMap<(AccountKey, u64), Purchase>,
+    pub(crate) timeline: Vec<Of<TimelineEvent>>,
+    pub(crate) reports: Vec<Of<DeliveryReport>>,
+    pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
+    /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
+    pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
+    /// For the workers, in order.
+    pub(crate) committed: Vec<Committed>,
+    flood: Vec<BatchFlood>,
+}
+
+impl Batch {
+    /// Judges one command on top of what the batch did before.
+    pub(crate) fn judge(
+        &mut self,
+        source: &mut impl FactSource,
+        rules: &Rules,
+        flood: &FloodBook,
+        account_key: AccountKey,
+        command: &Command,
+    ) -> Result<Outcome, StoreError> {
+        let account = match self.accounts.entry(account_key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let row = source.account(account_key)?.ok_or(StoreError::NotFound("account"))?;
+                entry.insert(Touched {
+                    row,
+                    stored: true,
+                    changed: false,
+                    message_changed: false,
+                })
+            }
+        };
+        let request_id = named_request(&command.action);
+        if let Some(id) = request_id {
+            let request = RequestRef {
+                account: account_key,
+                id,
+            };
+            if let Entry::Vacant(entry) = self.requests.entry(request) {
+                let row = source.request(request)?;
+                entry.insert(row.map(|row| Touched {
+                    row,
+                    stored: true,
+                    changed: false,
+                    message_changed: false,
+                }));
+            }
+        }
+        let request = request_id
+            .and_then(|id| {
+                self.requests.get(&RequestRef {
+                    account: account_key,
+                    id,
+                })
+            })
+            .and_then(|touched| touched.as_ref().map(|touched| &touched.row));
+        let loaded_answer;
+        let first_answer = match &command.idempotency {
+            None => None,
+            Some(idempotency) => {
+                if let Some(answer) = self.answers.get(&(account_key, idempotency.key.clone())) {
+                    Some(answer)
+                } else {
+                    loaded_answer = source.first_answer(account_key, &idempotency.key)?;
+                    loaded_answer.as_ref()
+                }
+            }
+        };
+        let phone = flood_phone(&command.action);
+        let counters = phone.map_or_else(FloodCounters::default, |phone| {
+            flood_counters(&self.flood, flood, account_key, phone)
+        });
+        let sender = match &command.action {
+            Action::Send(send) => match &send.sender {
+                Some(username) => source.sender(account_key, username)?,
+                None => SenderFact::NotNamed,
+            },
+            _ => SenderFact::NotNamed,
+        };
+        let account_now = account.row.clock(command.now);
+        let (due_purchases, next_lapse_after) = if account.row.next_lapse_at.is_some_and(|at| at <= account_now) {
+            let mut open = source.open_purchases(account_key)?;
+            open.retain(|purchase| {
+                !self
+                    .purchases
+                    .get(&(account_key, purchase.entry))
+                    .is_some_and(|changed| changed.lapsed)
+            });
+            for ((key, _), purchase) in &self.purchases {
+                if *key == account_key && !purchase.lapsed && !open.iter().any(|old| old.entry == purchase.entry) {
+                    open.push(purchase.clone());
+                }
+            }
+            open.sort_by_key(|purchase| purchase.entry);
+            let still_open = open
+                .iter()
+                .position(|purchase| purchase.lapses_at > account_now)
+                .unwrap_or(open.len());
+            let next = open.get(still_open).map(|purchase| purchase.lapses_at);
+            open.truncate(still_open);
+            (open, next)
+        } else {
+            (Vec::new(), None)
+        };
+        let facts = Facts {
+            account: &account.row,
+            request,
+            first_answer,
+            sender,
+            flood: counters,
+            due_purchases: &due_purchases,
+            next_lapse_after,
+            rules,
+        };
+        let decision = decide(&facts, command);
+        Ok(self.apply(account_key, phone, command.now, counters, decision))
+    }
+
+    /// Takes a decision's changes in; answers its outcome.
+    fn apply(
+        &mut self,
+        account_key: AccountKey,
+        phone: Option<PhoneNumber>,
+        now: Timestamp,
+        counters_before: FloodCounters,
+        decision: Decision,
+    ) -> Outcome {
+        if let Some(account) = self.accounts.get_mut(&account_key)
+            && account.row != decision.account
+        {
+            let moved_ms = decision.account.clock_offset_ms - account.row.clock_offset_ms;
+            if moved_ms != 0 {
+                self.clocks_moved.push((account_key, moved_ms));
+            }
+            account.row = decision.account;
+            account.changed = true;
+        }
+        if let (Some(phone), true) = (phone, counters_before != decision.flood) {
+            self.flood.push((account_key, phone, decision.flood, now));
+        }
+        self.entries.extend(decision.entries);
+        for purchase in decision.purchases {
+            self.purchases.insert((account_key, purchase.entry), purchase);
+        }
+        if let Some(answer) = decision.first_answer {
+            self.answers
+                .insert((account_key, answer.idempotency.key.clone()), answer);
+        }
+        if let Some(row) = decision.request {
+            let request = RequestRef {
+                account: account_key,
+                id: row.id,
+            };
+            self.timeline
+                .extend(decision.timeline.into_iter().map(|event| (request, event)));
+            self.reports
+                .extend(decision.reports.iter().map(|report| (request, report.clone())));
+            if decision.work.is_some() || !decision.reports.is_empty() {
+                self.committed.push(Committed {
+                    work: decision.work,
+                    request: row.clone(),
+                    reports: decision.reports,
+                });
+            }
+            match self.requests.entry(request) {
+                Entry::Occupied(mut entry) => match entry.get_mut() {
+                    Some(touched) => {
+                        touched.message_changed |= touched.row.message.is_some() != row.message.is_some();
+                        touched.row = row;
+                        touched.changed = true;
+                    }
+                    vacant => {
+                        *vacant = Some(Touched {
+                            row,
+                            stored: false,
+                            changed: true,
+                            message_changed: true,
+                        });
+                    }
+                },
+                Entry::Vacant(entry) => {
+                    entry.insert(Some(Touched {
+                        row,
+                        stored: false,
+                        changed: true,
+                        message_changed: true,
+                    }));
+                }
+            }
+        }
+        decision.outcome
+    }
+
+    /// Notes the flood counters of a batch that was committed.
+    pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
+        for (account, phone, counters, now) in self.flood.drain(..) {
+            flood.note(account, phone, counters, now);
+        }
+    }
+}
+
+/// A batch's own counters, on top of those of the batches before it.
+type BatchFlood = (AccountKey, PhoneNumber, FloodCounters, Timestamp);
+
+fn flood_counters(batch: &[BatchFlood], book: &FloodBook, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
+    let mut counters = book.counters(account, phone);
+    for (changed_account, changed_phone, changed, _) in batch {
+        if *changed_account == account {
+            counters.account = changed.account;
+            if *changed_phone == phone {
+                counters.number = changed.number;
+            }
+        }
+    }
+    counters
+}
+
+fn named_request(action: &Action) -> Option<RequestId> {
+    match action {
+        Action::Send(send) => send.request,
+        Action::CheckAbility { .. } | Action::Purchase { .. } | Action::AdvanceClock { .. } => None,
+        Action::Settle { request, .. }
+        | Action::Check { request, .. }
+        | Action::Revoke { request }
+        | Action::News { request, .. }
+        | Action::Wake { request } => Some(*request),
+    }
+}
+
+fn flood_phone(action: &Action) -> Option<PhoneNumber> {
+    match action {
+        Action::Send(send) => Some(send.phone),
+        Action::CheckAbility { phone, .. } => Some(*phone),
+        _ => None,
+    }
+}

@@ -1,0 +1,266 @@
+//! The books in one SQLite file: one writer on a thread of its own that commits in batches, readers beside it.
+//!
+//! `writer` takes jobs from the bounded queue and commits them; `load` and `write` are its SQL; `read` answers questions from
+//! connections of its own; `checkpoint` keeps the write-ahead log bounded; `settings` holds the writes that are no commands.
+
+mod access;
+mod checkpoint;
+mod codec;
+mod load;
+mod read;
+mod schema;
+mod settings;
+mod write;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, Rules, SenderUsername,
+    Timestamp, VerificationRequest,
+};
+use futures_util::future::BoxFuture;
+use ipnet::IpNet;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
+pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
+
+use crate::types::{
+    AccountAccess, AccountProfile, CommittedWork, DueReport, MessageRef, NewAccount, ReportKey, ReportOutcome,
+    RequestRef, SenderProfile, StoreError,
+};
+use crate::vault::{MasterKey, Vault};
+use crate::{Outcome, Store};
+use access::AccessCache;
+use read::Readers;
+use writer::Job;
+
+/// Commands that may wait for the writer; beyond it, callers are told to come again.
+const QUEUE_LENGTH: usize = 8_192;
+/// Batches that may wait for the dispatcher; beyond it, it reads them back from the books.
+const COMMITTED_LENGTH: usize = 1_024;
+
+/// How to open the books.
+#[derive(Debug)]
+pub struct SqliteOptions {
+    /// The data directory; the database is a file in it.
+    pub path: PathBuf,
+    /// What sealed values hang on.
+    pub master_key: MasterKey,
+    /// The operator's rules; the prices are read from the books.
+    pub rules: Rules,
+}
+
+/// The books in one SQLite file. See the module's documentation.
+pub struct SqliteStore {
+    /// The bounded queue. The writer closes it at its end.
+    jobs: mpsc::Sender<Job>,
+    readers: Readers,
+    vault: Arc<Vault>,
+    access: Arc<AccessCache>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the books, or makes them. Fails on a newer schema or another master key.
+    pub fn open(options: SqliteOptions) -> Result<(Arc<Self>, CommittedWork), StoreError> {
+        let vault = Arc::new(Vault::new(&options.master_key)?);
+        let connection = schema::open_for_writing(&options.path)?;
+        settings::check_master_key(&connection, &vault)?;
+        let mut rules = options.rules;
+        for (prefix, price) in read::prices(&connection)? {
+            rules.prices.set(prefix, price);
+        }
+        let readers = Readers::open(&options.path, Arc::clone(&vault))?;
+        let access = Arc::new(AccessCache::default());
+        let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
+        let (committed, work) = CommittedWork::channel(COMMITTED_LENGTH);
+        let writer = writer::Writer::new(connection, Arc::clone(&vault), rules, Arc::clone(&access), committed);
+        let writer = writer.start(queue, &options.path)?;
+        let store = Self {
+            jobs,
+            readers,
+            vault,
+            access,
+            writer: Mutex::new(Some(writer)),
+        };
+        Ok((Arc::new(store), work))
+    }
+}
+
+impl SqliteStore {
+    /// Queues a job; fails at once where the queue is full or closed.
+    fn queue(&self, job: Job) -> Result<(), StoreError> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closing,
+        })
+    }
+
+    /// Runs a write that is no command on the writer, in a transaction of its own.
+    fn set<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut settings::Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue(Job::Settings(Box::new(move |writer| {
+                // A caller who went away doesn't undo the write.
+                let _ = reply.send(writer.set(write));
+            })))?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
+}
+
+/// An answer from a reading connection. Questions are short (bounded rows, no sync), so they run where they are asked.
+fn answered<T: Send + 'static>(answer: Result<T, StoreError>) -> BoxFuture<'static, Result<T, StoreError>> {
+    Box::pin(std::future::ready(answer))
+}
+
+impl Store for SqliteStore {
+    fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue(Job::Command {
+                account,
+                command,
+                reply,
+            })?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
+
+    fn create_account(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
+        self.set(move |settings| settings.create_account(&new))
+    }
+
+    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.rotate_token(account, &token))
+    }
+
+    fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.close_account(account, now))
+    }
+
+    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_allow_list(account, &allow_list))
+    }
+
+    fn add_sender(
+        &self,
+        account: AccountKey,
+        username: SenderUsername,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
+        self.set(move |settings| settings.add_sender(account, username, now))
+    }
+
+    fn verify_sender(
+        &self,
+        username: SenderUsername,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
+        self.set(move |settings| settings.verify_sender(&username, now))
+    }
+
+    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_price(prefix, price))
+    }
+
+    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.record_report(key, &outcome))
+    }
+
+    fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.set(move |settings| settings.forget_old_answers(now))
+    }
+
+    fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
+        answered(self.access.of_token(&self.vault, &self.readers, token))
+    }
+
+    fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        answered(self.readers.token(account))
+    }
+
+    fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {
+        answered(self.readers.account(id))
+    }
+
+    fn account_of_phone(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {
+        answered(self.readers.account_of_phone(phone))
+    }
+
+    fn accounts(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
+        answered(self.readers.accounts(after, limit))
+    }
+
+    fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
+        answered(self.readers.senders(account))
+    }
+
+    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>> {
+        answered(self.readers.prices())
+    }
+
+    fn request(
+        &self,
+        account: AccountKey,
+        id: RequestId,
+    ) -> BoxFuture<'_, Result<Option<VerificationRequest>, StoreError>> {
+        answered(self.readers.request(RequestRef { account, id }))
+    }
+
+    fn waiting_messages(
+        &self,
+        now: Timestamp,
+        after: Option<MessageRef>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(MessageRef, VerificationRequest)>, StoreError>> {
+        answered(self.readers.waiting_messages(now, after, limit))
+    }
+
+    fn arrived_messages(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
+        answered(self.readers.arrived_messages(since, limit))
+    }
+
+    fn due_requests(
+        &self,
+        now: Timestamp,
+        account: Option<AccountKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
+        answered(self.readers.due_requests(now, account, limit))
+    }
+
+    fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
+        answered(self.readers.due_reports(now, limit))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (reply, closed) = oneshot::channel();
+            // A closed queue means that this was called before: there is nothing left to do.
+            if self.jobs.send(Job::Close(reply)).await.is_ok() {
+                closed.await.map_err(|_| StoreError::Lost)?;
+            }
+            let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(writer) = writer {
+                writer.join().map_err(|_| StoreError::Lost)?;
+            }
+            Ok(())
+        })
+    }
+}

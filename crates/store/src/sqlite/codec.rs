@@ -1,0 +1,306 @@
+//! How core's types stand in columns. Numbers once given to a state are never given to another.
+
+use countersign_core::{
+    Account, AccountId, AccountKey, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState, EnteredCode,
+    EntryKind, Message, News, Payload, PhoneNumber, Purchase, RequestId, SenderUsername, TimelineKind, Timestamp,
+    VerificationRequest, VerificationState,
+};
+use rusqlite::Row;
+
+use crate::types::{RequestRef, StoreError};
+use crate::vault::{Purpose, Vault};
+
+/// A value in the database that no version of this program wrote.
+pub(crate) fn damaged(what: &'static str) -> StoreError {
+    StoreError::Database(format!("{what} in the database isn't one that this program wrote"))
+}
+
+pub(crate) const fn delivery_number(state: DeliveryState) -> i64 {
+    match state {
+        DeliveryState::Admitted => 1,
+        DeliveryState::Unreachable => 2,
+        DeliveryState::Checked => 3,
+        DeliveryState::Sent => 4,
+        DeliveryState::Delivered => 5,
+        DeliveryState::Read => 6,
+        DeliveryState::Expired => 7,
+        DeliveryState::Revoked => 8,
+    }
+}
+
+pub(crate) fn delivery_of(number: i64) -> Result<DeliveryState, StoreError> {
+    let found = DeliveryState::ALL
+        .into_iter()
+        .find(|state| delivery_number(*state) == number);
+    found.ok_or_else(|| damaged("a delivery state"))
+}
+
+const fn verification_number(state: VerificationState) -> i64 {
+    match state {
+        VerificationState::Unchecked => 1,
+        VerificationState::Invalid => 2,
+        VerificationState::Valid => 3,
+        VerificationState::AttemptsExceeded => 4,
+        VerificationState::Expired => 5,
+    }
+}
+
+fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
+    let found = VerificationState::ALL
+        .into_iter()
+        .find(|state| verification_number(*state) == number);
+    found.ok_or_else(|| damaged("a verification state"))
+}
+
+pub(crate) const fn entry_kind_number(kind: EntryKind) -> i64 {
+    match kind {
+        EntryKind::Purchase => 1,
+        EntryKind::Charge => 2,
+        EntryKind::Refund => 3,
+        EntryKind::Lapse => 4,
+        EntryKind::Adjustment => 5,
+    }
+}
+
+/// Kind and state columns of a timeline row.
+pub(super) const fn timeline_numbers(kind: TimelineKind) -> (i64, i64) {
+    match kind {
+        TimelineKind::Became(state) => (TIMELINE_BECAME, delivery_number(state)),
+        TimelineKind::TooLate(news) => (2, news_number(news)),
+        TimelineKind::DeliveryFailed => (3, 0),
+    }
+}
+
+/// The timeline kind of a state change.
+pub(crate) const TIMELINE_BECAME: i64 = 1;
+
+const fn news_number(news: News) -> i64 {
+    match news {
+        News::Accepted => 1,
+        News::Delivered => 2,
+        News::Read => 3,
+        News::Failed => 4,
+    }
+}
+
+const fn origin_number(origin: CodeOrigin) -> i64 {
+    match origin {
+        CodeOrigin::Generated => 1,
+        CodeOrigin::Supplied => 2,
+    }
+}
+
+fn origin_of(number: i64) -> Result<CodeOrigin, StoreError> {
+    match number {
+        1 => Ok(CodeOrigin::Generated),
+        2 => Ok(CodeOrigin::Supplied),
+        _ => Err(damaged("a code's origin")),
+    }
+}
+
+pub(crate) fn account_key(bucket: i64, id: i64) -> Result<AccountKey, StoreError> {
+    let bucket = u8::try_from(bucket).map_err(|_| damaged("a bucket"))?;
+    let id = AccountId::new(id).ok_or_else(|| damaged("an account id"))?;
+    Ok(AccountKey {
+        bucket: Bucket(bucket),
+        id,
+    })
+}
+
+/// The key columns of a request's row.
+pub(super) fn request_place(request: RequestRef) -> [i64; 4] {
+    [
+        i64::from(request.account.bucket.0),
+        request.account.id.number(),
+        request.id.created_at().millis(),
+        request.id.random().cast_signed(),
+    ]
+}
+
+pub(super) fn request_id(created_at: i64, random: i64) -> RequestId {
+    RequestId::new(Timestamp::from_millis(created_at), random.cast_unsigned())
+}
+
+pub(super) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
+                                          next_lapse_at, clock_offset_ms, free_day, free_sends";
+
+/// Reads [`ACCOUNT_COLUMNS`].
+pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account, StoreError> {
+    let closed_at: Option<i64> = row.get(1)?;
+    let next_lapse_at: Option<i64> = row.get(8)?;
+    Ok(Account {
+        key,
+        owner: phone_of(row.get(0)?)?,
+        closed: closed_at.is_some(),
+        generation: row.get(2)?,
+        balance: Credits::from_micros(row.get(3)?),
+        held: Credits::from_micros(row.get(4)?),
+        entries: row.get::<_, i64>(5)?.cast_unsigned(),
+        purchased: Credits::from_micros(row.get(6)?),
+        consumed: Credits::from_micros(row.get(7)?),
+        next_lapse_at: next_lapse_at.map(Timestamp::from_millis),
+        clock_offset_ms: row.get(9)?,
+        free_day: row.get(10)?,
+        free_sends: row.get(11)?,
+    })
+}
+
+pub(super) fn phone_of(digits: i64) -> Result<PhoneNumber, StoreError> {
+    u64::try_from(digits)
+        .map(PhoneNumber::from_stored)
+        .map_err(|_| damaged("a phone number"))
+}
+
+pub(super) fn phone_column(phone: PhoneNumber) -> i64 {
+    phone.digits().cast_signed()
+}
+
+pub(super) fn purchase_from_row(account: AccountKey, row: &Row<'_>) -> Result<Purchase, rusqlite::Error> {
+    Ok(Purchase {
+        account,
+        entry: row.get::<_, i64>(0)?.cast_unsigned(),
+        through: Credits::from_micros(row.get(1)?),
+        lapses_at: Timestamp::from_millis(row.get(2)?),
+        lapsed: row.get(3)?,
+    })
+}
+
+pub(super) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
+     refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
+     expires_at, accepted, sender, callback_url, payload, entered_sealed";
+
+/// A request as its columns stand, before anything sealed is opened.
+#[derive(Debug, Default)]
+pub(super) struct RequestColumns {
+    pub(super) place: [i64; 4],
+    pub(super) phone: i64,
+    pub(super) delivery: i64,
+    pub(super) delivery_at: i64,
+    pub(super) fee: i64,
+    pub(super) refunded: bool,
+    pub(super) verification: i64,
+    pub(super) verification_at: i64,
+    pub(super) wrong_attempts: u8,
+    pub(super) events: u16,
+    pub(super) wake_at: Option<i64>,
+    pub(super) code_sealed: Option<Vec<u8>>,
+    pub(super) code_origin: Option<i64>,
+    pub(super) sent_at: Option<i64>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) accepted: Option<bool>,
+    pub(super) sender: Option<String>,
+    pub(super) callback_url: Option<String>,
+    pub(super) payload: Option<String>,
+    pub(super) entered_sealed: Option<Vec<u8>>,
+}
+
+impl RequestColumns {
+    /// Reads [`REQUEST_COLUMNS`].
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            place: [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?],
+            phone: row.get(4)?,
+            delivery: row.get(5)?,
+            delivery_at: row.get(6)?,
+            fee: row.get(7)?,
+            refunded: row.get(8)?,
+            verification: row.get(9)?,
+            verification_at: row.get(10)?,
+            wrong_attempts: row.get(11)?,
+            events: row.get(12)?,
+            wake_at: row.get(13)?,
+            code_sealed: row.get(14)?,
+            code_origin: row.get(15)?,
+            sent_at: row.get(16)?,
+            expires_at: row.get(17)?,
+            accepted: row.get(18)?,
+            sender: row.get(19)?,
+            callback_url: row.get(20)?,
+            payload: row.get(21)?,
+            entered_sealed: row.get(22)?,
+        })
+    }
+
+    /// The columns of a request; `clock_offset_ms` turns its account's time of waking into real time. The message's own
+    /// columns are filled only where they are to be written: sealing costs time.
+    pub(super) fn of(
+        request: &VerificationRequest,
+        clock_offset_ms: i64,
+        vault: &Vault,
+        with_message: bool,
+    ) -> Result<Self, StoreError> {
+        let place = request_place(RequestRef {
+            account: request.account,
+            id: request.id,
+        });
+        let entered = request.code_entered.as_ref();
+        let entered_sealed = entered
+            .map(|entered| vault.seal(Purpose::EnteredCode, &place, entered.as_str().as_bytes()))
+            .transpose()?;
+        let mut columns = Self {
+            place,
+            phone: phone_column(request.phone),
+            delivery: delivery_number(request.delivery),
+            delivery_at: request.delivery_updated_at.millis(),
+            fee: request.fee.micros(),
+            refunded: request.refunded,
+            verification: verification_number(request.verification),
+            verification_at: request.verification_updated_at.millis(),
+            wrong_attempts: request.wrong_attempts,
+            events: request.events,
+            wake_at: request.wake_at().map(|at| at.plus_millis(-clock_offset_ms).millis()),
+            accepted: request.message.as_ref().map(|message| message.accepted),
+            entered_sealed,
+            ..Self::default()
+        };
+        if let (Some(message), true) = (&request.message, with_message) {
+            columns.code_sealed = Some(vault.seal(Purpose::Code, &place, message.code.as_str().as_bytes())?);
+            columns.code_origin = Some(origin_number(message.origin));
+            columns.sent_at = Some(message.sent_at.millis());
+            columns.expires_at = Some(message.expires_at.millis());
+            columns.sender = message.sender.as_ref().map(|sender| sender.as_str().to_owned());
+            columns.callback_url = message.callback_url.as_ref().map(|url| url.as_str().to_owned());
+            columns.payload = message.payload.as_ref().map(|payload| payload.as_str().to_owned());
+        }
+        Ok(columns)
+    }
+
+    /// The request, with what is sealed opened.
+    pub(super) fn open(self, vault: &Vault) -> Result<VerificationRequest, StoreError> {
+        let [bucket, account_id, created_at, random] = self.place;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| damaged("a sealed text"));
+        let code_entered = match self.entered_sealed {
+            None => None,
+            Some(sealed) => EnteredCode::new(text(vault.open(Purpose::EnteredCode, &self.place, &sealed)?)?),
+        };
+        let message = match (self.code_sealed, self.sent_at, self.expires_at) {
+            (Some(sealed), Some(sent_at), Some(expires_at)) => Some(Message {
+                code: Code::parse(&text(vault.open(Purpose::Code, &self.place, &sealed)?)?)
+                    .ok_or_else(|| damaged("a code"))?,
+                origin: origin_of(self.code_origin.unwrap_or_default())?,
+                sender: self.sender.as_deref().and_then(SenderUsername::parse),
+                callback_url: self.callback_url.map(CallbackUrl::from_stored),
+                payload: self.payload.and_then(Payload::new),
+                sent_at: Timestamp::from_millis(sent_at),
+                expires_at: Timestamp::from_millis(expires_at),
+                accepted: self.accepted.unwrap_or_default(),
+            }),
+            _ => None,
+        };
+        Ok(VerificationRequest {
+            id: request_id(created_at, random),
+            account: account_key(bucket, account_id)?,
+            phone: phone_of(self.phone)?,
+            delivery: delivery_of(self.delivery)?,
+            delivery_updated_at: Timestamp::from_millis(self.delivery_at),
+            fee: Credits::from_micros(self.fee),
+            refunded: self.refunded,
+            message,
+            verification: verification_of(self.verification)?,
+            verification_updated_at: Timestamp::from_millis(self.verification_at),
+            code_entered,
+            wrong_attempts: self.wrong_attempts,
+            events: self.events,
+        })
+    }
+}

@@ -1,0 +1,381 @@
+//! Questions to the books, on connections of their own beside the writer. Each is short: bounded rows, found by key, never by
+//! offset, so that no snapshot holds the write-ahead log back.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, CallbackUrl, Credits, NumberPrefix, PhoneNumber, SenderUsername, Timestamp,
+    VerificationRequest,
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::access::StoredAccess;
+use super::codec::{REQUEST_COLUMNS, RequestColumns, account_key, damaged, phone_column, phone_of, request_id};
+use super::load::load_request;
+use super::schema::open_for_reading;
+use crate::types::{
+    AccountAccess, AccountProfile, DueReport, MessageRef, ReportKey, RequestRef, SenderProfile, StoreError,
+};
+use crate::vault::{Purpose, Vault};
+
+/// Connections kept open; more are opened when they are needed and closed again.
+const KEPT_CONNECTIONS: usize = 4;
+
+pub(super) struct Readers {
+    directory: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    vault: Arc<Vault>,
+}
+
+impl Readers {
+    pub(super) fn open(directory: &Path, vault: Arc<Vault>) -> Result<Self, StoreError> {
+        let first = open_for_reading(directory)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            idle: Mutex::new(vec![first]),
+            vault,
+        })
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open_for_reading(&self.directory)?,
+        };
+        let answer = ask(&connection);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT_CONNECTIONS {
+            idle.push(connection);
+        }
+        answer
+    }
+
+    pub(super) fn access(&self, id: AccountId) -> Result<Option<StoredAccess>, StoreError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT bucket, account_id, token_lookup, generation, closed_at IS NOT NULL, allow_list, clock_offset_ms, phone \
+                 FROM account WHERE account_id = ?1",
+            )?;
+            let mut rows = statement.query([id.number()])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            Ok(Some(StoredAccess {
+                token_lookup: row.get(2)?,
+                access: Arc::new(AccountAccess {
+                    key: account_key(row.get(0)?, row.get(1)?)?,
+                    generation: row.get(3)?,
+                    closed: row.get(4)?,
+                    allow_list: allow_list(&row.get::<_, String>(5)?)?,
+                    clock_offset_ms: row.get(6)?,
+                    owner: phone_of(row.get(7)?)?,
+                }),
+            }))
+        })
+    }
+
+    pub(super) fn token(&self, account: AccountKey) -> Result<ApiToken, StoreError> {
+        let place = [i64::from(account.bucket.0), account.id.number()];
+        self.with(|connection| {
+            let sealed: Option<Vec<u8>> = connection
+                .prepare_cached("SELECT token_sealed FROM account WHERE bucket = ?1 AND account_id = ?2")?
+                .query_row(place, |row| row.get(0))
+                .optional()?;
+            let text = self
+                .vault
+                .open(Purpose::Token, &place, &sealed.ok_or(StoreError::NotFound("account"))?)?;
+            std::str::from_utf8(&text)
+                .ok()
+                .and_then(ApiToken::parse)
+                .ok_or_else(|| damaged("a token"))
+        })
+    }
+
+    pub(super) fn account(&self, id: AccountId) -> Result<Option<AccountProfile>, StoreError> {
+        self.with(|connection| account_profile(connection, "account_id = ?1", id.number()))
+    }
+
+    pub(super) fn account_of_phone(&self, phone: PhoneNumber) -> Result<Option<AccountProfile>, StoreError> {
+        let condition = "phone = ?1 ORDER BY closed_at IS NOT NULL, closed_at DESC";
+        self.with(|connection| account_profile(connection, condition, phone_column(phone)))
+    }
+
+    pub(super) fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<AccountProfile>, StoreError> {
+        self.with(|connection| {
+            let sql = format!("{} WHERE account_id > ?1 ORDER BY account_id LIMIT ?2", *PROFILE);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![after.map_or(0, AccountId::number), row_limit(limit)])?;
+            let mut accounts = Vec::new();
+            while let Some(row) = rows.next()? {
+                accounts.push(profile_from_row(row)?);
+            }
+            Ok(accounts)
+        })
+    }
+
+    pub(super) fn senders(&self, account: Option<AccountKey>) -> Result<Vec<SenderProfile>, StoreError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT username, bucket, account_id, created_at, verified_at FROM sender \
+                 WHERE ?1 IS NULL OR account_id = ?1 ORDER BY username LIMIT 10000",
+            )?;
+            let mut rows = statement.query([account.map(|account| account.id.number())])?;
+            let mut senders = Vec::new();
+            while let Some(row) = rows.next()? {
+                senders.push(sender_from_row(row)?);
+            }
+            Ok(senders)
+        })
+    }
+
+    pub(super) fn prices(&self) -> Result<Vec<(NumberPrefix, Credits)>, StoreError> {
+        let mut list = countersign_core::PriceList::default();
+        for (prefix, price) in self.with(prices)? {
+            list.set(prefix, price);
+        }
+        Ok(list.iter().collect())
+    }
+
+    pub(super) fn request(&self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError> {
+        self.with(|connection| load_request(connection, &self.vault, request))
+    }
+
+    pub(super) fn waiting_messages(
+        &self,
+        now: Timestamp,
+        after: Option<MessageRef>,
+        limit: usize,
+    ) -> Result<Vec<(MessageRef, VerificationRequest)>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {REQUEST_COLUMNS} FROM request INDEXED BY request_wake \
+                 WHERE bucket = ?1 AND (wake_at, account_id, created_at, random) > (?2, ?3, ?4, ?5) AND wake_at >= ?2 \
+                 AND wake_at IS NOT NULL AND delivery = 4 AND accepted = 0 \
+                 ORDER BY wake_at, account_id, created_at, random LIMIT ?6"
+            )
+        });
+        self.with(|connection| {
+            let mut found = Vec::new();
+            for bucket in buckets(connection)? {
+                let cursor = match &after {
+                    Some(after) if bucket < i64::from(after.request.account.bucket.0) => continue,
+                    Some(after) if bucket == i64::from(after.request.account.bucket.0) => [
+                        after.wake_at.millis(),
+                        after.request.account.id.number(),
+                        after.request.id.created_at().millis(),
+                        after.request.id.random().cast_signed(),
+                    ],
+                    _ => [now.millis(), i64::MAX, i64::MAX, i64::MAX],
+                };
+                let mut statement = connection.prepare_cached(&SQL)?;
+                let left = row_limit(limit.saturating_sub(found.len()));
+                let [wake_at, account_id, created_at, random] = cursor;
+                let rows = statement.query_map(
+                    params![bucket, wake_at, account_id, created_at, random, left],
+                    RequestColumns::read,
+                )?;
+                for columns in rows {
+                    let columns = columns?;
+                    let wake_at = Timestamp::from_millis(columns.wake_at.unwrap_or_default());
+                    let request = columns.open(&self.vault)?;
+                    let reference = RequestRef {
+                        account: request.account,
+                        id: request.id,
+                    };
+                    found.push((
+                        MessageRef {
+                            wake_at,
+                            request: reference,
+                        },
+                        request,
+                    ));
+                }
+                if found.len() >= limit {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    pub(super) fn arrived_messages(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<VerificationRequest>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {REQUEST_COLUMNS} FROM request \
+                 WHERE bucket = ?1 AND account_id = ?2 AND created_at >= ?3 AND delivery IN (5, 6) \
+                 ORDER BY created_at DESC, random DESC LIMIT ?4"
+            )
+        });
+        self.with(|connection| {
+            let accounts: Vec<(i64, i64, i64)> = connection
+                .prepare_cached(
+                    "SELECT bucket, account_id, clock_offset_ms FROM account WHERE closed_at IS NULL LIMIT 10000",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<Result<_, _>>()?;
+            let mut found = Vec::new();
+            for (bucket, account_id, clock_offset_ms) in accounts {
+                let mut statement = connection.prepare_cached(&SQL)?;
+                let since = since.plus_millis(clock_offset_ms).millis();
+                let rows = statement.query_map(
+                    params![bucket, account_id, since, row_limit(limit)],
+                    RequestColumns::read,
+                )?;
+                for columns in rows {
+                    found.push(columns?.open(&self.vault)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    pub(super) fn due_requests(
+        &self,
+        now: Timestamp,
+        account: Option<AccountKey>,
+        limit: usize,
+    ) -> Result<Vec<RequestRef>, StoreError> {
+        self.with(|connection| {
+            let buckets = match account {
+                Some(account) => vec![i64::from(account.bucket.0)],
+                None => buckets(connection)?,
+            };
+            let mut due = Vec::new();
+            for bucket in buckets {
+                let mut statement = connection.prepare_cached(
+                    "SELECT account_id, created_at, random FROM request INDEXED BY request_wake \
+                     WHERE bucket = ?1 AND wake_at IS NOT NULL AND wake_at <= ?2 AND (?3 IS NULL OR account_id = ?3) \
+                     ORDER BY wake_at LIMIT ?4",
+                )?;
+                let account_id = account.map(|account| account.id.number());
+                let mut rows = statement.query(params![
+                    bucket,
+                    now.millis(),
+                    account_id,
+                    row_limit(limit.saturating_sub(due.len()))
+                ])?;
+                while let Some(row) = rows.next()? {
+                    due.push(RequestRef {
+                        account: account_key(bucket, row.get(0)?)?,
+                        id: request_id(row.get(1)?, row.get(2)?),
+                    });
+                }
+                if due.len() >= limit {
+                    break;
+                }
+            }
+            Ok(due)
+        })
+    }
+
+    pub(super) fn due_reports(&self, now: Timestamp, limit: usize) -> Result<Vec<DueReport>, StoreError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT bucket, account_id, created_at, random, number, callback_url, body_sealed, attempts \
+                 FROM report INDEXED BY report_due WHERE due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![now.millis(), row_limit(limit)])?;
+            let mut due = Vec::new();
+            while let Some(row) = rows.next()? {
+                let place: [i64; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+                let request = RequestRef {
+                    account: account_key(place[0], place[1])?,
+                    id: request_id(place[2], place[3]),
+                };
+                due.push(DueReport {
+                    key: ReportKey {
+                        request,
+                        number: row.get(4)?,
+                    },
+                    callback_url: CallbackUrl::from_stored(row.get(5)?),
+                    body: self.vault.open(Purpose::Report, &place, &row.get::<_, Vec<u8>>(6)?)?,
+                    attempts: row.get(7)?,
+                });
+            }
+            Ok(due)
+        })
+    }
+}
+
+/// Buckets that hold an account; at most 256.
+fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        // A loose scan: one descent a bucket instead of a row an account.
+        "WITH RECURSIVE held(bucket) AS (SELECT min(bucket) FROM account UNION ALL \
+         SELECT (SELECT min(bucket) FROM account WHERE bucket > held.bucket) FROM held WHERE held.bucket IS NOT NULL) \
+         SELECT bucket FROM held WHERE bucket IS NOT NULL",
+    )?;
+    let buckets: BTreeSet<i64> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(buckets.into_iter().collect())
+}
+
+static PROFILE: LazyLock<String> = LazyLock::new(|| {
+    "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at FROM account"
+        .to_owned()
+});
+
+/// One account by a condition on one number.
+pub(super) fn account_profile(
+    connection: &Connection,
+    condition: &str,
+    number: i64,
+) -> Result<Option<AccountProfile>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{} WHERE {condition} LIMIT 1", *PROFILE))?;
+    let mut rows = statement.query([number])?;
+    rows.next()?.map(profile_from_row).transpose()
+}
+
+fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
+    Ok(AccountProfile {
+        key: account_key(row.get(0)?, row.get(1)?)?,
+        name: row.get(2)?,
+        phone: phone_of(row.get(3)?)?,
+        balance: Credits::from_micros(row.get(4)?),
+        held: Credits::from_micros(row.get(5)?),
+        allow_list: allow_list(&row.get::<_, String>(6)?)?,
+        clock_offset_ms: row.get(7)?,
+        created_at: Timestamp::from_millis(row.get(8)?),
+        closed_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
+    })
+}
+
+fn allow_list(text: &str) -> Result<Vec<ipnet::IpNet>, StoreError> {
+    let addresses: Vec<String> = serde_json::from_str(text).map_err(|_| damaged("an allow-list"))?;
+    addresses
+        .iter()
+        .map(|address| address.parse().map_err(|_| damaged("an allow-list")))
+        .collect()
+}
+
+/// Reads username, bucket, account id, creation and verification.
+pub(super) fn sender_from_row(row: &Row<'_>) -> Result<SenderProfile, StoreError> {
+    Ok(SenderProfile {
+        username: SenderUsername::parse(&row.get::<_, String>(0)?).ok_or_else(|| damaged("a sender"))?,
+        account: account_key(row.get(1)?, row.get(2)?)?,
+        created_at: Timestamp::from_millis(row.get(3)?),
+        verified_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_millis),
+    })
+}
+
+/// The prices that were set.
+pub(super) fn prices(connection: &Connection) -> Result<Vec<(NumberPrefix, Credits)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT prefix, price FROM price ORDER BY prefix")?;
+    let rows = statement.query_map([], |row| {
+        let prefix: i64 = row.get(0)?;
+        Ok((
+            NumberPrefix::from_stored(prefix.cast_unsigned()),
+            Credits::from_micros(row.get(1)?),
+        ))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A bound on rows as SQLite takes it.
+fn row_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,70 @@
+//! The database file: how it is opened, and its migrations. A migration, once released, is never edited.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations, SchemaVersion};
+
+use crate::types::StoreError;
+
+/// The database's name in the data directory.
+pub(crate) const FILE_NAME: &str = "countersign.db";
+
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+/// Opens the writing connection and brings the schema up to date. Refuses a schema newer than this program's.
+pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(directory.join(FILE_NAME))?;
+    // The page size counts only before the first table is made; 8 KiB holds some fifty requests.
+    connection.pragma_update(None, "page_size", 8192)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // FULL: the log is synced at each commit, which is what makes an answer durable (P1).
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    migrate(&mut connection)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(crate) fn open_for_reading(directory: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(directory.join(FILE_NAME), flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -4_096)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Refuses a schema that this program doesn't know.
+pub(crate) fn require_known_schema(connection: &Connection) -> Result<(), StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        Err(StoreError::NewerSchema { found, known })
+    } else {
+        Ok(())
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    require_known_schema(connection)?;
+    let migrations = Migrations::from_slice(MIGRATIONS);
+    migrations
+        .to_latest(connection)
+        .map_err(|error| StoreError::Database(format!("migration: {error}")))?;
+    debug_assert!(matches!(
+        migrations.current_version(connection),
+        Ok(SchemaVersion::Inside(_))
+    ));
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Writes that are no commands: accounts, tokens, senders, prices, and what became of reports. Each is a transaction of its
+//! own on the writer and leaves a line in `settings_audit`, except what workers note by the thousand.
+
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, Credits, DAY_MS, NumberPrefix, Rules, SenderUsername, Timestamp,
+};
+use ipnet::IpNet;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+
+use super::codec::phone_column;
+use super::read::{account_profile, sender_from_row};
+use super::write;
+use crate::types::{AccountProfile, NewAccount, ReportKey, ReportOutcome, SenderProfile, StoreError};
+use crate::vault::{Purpose, Vault};
+
+/// Kept answers deleted in one go.
+const FORGET_AT_MOST: i64 = 5_000;
+
+/// A settings write inside its transaction.
+pub(super) struct Settings<'a> {
+    connection: &'a Connection,
+    vault: &'a Vault,
+    rules: &'a mut Rules,
+    changed_accounts: Vec<AccountId>,
+}
+
+impl<'a> Settings<'a> {
+    pub(super) fn new(connection: &'a Connection, vault: &'a Vault, rules: &'a mut Rules) -> Self {
+        Self {
+            connection,
+            vault,
+            rules,
+            changed_accounts: Vec::new(),
+        }
+    }
+
+    /// Accounts whose standing changed: what is kept of them in memory must go.
+    pub(super) fn changed_accounts(self) -> Vec<AccountId> {
+        self.changed_accounts
+    }
+
+    pub(super) fn create_account(&mut self, new: &NewAccount) -> Result<AccountProfile, StoreError> {
+        let place = account_place(new.key);
+        let inserted = self.connection.execute(
+            "INSERT INTO account (bucket, account_id, name, phone, token_lookup, token_sealed, generation, allow_list, \
+             created_at, balance, held, entries, purchased, consumed, clock_offset_ms, free_day, free_sends) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, '[]', ?7, 0, 0, 0, 0, 0, 0, 0, 0)",
+            params![
+                place[0],
+                place[1],
+                new.name,
+                phone_column(new.phone),
+                self.vault.token_lookup(&new.token),
+                self.vault.seal(Purpose::Token, &place, new.token.as_str().as_bytes())?,
+                new.now.millis(),
+            ],
+        );
+        match inserted {
+            Err(rusqlite::Error::SqliteFailure(failure, _)) if failure.code == ErrorCode::ConstraintViolation => {
+                return Err(StoreError::Conflict("an open account with this phone number"));
+            }
+            other => other?,
+        };
+        self.audit(new.now, "account created", &new.key.id.to_string())?;
+        self.profile(new.key)
+    }
+
+    pub(super) fn rotate_token(&mut self, account: AccountKey, token: &ApiToken) -> Result<(), StoreError> {
+        let place = account_place(account);
+        let changed = self.connection.execute(
+            "UPDATE account SET token_lookup = ?3, token_sealed = ?4, generation = generation + 1 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![
+                place[0],
+                place[1],
+                self.vault.token_lookup(token),
+                self.vault.seal(Purpose::Token, &place, token.as_str().as_bytes())?
+            ],
+        )?;
+        self.require_changed_account(account, changed)?;
+        self.audit_now("token rotated", &account.id.to_string())
+    }
+
+    pub(super) fn close_account(&mut self, account: AccountKey, now: Timestamp) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let changed = self.connection.execute(
+            "UPDATE account SET closed_at = ?3, generation = generation + 1 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![bucket, id, now.millis()],
+        )?;
+        self.require_changed_account(account, changed)?;
+        self.audit(now, "account closed", &account.id.to_string())
+    }
+
+    pub(super) fn set_allow_list(&mut self, account: AccountKey, allow_list: &[IpNet]) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let addresses: Vec<String> = allow_list.iter().map(ToString::to_string).collect();
+        let text = serde_json::to_string(&addresses).map_err(|error| StoreError::Database(error.to_string()))?;
+        let changed = self.connection.execute(
+            "UPDATE account SET allow_list = ?3 WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![bucket, id, text],
+        )?;
+        self.require_changed_account(account, changed)?;
+        self.audit_now("address allow-list set", &account.id.to_string())
+    }
+
+    pub(super) fn add_sender(
+        &mut self,
+        account: AccountKey,
+        username: SenderUsername,
+        now: Timestamp,
+    ) -> Result<SenderProfile, StoreError> {
+        let [bucket, id] = account_place(account);
+        let inserted = self.connection.execute(
+            "INSERT INTO sender (username, bucket, account_id, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![username.as_str(), bucket, id, now.millis()],
+        )?;
+        if inserted == 0 {
+            return Err(StoreError::Conflict("a sender with this name"));
+        }
+        self.audit(now, "sender added", username.as_str())?;
+        Ok(SenderProfile {
+            username,
+            account,
+            created_at: now,
+            verified_at: None,
+        })
+    }
+
+    pub(super) fn verify_sender(
+        &mut self,
+        username: &SenderUsername,
+        now: Timestamp,
+    ) -> Result<SenderProfile, StoreError> {
+        self.connection.execute(
+            "UPDATE sender SET verified_at = coalesce(verified_at, ?2) WHERE username = ?1",
+            params![username.as_str(), now.millis()],
+        )?;
+        let mut statement = self
+            .connection
+            .prepare("SELECT username, bucket, account_id, created_at, verified_at FROM sender WHERE username = ?1")?;
+        let mut rows = statement.query([username.as_str()])?;
+        let row = rows.next()?.ok_or(StoreError::NotFound("sender"))?;
+        self.audit(now, "sender verified", username.as_str())?;
+        sender_from_row(row)
+    }
+
+    pub(super) fn set_price(&mut self, prefix: NumberPrefix, price: Credits) -> Result<(), StoreError> {
+        self.connection.execute(
+            "INSERT INTO price (prefix, price) VALUES (?1, ?2) ON CONFLICT (prefix) DO UPDATE SET price = excluded.price",
+            params![prefix.digits().cast_signed(), price.micros()],
+        )?;
+        self.rules.prices.set(prefix, price);
+        self.audit_now("price set", &format!("{}: {price}", prefix.digits()))
+    }
+
+    pub(super) fn record_report(&mut self, key: ReportKey, outcome: &ReportOutcome) -> Result<(), StoreError> {
+        write::record_report(self.connection, key, outcome)
+    }
+
+    pub(super) fn forget_old_answers(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let deleted = self.connection.execute(
+            "DELETE FROM first_answer WHERE (bucket, account_id, idempotency_key) IN \
+             (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE at < ?1 ORDER BY at LIMIT ?2)",
+            params![now.plus_millis(-DAY_MS).millis(), FORGET_AT_MOST],
+        )?;
+        Ok(deleted)
+    }
+
+    fn require_changed_account(&mut self, account: AccountKey, changed: usize) -> Result<(), StoreError> {
+        if changed == 0 {
+            return Err(StoreError::NotFound("open account"));
+        }
+        self.changed_accounts.push(account.id);
+        Ok(())
+    }
+
+    fn profile(&self, account: AccountKey) -> Result<AccountProfile, StoreError> {
+        account_profile(self.connection, "account_id = ?1", account.id.number())?.ok_or(StoreError::NotFound("account"))
+    }
+
+    fn audit(&self, at: Timestamp, action: &str, subject: &str) -> Result<(), StoreError> {
+        self.connection.execute(
+            "INSERT INTO settings_audit (at, action, subject) VALUES (?1, ?2, ?3)",
+            params![at.millis(), action, subject],
+        )?;
+        Ok(())
+    }
+
+    /// For writes that carry no time of their own: the database's clock.
+    fn audit_now(&self, action: &str, subject: &str) -> Result<(), StoreError> {
+        let seconds: i64 = self.connection.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
+        self.audit(Timestamp::from_millis(seconds * 1000), action, subject)
+    }
+}
+
+fn account_place(account: AccountKey) -> [i64; 2] {
+    [i64::from(account.bucket.0), account.id.number()]
+}
+
+/// Notes the master key's check value at the first start, and compares it at every later one.
+pub(super) fn check_master_key(connection: &Connection, vault: &Vault) -> Result<(), StoreError> {
+    let check = vault.key_check();
+    let stored: Option<Vec<u8>> = connection
+        .query_row("SELECT value FROM meta WHERE name = 'key_check'", [], |row| row.get(0))
+        .optional()?;
+    match stored {
+        None => {
+            connection.execute(
+                "INSERT INTO meta (name, value) VALUES ('key_check', ?1)",
+                [check.as_slice()],
+            )?;
+            Ok(())
+        }
+        Some(stored) if stored == check => Ok(()),
+        Some(_) => Err(StoreError::WrongMasterKey),
+    }
+}

@@ -1,0 +1,295 @@
+//! A batch's changes, written in bulk inside its transaction. Statements are prepared once and kept.
+
+use std::sync::LazyLock;
+
+use countersign_core::{Account, LedgerEntry};
+use rusqlite::{Connection, params};
+
+use super::codec::{REQUEST_COLUMNS, RequestColumns, entry_kind_number, request_place, timeline_numbers};
+use crate::batch::{Batch, Touched};
+use crate::types::{ReportKey, ReportOutcome, StoreError};
+use crate::vault::{Purpose, Vault};
+
+/// A report still to be acknowledged.
+pub(super) const REPORT_PENDING: i64 = 0;
+const REPORT_ACKNOWLEDGED: i64 = 1;
+const REPORT_LOST: i64 = 2;
+
+/// Writes everything that a batch changed.
+pub(super) fn write_batch(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
+    // Rows that wait for a time move with their account's clock, before new rows join them.
+    for (account, moved_ms) in &batch.clocks_moved {
+        connection
+            .prepare_cached(
+                "UPDATE request INDEXED BY request_wake SET wake_at = wake_at - ?3 \
+                 WHERE bucket = ?1 AND wake_at IS NOT NULL AND account_id = ?2",
+            )?
+            .execute(params![account.bucket.0, account.id.number(), moved_ms])?;
+    }
+    write_requests(connection, vault, batch)?;
+    write_entries(connection, &batch.entries)?;
+    for touched in batch.accounts.values().filter(|touched| touched.changed) {
+        write_account(connection, &touched.row)?;
+    }
+    write_rare_rows(connection, vault, batch)
+}
+
+fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
+    static INSERT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "INSERT INTO request ({REQUEST_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+             ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)"
+        )
+    });
+    let mut insert = connection.prepare_cached(&INSERT)?;
+    let mut update = connection.prepare_cached(
+        "UPDATE request SET delivery = ?5, delivery_at = ?6, fee = ?7, refunded = ?8, verification = ?9, \
+         verification_at = ?10, wrong_attempts = ?11, events = ?12, wake_at = ?13, accepted = ?14, entered_sealed = ?15 \
+         WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
+    )?;
+    let mut update_message = connection.prepare_cached(
+        "UPDATE request SET code_sealed = ?5, code_origin = ?6, sent_at = ?7, expires_at = ?8, sender = ?9, \
+         callback_url = ?10, payload = ?11 \
+         WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
+    )?;
+    for Touched {
+        row,
+        stored,
+        message_changed,
+        ..
+    } in batch.requests.values().flatten().filter(|touched| touched.changed)
+    {
+        let offset_ms = batch
+            .accounts
+            .get(&row.account)
+            .map_or(0, |account| account.row.clock_offset_ms);
+        let c = RequestColumns::of(row, offset_ms, vault, !stored || *message_changed)?;
+        let [bucket, account_id, created_at, random] = c.place;
+        if *stored {
+            update.execute(params![
+                bucket,
+                account_id,
+                created_at,
+                random,
+                c.delivery,
+                c.delivery_at,
+                c.fee,
+                c.refunded,
+                c.verification,
+                c.verification_at,
+                c.wrong_attempts,
+                c.events,
+                c.wake_at,
+                c.accepted,
+                c.entered_sealed,
+            ])?;
+            if *message_changed {
+                update_message.execute(params![
+                    bucket,
+                    account_id,
+                    created_at,
+                    random,
+                    c.code_sealed,
+                    c.code_origin,
+                    c.sent_at,
+                    c.expires_at,
+                    c.sender,
+                    c.callback_url,
+                    c.payload,
+                ])?;
+            }
+            continue;
+        }
+        insert.execute(params![
+            bucket,
+            account_id,
+            created_at,
+            random,
+            c.phone,
+            c.delivery,
+            c.delivery_at,
+            c.fee,
+            c.refunded,
+            c.verification,
+            c.verification_at,
+            c.wrong_attempts,
+            c.events,
+            c.wake_at,
+            c.code_sealed,
+            c.code_origin,
+            c.sent_at,
+            c.expires_at,
+            c.accepted,
+            c.sender,
+            c.callback_url,
+            c.payload,
+            c.entered_sealed,
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_entries(connection: &Connection, entries: &[LedgerEntry]) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO ledger_entry (bucket, account_id, number, kind, amount, balance_after, at, request_created_at, \
+         request_random) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    for entry in entries {
+        insert.execute(params![
+            entry.account.bucket.0,
+            entry.account.id.number(),
+            entry.number.cast_signed(),
+            entry_kind_number(entry.kind),
+            entry.amount.micros(),
+            entry.balance_after.micros(),
+            entry.at.millis(),
+            entry.request.map(|request| request.created_at().millis()),
+            entry.request.map(|request| request.random().cast_signed()),
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_account(connection: &Connection, account: &Account) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE account SET balance = ?3, held = ?4, entries = ?5, purchased = ?6, consumed = ?7, next_lapse_at = ?8, \
+             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11 WHERE bucket = ?1 AND account_id = ?2",
+        )?
+        .execute(params![
+            account.key.bucket.0,
+            account.key.id.number(),
+            account.balance.micros(),
+            account.held.micros(),
+            account.entries.cast_signed(),
+            account.purchased.micros(),
+            account.consumed.micros(),
+            account.next_lapse_at.map(countersign_core::Timestamp::millis),
+            account.clock_offset_ms,
+            account.free_day,
+            account.free_sends,
+        ])?;
+    Ok(())
+}
+
+/// Rows that most batches don't have: purchases, timeline, reports, kept answers.
+fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
+    for purchase in batch.purchases.values() {
+        connection
+            .prepare_cached(
+                "INSERT INTO purchase (bucket, account_id, entry, through, lapses_at, lapsed) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (bucket, account_id, entry) DO UPDATE SET lapsed = excluded.lapsed",
+            )?
+            .execute(params![
+                purchase.account.bucket.0,
+                purchase.account.id.number(),
+                purchase.entry.cast_signed(),
+                purchase.through.micros(),
+                purchase.lapses_at.millis(),
+                purchase.lapsed,
+            ])?;
+    }
+    for (request, event) in &batch.timeline {
+        let [bucket, account_id, created_at, random] = request_place(*request);
+        let (kind, state) = timeline_numbers(event.kind);
+        connection
+            .prepare_cached(
+                "INSERT INTO timeline (bucket, account_id, created_at, random, number, kind, state, at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                bucket,
+                account_id,
+                created_at,
+                random,
+                event.number,
+                kind,
+                state,
+                event.at.millis()
+            ])?;
+    }
+    for (request, report) in &batch.reports {
+        let place = request_place(*request);
+        let [bucket, account_id, created_at, random] = place;
+        // A report behind a pending one of its request has no due time until that one is done: order is kept in the books.
+        connection
+            .prepare_cached(
+                "INSERT INTO report (bucket, account_id, created_at, random, number, state, attempts, due_at, made_at, \
+                 callback_url, body_sealed) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, CASE WHEN EXISTS (SELECT 1 FROM report WHERE bucket = ?1 AND \
+                 account_id = ?2 AND created_at = ?3 AND random = ?4 AND state = ?6) THEN NULL ELSE ?7 END, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                bucket,
+                account_id,
+                created_at,
+                random,
+                report.number,
+                REPORT_PENDING,
+                report.created_at.millis(),
+                report.callback_url.as_str(),
+                vault.seal(Purpose::Report, &place, &report.body)?,
+            ])?;
+    }
+    for ((account, key), answer) in &batch.answers {
+        let place = [i64::from(account.bucket.0), account.id.number()];
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO first_answer (bucket, account_id, idempotency_key, fingerprint, result_sealed, at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                place[0],
+                place[1],
+                key.as_str(),
+                answer.idempotency.fingerprint,
+                vault.seal(Purpose::Answer, &place, &answer.result)?,
+                answer.at.millis(),
+            ])?;
+    }
+    Ok(())
+}
+
+/// Notes an attempt to send a report; once it is done, the request's next one may go.
+pub(super) fn record_report(
+    connection: &Connection,
+    key: ReportKey,
+    outcome: &ReportOutcome,
+) -> Result<(), StoreError> {
+    let [bucket, account_id, created_at, random] = request_place(key.request);
+    let (state, due_at, finished_at, reason) = match outcome {
+        ReportOutcome::Acknowledged { at } => (REPORT_ACKNOWLEDGED, None, Some(at.millis()), None),
+        ReportOutcome::Retry { due_at, reason } => (REPORT_PENDING, Some(due_at.millis()), None, Some(reason)),
+        ReportOutcome::Lost { at, reason } => (REPORT_LOST, None, Some(at.millis()), Some(reason)),
+    };
+    let changed = connection
+        .prepare_cached(
+            "UPDATE report SET state = ?6, due_at = ?7, finished_at = ?8, reason = ?9, attempts = attempts + 1 \
+             WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = ?5 AND state = 0",
+        )?
+        .execute(params![
+            bucket,
+            account_id,
+            created_at,
+            random,
+            key.number,
+            state,
+            due_at,
+            finished_at,
+            reason
+        ])?;
+    if changed == 1
+        && let Some(done_at) = finished_at
+    {
+        connection
+            .prepare_cached(
+                "UPDATE report SET due_at = ?5 \
+                     WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = \
+                     (SELECT min(number) FROM report WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND \
+                     random = ?4 AND state = 0)",
+            )?
+            .execute(params![bucket, account_id, created_at, random, done_at])?;
+    }
+    Ok(())
+}

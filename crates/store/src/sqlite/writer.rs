@@ -1,0 +1,224 @@
+//! The one writer: a thread that takes whatever waits in the queue, judges it as one batch, commits once, and then answers
+//! everyone. It never waits for a batch to fill.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use countersign_core::{AccountKey, Command, Rules};
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::access::AccessCache;
+use super::checkpoint::Checkpointer;
+use super::load::Facts;
+use super::settings::Settings;
+use super::write::write_batch;
+use crate::Outcome;
+use crate::batch::{Batch, FloodBook};
+use crate::types::{CommittedSender, StoreError};
+use crate::vault::Vault;
+
+/// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
+const MAX_BATCH: usize = 512;
+/// From so many answers on, they are given from the runtime's own threads: waking a task from outside costs the writer
+/// more than the answer does.
+const MANY_ANSWERS: usize = 8;
+
+type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
+
+/// What waits in the queue.
+pub(super) enum Job {
+    /// A command through the one door.
+    Command {
+        account: AccountKey,
+        command: Command,
+        reply: Reply,
+    },
+    /// A write that is no command; it answers its caller itself.
+    Settings(Box<dyn FnOnce(&mut Writer) + Send>),
+    /// The end: everything queued before is answered first.
+    Close(oneshot::Sender<()>),
+}
+
+/// The writer's state, on its thread.
+pub(super) struct Writer {
+    connection: Connection,
+    vault: Arc<Vault>,
+    rules: Rules,
+    flood: FloodBook,
+    access: Arc<AccessCache>,
+    committed: CommittedSender,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        vault: Arc<Vault>,
+        rules: Rules,
+        access: Arc<AccessCache>,
+        committed: CommittedSender,
+    ) -> Self {
+        Self {
+            connection,
+            vault,
+            rules,
+            flood: FloodBook::default(),
+            access,
+            committed,
+        }
+    }
+
+    /// Starts the thread. Must be called within a Tokio runtime where answers are awaited on one.
+    pub(super) fn start(self, queue: mpsc::Receiver<Job>, directory: &Path) -> Result<JoinHandle<()>, StoreError> {
+        let checkpointer = Checkpointer::start(&self.connection, directory)?;
+        let runtime = Handle::try_current().ok();
+        std::thread::Builder::new()
+            .name("books".into())
+            .spawn(move || self.run(queue, &checkpointer, runtime.as_ref()))
+            .map_err(|error| StoreError::Database(format!("could not start the writer's thread: {error}")))
+    }
+
+    fn run(mut self, mut queue: mpsc::Receiver<Job>, checkpointer: &Checkpointer, runtime: Option<&Handle>) {
+        let mut commands = Vec::with_capacity(MAX_BATCH);
+        while let Some(first) = queue.blocking_recv() {
+            let mut next = Some(first);
+            // A batch is a run of commands; anything else stands between two batches.
+            while let Some(job) = next {
+                next = None;
+                match job {
+                    Job::Command {
+                        account,
+                        command,
+                        reply,
+                    } => {
+                        commands.push((account, command, reply));
+                        if commands.len() < MAX_BATCH {
+                            next = queue.try_recv().ok();
+                        }
+                        if next.is_none() {
+                            self.commit(&mut commands, runtime);
+                        }
+                    }
+                    Job::Settings(write) => {
+                        self.commit(&mut commands, runtime);
+                        write(&mut self);
+                    }
+                    Job::Close(reply) => {
+                        self.commit(&mut commands, runtime);
+                        queue.close();
+                        // What was queued meanwhile is still answered: the loop ends when the closed queue is empty.
+                        let _ = reply.send(());
+                    }
+                }
+            }
+            checkpointer.keep_log_bounded(&self.connection);
+        }
+        checkpointer.finish(&self.connection);
+    }
+
+    /// Judges the commands, makes their changes durable, and only then answers.
+    fn commit(&mut self, commands: &mut Vec<(AccountKey, Command, Reply)>, runtime: Option<&Handle>) {
+        if commands.is_empty() {
+            return;
+        }
+        let mut answers = Vec::with_capacity(commands.len());
+        match self.judge_and_write(commands) {
+            Ok(outcomes) => {
+                answers.extend(
+                    commands
+                        .drain(..)
+                        .zip(outcomes)
+                        .map(|((_, _, reply), outcome)| (reply, outcome)),
+                );
+            }
+            Err(error) => {
+                tracing::error!(%error, commands = commands.len(), "a batch could not be written; nothing of it was kept");
+                answers.extend(
+                    commands
+                        .drain(..)
+                        .map(|(_, _, reply)| (reply, Err(StoreError::Database(error.to_string())))),
+                );
+            }
+        }
+        let many = answers.len() >= MANY_ANSWERS;
+        let answer_all = move || {
+            for (reply, outcome) in answers {
+                // A caller who went away doesn't undo what was committed.
+                let _ = reply.send(outcome);
+            }
+        };
+        match runtime {
+            Some(runtime) if many => {
+                runtime.spawn(async move { answer_all() });
+            }
+            _ => answer_all(),
+        }
+    }
+
+    fn judge_and_write(
+        &mut self,
+        commands: &[(AccountKey, Command, Reply)],
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut batch = Batch::default();
+        let mut facts = Facts {
+            connection: &transaction,
+            vault: &self.vault,
+        };
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for (account, command, _) in commands {
+            outcomes.push(
+                match batch.judge(&mut facts, &self.rules, &self.flood, *account, command) {
+                    // An account that isn't there is this caller's error; anything else is the database's.
+                    Err(StoreError::NotFound(what)) => Err(StoreError::NotFound(what)),
+                    Err(error) => return Err(error),
+                    Ok(outcome) => Ok(outcome),
+                },
+            );
+        }
+        write_batch(&transaction, &self.vault, &batch)?;
+        if let Err(error) = transaction.commit() {
+            end_process(&error);
+        }
+        for (account, _) in &batch.clocks_moved {
+            self.access.drop_entry(account.id);
+        }
+        batch.note_flood(&mut self.flood);
+        if !batch.committed.is_empty() {
+            self.committed.hand_over(batch.committed);
+        }
+        Ok(outcomes)
+    }
+
+    /// Runs a write that is no command, in a transaction of its own.
+    pub(super) fn set<T>(
+        &mut self,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rules = self.rules.clone();
+        let mut settings = Settings::new(&transaction, &self.vault, &mut rules);
+        let answer = write(&mut settings)?;
+        let changed_accounts = settings.changed_accounts();
+        if let Err(error) = transaction.commit() {
+            end_process(&error);
+        }
+        self.rules = rules;
+        for id in changed_accounts {
+            self.access.drop_entry(id);
+        }
+        Ok(answer)
+    }
+}
+
+/// P1: after a commit that failed nobody can say what is on the disk; only a fresh start can read it. So the process ends.
+fn end_process(error: &rusqlite::Error) -> ! {
+    tracing::error!(%error, "a commit failed: the process ends, so that no answer is given that the disk doesn't hold");
+    std::process::abort()
+}

@@ -1,0 +1,133 @@
+//! A receiver of delivery reports: a small HTTP server in the test's own process that keeps what it got, in order, and
+//! answers the status that it was told to.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// One attempt to deliver a report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Path and query that were called.
+    pub path: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body, byte for byte.
+    pub body: Bytes,
+}
+
+/// A running receiver; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Sink {
+    url: String,
+    state: Arc<State>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    reports: Mutex<Vec<Report>>,
+    answer: Mutex<StatusCode>,
+    came: Notify,
+}
+
+impl Sink {
+    /// Starts one on a free loopback port, inside a tokio runtime. It answers 200.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for reports")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let state = Arc::new(State {
+            reports: Mutex::default(),
+            answer: Mutex::new(StatusCode::OK),
+            came: Notify::new(),
+        });
+        let task = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self { url, state, task })
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it answers from now on.
+    pub fn answer(&self, status: StatusCode) {
+        *lock(&self.state.answer) = status;
+    }
+
+    /// All attempts so far, in the order in which they came.
+    pub fn reports(&self) -> Vec<Report> {
+        lock(&self.state.reports).clone()
+    }
+
+    /// Waits until what came satisfies a condition, and answers what came; an error after `deadline`.
+    pub async fn wait_until(&self, deadline: Duration, met: impl Fn(&[Report]) -> bool) -> Result<Vec<Report>> {
+        let wait = async {
+            loop {
+                // Registered before the look, so that nothing that comes in between is missed.
+                let came = self.state.came.notified();
+                let reports = self.reports();
+                if met(&reports) {
+                    return reports;
+                }
+                came.await;
+            }
+        };
+        match tokio::time::timeout(deadline, wait).await {
+            Ok(reports) => Ok(reports),
+            Err(_) => anyhow::bail!("after {deadline:?} the reports that came are {:?}", self.reports()),
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    // Connections end with the set, which ends with this task.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| take(Arc::clone(&state), request));
+        connections.spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn take(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    let mut answer = Response::new(Empty::new());
+    // A body that broke off is no report: its sender will come again.
+    let Ok(body) = body.collect().await else {
+        *answer.status_mut() = StatusCode::BAD_REQUEST;
+        return Ok(answer);
+    };
+    lock(&state.reports).push(Report {
+        path,
+        headers: head.headers,
+        body: body.to_bytes(),
+    });
+    *answer.status_mut() = *lock(&state.answer);
+    state.came.notify_waiters();
+    Ok(answer)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
