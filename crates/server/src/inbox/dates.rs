@@ -49,7 +49,11 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -79,7 +83,13 @@ mod tests {
         for (minutes, text) in [(0, "now"), (1, "1 min"), (59, "59 min"), (60, "1 h"), (1_440, "1 d")] {
             assert_eq!(ago(now.plus_millis(-minutes * 60_000), now), text);
         }
-        for (left_ms, text) in [(0, "0:00"), (1, "0:01"), (60_000, "1:00"), (3_600_000, "1:00:00"), (272_000, "4:32")] {
+        for (left_ms, text) in [
+            (0, "0:00"),
+            (1, "0:01"),
+            (60_000, "1:00"),
+            (3_600_000, "1:00:00"),
+            (272_000, "4:32"),
+        ] {
             assert_eq!(countdown(left_ms), text);
         }
     }

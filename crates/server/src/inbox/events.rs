@@ -45,7 +45,9 @@ pub(super) async fn events(State(room): State<Room>, request: Request) -> Result
     }
     let reader = room.inbox.open(opening).map_err(|_| Refusal::TooManyReaders)?;
     let open = OpenStream { room, reader, draining };
-    let events = stream::unfold(open, async |mut open| open.next().await.map(|event| (Ok::<_, Infallible>(event), open)));
+    let events = stream::unfold(open, async |mut open| {
+        open.next().await.map(|event| (Ok::<_, Infallible>(event), open))
+    });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("open");
     Ok(Sse::new(events).keep_alive(keep_alive).into_response())
 }

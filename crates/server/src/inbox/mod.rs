@@ -58,9 +58,18 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/inbox/numbers", get(numbers))
         .route("/inbox/events", get(events::events))
         .route("/inbox/read", post(read))
-        .route("/inbox/inbox.css", get(async || asset("text/css", include_str!("assets/inbox.css"))))
-        .route("/inbox/inbox.js", get(async || asset("text/javascript", include_str!("assets/inbox.js"))))
-        .route("/inbox/icon.svg", get(async || asset("image/svg+xml", include_str!("assets/icon.svg"))))
+        .route(
+            "/inbox/inbox.css",
+            get(async || asset("text/css", include_str!("assets/inbox.css"))),
+        )
+        .route(
+            "/inbox/inbox.js",
+            get(async || asset("text/javascript", include_str!("assets/inbox.js"))),
+        )
+        .route(
+            "/inbox/icon.svg",
+            get(async || asset("image/svg+xml", include_str!("assets/icon.svg"))),
+        )
         .method_not_allowed_fallback(async || Refusal::Method)
         .layer(from_fn_with_state(room.clone(), guard))
         .with_state(room)
@@ -157,7 +166,10 @@ impl IntoResponse for Refusal {
                 StatusCode::BAD_REQUEST,
                 "this is no request_id: copy it from GET /inbox/messages".to_owned(),
             ),
-            Self::Limit => (StatusCode::BAD_REQUEST, format!("limit is a number from 1 to {MAX_LIMIT}")),
+            Self::Limit => (
+                StatusCode::BAD_REQUEST,
+                format!("limit is a number from 1 to {MAX_LIMIT}"),
+            ),
             Self::Body => (
                 StatusCode::BAD_REQUEST,
                 "send {\"phone_number\":\"+39…\"}, with \"request_id\" for a single message, as JSON".to_owned(),
@@ -186,10 +198,14 @@ impl IntoResponse for Refusal {
         let mut response = json_answer(&json!({ "error": sentence }));
         *response.status_mut() = status;
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
         }
         response
     }
@@ -309,7 +325,9 @@ fn json_answer(value: &serde_json::Value) -> Response {
 
 fn asset(kind: &'static str, content: impl Into<Body>) -> Response {
     let mut response = Response::new(content.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -288,7 +288,11 @@ fn api_url(room: &Room, uri: &Uri, headers: &HeaderMap) -> String {
     if let Some(url) = &server.public_url {
         return url.clone();
     }
-    let scheme = if server.tls_cert_file.is_some() { "https" } else { "http" };
+    let scheme = if server.tls_cert_file.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let named = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(http::uri::Authority::as_str).or(named);
     format!("{scheme}://{}", host.unwrap_or("127.0.0.1:8099"))
@@ -304,5 +308,9 @@ async fn sandbox_token(room: &Room) -> Option<String> {
     if account.closed_at.is_some() {
         return None;
     }
-    store.token(account.key).await.ok().map(|token| token.as_str().to_owned())
+    store
+        .token(account.key)
+        .await
+        .ok()
+        .map(|token| token.as_str().to_owned())
 }

@@ -54,7 +54,11 @@ async fn look_up(room: &Room, message: InboxMessage, account_now: Timestamp) -> 
         account_now,
         message,
     };
-    let stored = room.app.store.request(shown.message.account, shown.message.request).await?;
+    let stored = room
+        .app
+        .store
+        .request(shown.message.account, shown.message.request)
+        .await?;
     if let Some(mut request) = stored {
         request.end_overdue_code(account_now);
         shown.verification = request.verification;
@@ -72,10 +76,7 @@ async fn look_up(room: &Room, message: InboxMessage, account_now: Timestamp) -> 
 }
 
 /// The present time on the clocks of all accounts that have one of these messages.
-async fn account_clocks(
-    room: &Room,
-    messages: &[InboxMessage],
-) -> Result<HashMap<AccountKey, Timestamp>, StoreError> {
+async fn account_clocks(room: &Room, messages: &[InboxMessage]) -> Result<HashMap<AccountKey, Timestamp>, StoreError> {
     let mut clocks = HashMap::new();
     for message in messages {
         if clocks.contains_key(&message.account) {
