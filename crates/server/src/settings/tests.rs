@@ -60,7 +60,10 @@ fn without_a_file_and_variables_it_is_the_sandbox_on_loopback() {
     assert_eq!(settings.data_dir, Path::new("countersign-data"));
     assert!(settings.inbox.enabled && settings.callbacks.allow_private_addresses);
     let rules = settings.rules();
-    assert_eq!((rules.account_limit, rules.number_limit, rules.free_sends_per_day), (None, None, None));
+    assert_eq!(
+        (rules.account_limit, rules.number_limit, rules.free_sends_per_day),
+        (None, None, None)
+    );
     assert_eq!(rules.max_check_attempts, 5);
 }
 
@@ -73,7 +76,15 @@ fn every_default_is_what_its_setting_expects_and_every_name_is_unique() {
             assert!(taken.is_some(), "{}", setting.name());
             assert_eq!(settings, Settings::defaults(mode));
         }
-        assert_eq!(TABLE.iter().filter(|other| other.variable() == setting.variable()).count(), 1, "{}", setting.name());
+        assert_eq!(
+            TABLE
+                .iter()
+                .filter(|other| other.variable() == setting.variable())
+                .count(),
+            1,
+            "{}",
+            setting.name()
+        );
     }
 }
 
@@ -81,14 +92,20 @@ fn every_default_is_what_its_setting_expects_and_every_name_is_unique() {
 fn the_file_that_init_writes_sets_nothing_and_every_line_of_it_can_be_uncommented() {
     let written = commented_file();
     assert_eq!(Given::file(&written).load().unwrap(), Settings::defaults(Mode::Sandbox));
-    let is_setting = |line: &&str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    let is_setting = |line: &&str| {
+        line.strip_prefix('#')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
     assert_eq!(written.lines().filter(is_setting).count(), TABLE.len());
     let uncommented: String = written
         .lines()
         .map(|line| if is_setting(&line) { &line[1..] } else { line })
         .flat_map(|line| [line, "\n"])
         .collect();
-    assert_eq!(Given::file(&uncommented).load().unwrap(), Settings::defaults(Mode::Sandbox));
+    assert_eq!(
+        Given::file(&uncommented).load().unwrap(),
+        Settings::defaults(Mode::Sandbox)
+    );
 }
 
 #[test]
@@ -126,7 +143,10 @@ fn lists_are_arrays_in_the_file_and_separated_by_commas_in_a_variable() {
 fn an_unknown_setting_is_named_together_with_the_nearest_known_one() {
     let cases = [
         ("[server]\nlisen = \"x\"", "server.lisen; did you mean server.listen?"),
-        ("[limits]\nmax_connections = 1", "limits.max_connections; did you mean server.max_connections?"),
+        (
+            "[limits]\nmax_connections = 1",
+            "limits.max_connections; did you mean server.max_connections?",
+        ),
         ("listen = \"x\"", "listen; did you mean server.listen?"),
         ("[sever]\nlisten = \"x\"", "sever.listen; did you mean server.listen?"),
         ("mod = \"production\"", "mod; did you mean mode?"),
@@ -141,12 +161,30 @@ fn an_unknown_setting_is_named_together_with_the_nearest_known_one() {
 #[test]
 fn a_wrong_value_names_its_place_what_is_expected_and_what_was_found() {
     let cases = [
-        ("[server]\nlisten = 8099", "DIR/countersign.toml: server.listen: expected an IP address with a port, like \"127.0.0.1:8099\", found 8099"),
-        ("[inbox]\nenabled = \"yes\"", "DIR/countersign.toml: inbox.enabled: expected true or false, found \"yes\""),
-        ("[limits]\ncheck_attempts = 0", "DIR/countersign.toml: limits.check_attempts: expected a whole number from 1 to 100, found \"0\""),
-        ("mode = \"live\"", "DIR/countersign.toml: mode: expected \"sandbox\" or \"production\", found \"live\""),
-        ("[server]\ntrusted_proxies = [\"10/8\"]", "DIR/countersign.toml: server.trusted_proxies: expected addresses or networks, like [\"127.0.0.1\", \"10.0.0.0/8\"], found \"10/8\""),
-        ("[server]\npublic_url = \"ftp://x\"", "DIR/countersign.toml: server.public_url: expected an http:// or https:// address without a path, found \"ftp://x\""),
+        (
+            "[server]\nlisten = 8099",
+            "DIR/countersign.toml: server.listen: expected an IP address with a port, like \"127.0.0.1:8099\", found 8099",
+        ),
+        (
+            "[inbox]\nenabled = \"yes\"",
+            "DIR/countersign.toml: inbox.enabled: expected true or false, found \"yes\"",
+        ),
+        (
+            "[limits]\ncheck_attempts = 0",
+            "DIR/countersign.toml: limits.check_attempts: expected a whole number from 1 to 100, found \"0\"",
+        ),
+        (
+            "mode = \"live\"",
+            "DIR/countersign.toml: mode: expected \"sandbox\" or \"production\", found \"live\"",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10/8\"]",
+            "DIR/countersign.toml: server.trusted_proxies: expected addresses or networks, like [\"127.0.0.1\", \"10.0.0.0/8\"], found \"10/8\"",
+        ),
+        (
+            "[server]\npublic_url = \"ftp://x\"",
+            "DIR/countersign.toml: server.public_url: expected an http:// or https:// address without a path, found \"ftp://x\"",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(Given::file(text).refusal(), expected);
@@ -158,24 +196,39 @@ fn a_wrong_value_names_its_place_what_is_expected_and_what_was_found() {
     );
     let mut option = Given::file("");
     option.overrides.listen = Some("8099".to_owned());
-    assert_eq!(option.refusal(), "--listen: expected an IP address with a port, like \"127.0.0.1:8099\", found \"8099\"");
+    assert_eq!(
+        option.refusal(),
+        "--listen: expected an IP address with a port, like \"127.0.0.1:8099\", found \"8099\""
+    );
 }
 
 #[test]
 fn a_file_that_is_named_must_be_there_and_be_toml() {
     let mut given = Given::file("mode = ");
-    assert!(given.refusal().starts_with("DIR/countersign.toml is not valid TOML: "), "{}", given.refusal());
+    assert!(
+        given.refusal().starts_with("DIR/countersign.toml is not valid TOML: "),
+        "{}",
+        given.refusal()
+    );
     given.overrides.config = Some(given.dir.path().join("none.toml"));
-    assert!(given.refusal().contains("write one with `countersign init`"), "{}", given.refusal());
+    assert!(
+        given.refusal().contains("write one with `countersign init`"),
+        "{}",
+        given.refusal()
+    );
 }
 
 #[test]
 fn a_misspelt_variable_is_a_warning() {
-    let given = Given::file("").variable("COUNTERSIGN_SERVER_LISTN", "x").variable("COUNTERSIGN_TOKEN", "x");
+    let given = Given::file("")
+        .variable("COUNTERSIGN_SERVER_LISTN", "x")
+        .variable("COUNTERSIGN_TOKEN", "x");
     let warnings = given.load().unwrap().warnings;
     assert_eq!(
         warnings,
-        ["environment variable COUNTERSIGN_SERVER_LISTN is no setting and was ignored; did you mean COUNTERSIGN_SERVER_LISTEN?"]
+        [
+            "environment variable COUNTERSIGN_SERVER_LISTN is no setting and was ignored; did you mean COUNTERSIGN_SERVER_LISTEN?"
+        ]
     );
 }
 
@@ -206,7 +259,11 @@ fn production_starts_where_it_is_safe() {
 #[test]
 fn production_refuses_what_is_not_safe_with_a_remedy() {
     let with = |more: &str| production(&format!("{PRODUCTION}{more}"));
-    assert!(with("[inbox]\nenabled = true").refusal().contains("set inbox.enabled = false"));
+    assert!(
+        with("[inbox]\nenabled = true")
+            .refusal()
+            .contains("set inbox.enabled = false")
+    );
     assert!(with("[sandbox]\nexposed = true").refusal().contains("leave them out"));
     assert!(with("[sandbox]\ntls = true").refusal().contains("leave them out"));
     let no_tls = production("mode = \"production\"");
@@ -222,5 +279,9 @@ fn production_refuses_to_start_without_a_master_key() {
     let empty = Given::file(PRODUCTION).variable("COUNTERSIGN_KEYS_MASTER_KEY_FILE", "");
     assert!(empty.refusal().contains("keys.master_key_file"), "{}", empty.refusal());
     let missing = Given::file(PRODUCTION).variable("COUNTERSIGN_KEYS_MASTER_KEY_FILE", "/nowhere/master.key");
-    assert!(missing.refusal().contains("/nowhere/master.key"), "{}", missing.refusal());
+    assert!(
+        missing.refusal().contains("/nowhere/master.key"),
+        "{}",
+        missing.refusal()
+    );
 }
