@@ -18,8 +18,6 @@ pub(super) enum Refusal {
     Api(ApiError),
     /// The body is longer than [`super::MAX_BODY_BYTES`].
     BodyTooLarge,
-    /// The body didn't come in time.
-    RequestTimeout,
     /// Draining, the queue full, or the books closing; nothing is half done.
     Unavailable,
     /// The outcome may be unknown.
@@ -50,7 +48,6 @@ impl Refusal {
         let (status, name) = match self {
             Self::Api(error) => (StatusCode::OK, error.wire_name()),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE".into()),
-            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT".into()),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE".into()),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR".into()),
         };
