@@ -8,6 +8,7 @@ import os
 
 import requests
 
+import inbox
 from reports import Receiver
 
 BASE_URL = os.environ["COUNTERSIGN_URL"] + "/"
@@ -40,11 +41,9 @@ def send_and_check_the_code(receiver: Receiver) -> None:
     assert sent["request_cost"] == 0.01 and sent["delivery_status"]["status"] == "sent", sent
 
     # The person opens the messenger and reads the code.
-    inbox = requests.get(BASE_URL + "inbox/messages", params={"phone": PHONE}, timeout=20).json()
-    code = next(message["code"] for message in inbox if message["request_id"] == sent["request_id"])
+    code = inbox.wait_for_message(BASE_URL, PHONE, sent["request_id"])["code"]
     assert len(code) == 6 and code.isdigit(), code
-    read = requests.post(BASE_URL + "inbox/read", json={"phone_number": PHONE}, timeout=20)
-    assert read.status_code == 200, read.text
+    inbox.read(BASE_URL, PHONE)
     while True:
         report, _, _ = receiver.next()
         assert report["request_id"] == sent["request_id"] and report["payload"] == "my_payload_here", report

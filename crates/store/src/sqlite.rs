@@ -172,7 +172,11 @@ impl Store for SqliteStore {
     }
 
     fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.record_report(key, &outcome))
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue(Job::Report { key, outcome, reply })?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
     }
 
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {

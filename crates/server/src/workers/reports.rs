@@ -38,7 +38,7 @@ pub(super) struct Reports {
     postman: Postman,
     retries: RetrySchedule,
     /// A batch with new reports was committed.
-    new_reports: Arc<Notify>,
+    wake_up: Arc<Notify>,
     draining: watch::Receiver<bool>,
 }
 
@@ -55,14 +55,14 @@ impl Reports {
         store: Arc<dyn Store>,
         postman: Postman,
         retries: RetrySchedule,
-        new_reports: Arc<Notify>,
+        wake_up: Arc<Notify>,
         draining: watch::Receiver<bool>,
     ) -> Self {
         Self {
             store,
             postman,
             retries,
-            new_reports,
+            wake_up,
             draining,
         }
     }
@@ -174,7 +174,7 @@ impl Worker for Reports {
                     queue.done(host, key);
                     read_at = read_at.min(Instant::now() + look_again);
                 }
-                () = this.new_reports.notified() => read_at = Instant::now(),
+                () = this.wake_up.notified() => read_at = Instant::now(),
                 () = tokio::time::sleep_until(read_at.max(earliest)) => {
                     let pause = this.read(&mut queue).await;
                     let now = Instant::now();

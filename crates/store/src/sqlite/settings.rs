@@ -1,5 +1,5 @@
-//! Writes that are no commands: accounts, tokens, senders, prices, and what became of reports. Each is a transaction of its
-//! own on the writer and leaves a line in `settings_audit`, except what workers note by the thousand.
+//! Writes that are no commands: accounts, tokens, senders, prices. Each is a transaction of its
+//! own on the writer and leaves a line in `settings_audit`.
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Credits, DAY_MS, NumberPrefix, Rules, SenderUsername, Timestamp,
@@ -9,8 +9,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::codec::phone_column;
 use super::read::{account_profile, sender_from_row};
-use super::write;
-use crate::types::{AccountProfile, NewAccount, ReportKey, ReportOutcome, SenderProfile, StoreError};
+use crate::types::{AccountProfile, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
 /// Kept answers deleted in one go.
@@ -152,10 +151,6 @@ impl<'a> Settings<'a> {
         )?;
         self.rules.prices.set(prefix, price);
         self.audit_now("price set", &format!("{}: {price}", prefix.digits()))
-    }
-
-    pub(super) fn record_report(&mut self, key: ReportKey, outcome: &ReportOutcome) -> Result<(), StoreError> {
-        write::record_report(self.connection, key, outcome)
     }
 
     pub(super) fn forget_old_answers(&mut self, now: Timestamp) -> Result<usize, StoreError> {

@@ -52,12 +52,20 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
          callback_url = ?10, payload = ?11 \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
+    let mut changed: Vec<_> = batch
+        .requests
+        .values()
+        .flatten()
+        .filter(|touched| touched.changed)
+        .collect();
+    // In key order, so that new rows are appended one behind the other and pages fill up.
+    changed.sort_unstable_by_key(|touched| (touched.row.account, touched.row.id));
     for Touched {
         row,
         stored,
         message_changed,
         ..
-    } in batch.requests.values().flatten().filter(|touched| touched.changed)
+    } in changed
     {
         let offset_ms = batch
             .accounts

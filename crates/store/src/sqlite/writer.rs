@@ -14,10 +14,10 @@ use super::access::AccessCache;
 use super::checkpoint::Checkpointer;
 use super::load::Facts;
 use super::settings::Settings;
-use super::write::write_batch;
+use super::write::{record_report, write_batch};
 use crate::Outcome;
 use crate::batch::{Batch, FloodBook};
-use crate::types::{CommittedSender, StoreError};
+use crate::types::{CommittedSender, ReportKey, ReportOutcome, StoreError};
 use crate::vault::Vault;
 
 /// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
@@ -27,6 +27,7 @@ const MAX_BATCH: usize = 512;
 const MANY_ANSWERS: usize = 8;
 
 type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
+type ReportDone = (ReportKey, ReportOutcome, oneshot::Sender<Result<(), StoreError>>);
 
 /// What waits in the queue.
 pub(super) enum Job {
@@ -36,10 +37,29 @@ pub(super) enum Job {
         command: Command,
         reply: Reply,
     },
+    /// What became of an attempt to send a report. It joins the batch of the commands around it.
+    Report {
+        key: ReportKey,
+        outcome: ReportOutcome,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// A write that is no command; it answers its caller itself.
     Settings(Box<dyn FnOnce(&mut Writer) + Send>),
     /// The end: everything queued before is answered first.
     Close(oneshot::Sender<()>),
+}
+
+/// What waits to be committed together.
+#[derive(Default)]
+struct Pending {
+    commands: Vec<(AccountKey, Command, Reply)>,
+    reports: Vec<ReportDone>,
+}
+
+impl Pending {
+    fn len(&self) -> usize {
+        self.commands.len() + self.reports.len()
+    }
 }
 
 /// The writer's state, on its thread.
@@ -81,10 +101,10 @@ impl Writer {
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Job>, checkpointer: &Checkpointer, runtime: Option<&Handle>) {
-        let mut commands = Vec::with_capacity(MAX_BATCH);
+        let mut pending = Pending::default();
         while let Some(first) = queue.blocking_recv() {
             let mut next = Some(first);
-            // A batch is a run of commands; anything else stands between two batches.
+            // A batch is a run of commands and report outcomes; anything else stands between two batches.
             while let Some(job) = next {
                 next = None;
                 match job {
@@ -92,25 +112,24 @@ impl Writer {
                         account,
                         command,
                         reply,
-                    } => {
-                        commands.push((account, command, reply));
-                        if commands.len() < MAX_BATCH {
-                            next = queue.try_recv().ok();
-                        }
-                        if next.is_none() {
-                            self.commit(&mut commands, runtime);
-                        }
-                    }
+                    } => pending.commands.push((account, command, reply)),
+                    Job::Report { key, outcome, reply } => pending.reports.push((key, outcome, reply)),
                     Job::Settings(write) => {
-                        self.commit(&mut commands, runtime);
+                        self.commit(&mut pending, runtime);
                         write(&mut self);
                     }
                     Job::Close(reply) => {
-                        self.commit(&mut commands, runtime);
+                        self.commit(&mut pending, runtime);
                         queue.close();
                         // What was queued meanwhile is still answered: the loop ends when the closed queue is empty.
                         let _ = reply.send(());
                     }
+                }
+                if (1..MAX_BATCH).contains(&pending.len()) {
+                    next = queue.try_recv().ok();
+                }
+                if next.is_none() {
+                    self.commit(&mut pending, runtime);
                 }
             }
             checkpointer.keep_log_bounded(&self.connection);
@@ -118,35 +137,34 @@ impl Writer {
         checkpointer.finish(&self.connection);
     }
 
-    /// Judges the commands, makes their changes durable, and only then answers.
-    fn commit(&mut self, commands: &mut Vec<(AccountKey, Command, Reply)>, runtime: Option<&Handle>) {
-        if commands.is_empty() {
+    /// Judges the commands, makes all changes durable, and only then answers.
+    fn commit(&mut self, pending: &mut Pending, runtime: Option<&Handle>) {
+        if pending.len() == 0 {
             return;
         }
-        let mut answers = Vec::with_capacity(commands.len());
-        match self.judge_and_write(commands) {
-            Ok(outcomes) => {
-                answers.extend(
-                    commands
-                        .drain(..)
-                        .zip(outcomes)
-                        .map(|((_, _, reply), outcome)| (reply, outcome)),
-                );
-            }
-            Err(error) => {
-                tracing::error!(%error, commands = commands.len(), "a batch could not be written; nothing of it was kept");
-                answers.extend(
-                    commands
-                        .drain(..)
-                        .map(|(_, _, reply)| (reply, Err(StoreError::Database(error.to_string())))),
-                );
-            }
+        let Pending { commands, reports } = std::mem::take(pending);
+        let written = self.judge_and_write(&commands, &reports);
+        if let Err(error) = &written {
+            tracing::error!(%error, commands = commands.len(), "a batch could not be written; nothing of it was kept");
         }
-        let many = answers.len() >= MANY_ANSWERS;
+        let many = commands.len() + reports.len() >= MANY_ANSWERS;
         let answer_all = move || {
-            for (reply, outcome) in answers {
-                // A caller who went away doesn't undo what was committed.
-                let _ = reply.send(outcome);
+            // A caller who went away doesn't undo what was committed.
+            let failed = written.as_ref().err().map(ToString::to_string);
+            for (_, _, reply) in reports {
+                let _ = reply.send(failed.clone().map_or(Ok(()), |error| Err(StoreError::Database(error))));
+            }
+            match written {
+                Ok(outcomes) => {
+                    for ((_, _, reply), outcome) in commands.into_iter().zip(outcomes) {
+                        let _ = reply.send(outcome);
+                    }
+                }
+                Err(error) => {
+                    for (_, _, reply) in commands {
+                        let _ = reply.send(Err(StoreError::Database(error.to_string())));
+                    }
+                }
             }
         };
         match runtime {
@@ -160,6 +178,7 @@ impl Writer {
     fn judge_and_write(
         &mut self,
         commands: &[(AccountKey, Command, Reply)],
+        reports: &[ReportDone],
     ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
         let transaction = self
             .connection
@@ -181,6 +200,10 @@ impl Writer {
             );
         }
         write_batch(&transaction, &self.vault, &batch)?;
+        // After the batch's new reports: one that waits behind a report that is done now becomes due.
+        for (key, outcome, _) in reports {
+            record_report(&transaction, *key, outcome)?;
+        }
         if let Err(error) = transaction.commit() {
             end_process(&error);
         }

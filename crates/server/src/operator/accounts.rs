@@ -1,0 +1,448 @@
+//! Accounts: made, listed, shown, credited, closed; their tokens and the addresses from which they may call.
+//!
+//! An account is named by its id or by its phone number with the leading `+`; digits alone are tried as an id first.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use countersign_core::{
+    AccountId, AccountKey, Action, ApiToken, Bucket, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers,
+    Timestamp,
+};
+use countersign_store::{AccountProfile, NewAccount, StoreError};
+use ipnet::IpNet;
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::answer::{self, Answer, Refusal};
+use crate::app::{App, Mode};
+use crate::{clock, random};
+
+/// Longest name of an account, in bytes: it is a label, not a description.
+const MAX_NAME_BYTES: usize = 100;
+/// Address ranges in one account's allow-list: each call is compared with all of them.
+pub(super) const MAX_ALLOWED_RANGES: usize = 1000;
+/// Accounts in one page of a list, unless fewer are asked for.
+const PAGE_ACCOUNTS: usize = 100;
+/// Accounts in one page of a list at most.
+const MAX_PAGE_ACCOUNTS: usize = 1000;
+
+type Body = Result<Bytes, BytesRejection>;
+
+/// An account as this API shows it. Ids are strings: they have 63 bits, more than a JSON number keeps in JavaScript.
+#[derive(Serialize)]
+struct AccountView {
+    account_id: String,
+    phone_number: String,
+    name: String,
+    balance: Credits,
+    held: Credits,
+    allow_list: Vec<String>,
+    /// Whole Unix seconds.
+    created_at: i64,
+    /// Whole Unix seconds; left out where the account is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed_at: Option<i64>,
+}
+
+impl From<AccountProfile> for AccountView {
+    fn from(profile: AccountProfile) -> Self {
+        Self {
+            account_id: profile.key.id.to_string(),
+            phone_number: profile.phone.to_string(),
+            name: profile.name,
+            balance: profile.balance,
+            held: profile.held,
+            allow_list: profile.allow_list.iter().map(ToString::to_string).collect(),
+            created_at: profile.created_at.unix_seconds(),
+            closed_at: profile.closed_at.map(Timestamp::unix_seconds),
+        }
+    }
+}
+
+/// An amount of credit, as a JSON number or a decimal string; read digit by digit, through no float.
+pub(super) struct Amount(pub(super) Credits);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        let text = match raw.get().strip_prefix('"') {
+            Some(_) => serde_json::from_str::<String>(raw.get()).map_err(D::Error::custom)?,
+            None => raw.get().to_owned(),
+        };
+        Credits::parse(text.trim()).map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[derive(Deserialize)]
+struct CreateBody {
+    phone_number: String,
+    name: String,
+    #[serde(default)]
+    credit: Option<Amount>,
+}
+
+#[derive(Serialize)]
+struct CreatedView {
+    account_id: String,
+    phone_number: String,
+    name: String,
+    token: String,
+    balance: Credits,
+}
+
+/// `POST /accounts`: a new account with its token and, where `credit` is given, its first credit.
+pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Answer, Refusal> {
+    let example = r#"{"phone_number":"+391234567890","name":"Acme","credit":10}"#;
+    let body: CreateBody = answer::body(body, example)?;
+    let phone = parse_phone(&app, &body.phone_number)?;
+    let name = parse_name(&body.name)?;
+    let credit = body.credit.map_or(Credits::ZERO, |amount| amount.0);
+    if credit != Credits::ZERO {
+        check_purchase(credit)?;
+    }
+    let id = AccountId::from_entropy(u64::from_ne_bytes(random::bytes()));
+    let [bucket] = random::bytes();
+    let token = ApiToken::new(id, random::bytes());
+    let new = NewAccount {
+        key: AccountKey {
+            bucket: Bucket(bucket),
+            id,
+        },
+        token: token.clone(),
+        name: name.to_owned(),
+        phone,
+        now: clock::now(),
+    };
+    let profile = app.store.create_account(new).await.map_err(|error| match error {
+        StoreError::Conflict(_) => Refusal::conflict(format!(
+            "an open account with the phone number {phone} exists already: use it, or close it first"
+        )),
+        error => error.into(),
+    })?;
+    tracing::info!(account = %id, phone = ?phone, "operator: account made");
+    if credit != Credits::ZERO {
+        purchase(&app, profile.key, credit).await.map_err(|refusal| {
+            tracing::error!(account = %id, ?refusal, "a new account's first credit failed");
+            Refusal::half_done(format!(
+                "the account {id} was made, but without its credit: look at it, then credit it with \
+                 `countersign account credit {id} {credit}`"
+            ))
+        })?;
+    }
+    let profile = reload(&app, profile.key).await?;
+    Answer::created(&CreatedView {
+        account_id: profile.key.id.to_string(),
+        phone_number: profile.phone.to_string(),
+        name: profile.name,
+        token: token.as_str().to_owned(),
+        balance: profile.balance,
+    })
+}
+
+#[derive(Serialize)]
+struct ListView {
+    accounts: Vec<AccountView>,
+    /// The `after` of the next page; left out on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// `GET /accounts?after=ID&limit=N`: accounts by id.
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) -> Result<Answer, Refusal> {
+    let mut after = None;
+    let mut limit = PAGE_ACCOUNTS;
+    for (name, value) in answer::query(raw.as_deref()) {
+        match name.as_str() {
+            "after" => {
+                let id = value.parse().ok().and_then(AccountId::new);
+                after = Some(id.ok_or_else(|| {
+                    Refusal::bad_request("`after` must be an account id: take `next` of the page before")
+                })?);
+            }
+            "limit" => {
+                let number = value.parse().ok().filter(|n| (1..=MAX_PAGE_ACCOUNTS).contains(n));
+                limit = number.ok_or_else(|| {
+                    Refusal::bad_request(format!("`limit` must be a whole number from 1 to {MAX_PAGE_ACCOUNTS}"))
+                })?;
+            }
+            _ => {}
+        }
+    }
+    // One more than asked for tells whether there is a next page.
+    let mut profiles = app.store.accounts(after, limit + 1).await?;
+    let more = profiles.len() > limit;
+    profiles.truncate(limit);
+    let next = profiles
+        .last()
+        .filter(|_| more)
+        .map(|profile| profile.key.id.to_string());
+    Answer::ok(&ListView {
+        accounts: profiles.into_iter().map(AccountView::from).collect(),
+        next,
+    })
+}
+
+/// `GET /accounts/{account}`.
+pub(super) async fn show(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
+    Answer::ok(&AccountView::from(find(&app, &account).await?))
+}
+
+#[derive(Deserialize)]
+struct CreditBody {
+    amount: Amount,
+}
+
+/// `POST /accounts/{account}/credit`: adds bought credit. It isn't safe to repeat: each call buys again.
+pub(super) async fn credit(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let body: CreditBody = answer::body(body, r#"{"amount":10}"#)?;
+    let amount = body.amount.0;
+    check_purchase(amount)?;
+    let profile = find(&app, &account).await?;
+    require_open(&profile)?;
+    purchase(&app, profile.key, amount).await?;
+    tracing::info!(account = %profile.key.id, %amount, "operator: credit added");
+    Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+}
+
+/// `POST /accounts/{account}/close`: for good; closing a closed account changes nothing.
+pub(super) async fn close(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
+    let profile = find(&app, &account).await?;
+    if profile.closed_at.is_none() {
+        app.store.close_account(profile.key, clock::now()).await?;
+        tracing::info!(account = %profile.key.id, "operator: account closed");
+    }
+    Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+}
+
+#[derive(Deserialize)]
+struct AllowListBody {
+    addresses: Vec<String>,
+}
+
+/// `PUT /accounts/{account}/allow-list`: the addresses from which the account may call; none allows all.
+pub(super) async fn set_allow_list(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let body: AllowListBody = answer::body(body, r#"{"addresses":["192.0.2.7","2001:db8::/32"]}"#)?;
+    if body.addresses.len() > MAX_ALLOWED_RANGES {
+        return Err(Refusal::bad_request(format!(
+            "an allow-list holds at most {MAX_ALLOWED_RANGES} ranges: join neighbours into larger ones"
+        )));
+    }
+    let ranges = body
+        .addresses
+        .iter()
+        .map(|text| parse_range(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let profile = find(&app, &account).await?;
+    require_open(&profile)?;
+    let count = ranges.len();
+    app.store.set_allow_list(profile.key, ranges).await?;
+    tracing::info!(account = %profile.key.id, ranges = count, "operator: allow-list set");
+    Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+}
+
+#[derive(Serialize)]
+struct TokenView {
+    account_id: String,
+    phone_number: String,
+    token: String,
+}
+
+/// `GET /accounts/{account}/token`: the present token.
+pub(super) async fn token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
+    let profile = find(&app, &account).await?;
+    let token = app.store.token(profile.key).await?;
+    tracing::info!(account = %profile.key.id, "operator: token shown");
+    Answer::ok(&token_view(&profile, &token))
+}
+
+/// `POST /accounts/{account}/token/rotate`: a new token; the old one is refused from now on.
+pub(super) async fn rotate_token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
+    let profile = find(&app, &account).await?;
+    require_open(&profile)?;
+    let token = ApiToken::new(profile.key.id, random::bytes());
+    app.store.rotate_token(profile.key, token.clone()).await?;
+    tracing::info!(account = %profile.key.id, "operator: token rotated");
+    Answer::ok(&token_view(&profile, &token))
+}
+
+fn token_view(profile: &AccountProfile, token: &ApiToken) -> TokenView {
+    TokenView {
+        account_id: profile.key.id.to_string(),
+        phone_number: profile.phone.to_string(),
+        token: token.as_str().to_owned(),
+    }
+}
+
+/// The account of that id or phone number.
+pub(super) async fn find(app: &App, text: &str) -> Result<AccountProfile, Refusal> {
+    // `"+39…".parse::<i64>()` takes the sign: a text with `+` is a phone number, never an id.
+    let digits = Some(text).filter(|text| !text.starts_with('+'));
+    if let Some(id) = digits.and_then(|digits| digits.parse().ok()).and_then(AccountId::new)
+        && let Some(profile) = app.store.account(id).await?
+    {
+        return Ok(profile);
+    }
+    if let Some(phone) = PhoneNumber::parse(text, sandbox_numbers(app))
+        && let Some(profile) = app.store.account_of_phone(phone).await?
+    {
+        return Ok(profile);
+    }
+    let shown: String = text.chars().take(40).collect();
+    Err(Refusal::not_found(format!(
+        "no account has the phone number or id {shown}: `countersign account list` shows them all"
+    )))
+}
+
+async fn reload(app: &App, key: AccountKey) -> Result<AccountProfile, Refusal> {
+    app.store.account(key.id).await?.ok_or_else(|| {
+        tracing::error!(account = %key.id, "an account that was just used is gone");
+        Refusal::internal()
+    })
+}
+
+async fn purchase(app: &App, account: AccountKey, amount: Credits) -> Result<(), Refusal> {
+    let command = Command {
+        now: clock::now(),
+        generation: None,
+        idempotency: None,
+        action: Action::Purchase { amount },
+    };
+    match app.store.submit(account, command).await? {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Refusal::conflict(
+            "the account can't take this much more credit: its sums would leave their range",
+        )),
+    }
+}
+
+fn check_purchase(amount: Credits) -> Result<(), Refusal> {
+    if amount > Credits::ZERO && amount <= MAX_PURCHASE {
+        return Ok(());
+    }
+    Err(Refusal::bad_request(format!(
+        "{amount} can't be credited: credit is more than 0 and at most {MAX_PURCHASE} at a time"
+    )))
+}
+
+pub(super) fn require_open(profile: &AccountProfile) -> Result<(), Refusal> {
+    if profile.closed_at.is_none() {
+        return Ok(());
+    }
+    Err(Refusal::conflict(format!(
+        "the account {} is closed, for good: make a new one with `countersign account create`",
+        profile.key.id
+    )))
+}
+
+const fn sandbox_numbers(app: &App) -> SandboxNumbers {
+    match app.mode {
+        Mode::Sandbox => SandboxNumbers::Accepted,
+        Mode::Production => SandboxNumbers::Refused,
+    }
+}
+
+fn parse_phone(app: &App, text: &str) -> Result<PhoneNumber, Refusal> {
+    PhoneNumber::parse(text, sandbox_numbers(app)).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        Refusal::bad_request(format!(
+            "`{shown}` is not a possible phone number: write it in international form, like +391234567890"
+        ))
+    })
+}
+
+fn parse_name(text: &str) -> Result<&str, Refusal> {
+    let name = text.trim();
+    if !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control) {
+        return Ok(name);
+    }
+    Err(Refusal::bad_request(format!(
+        "an account needs a name of 1 to {MAX_NAME_BYTES} bytes on one line"
+    )))
+}
+
+/// A range in CIDR form, or one address. Bits beyond the prefix are cleared, so that the list shows what it means.
+fn parse_range(text: &str) -> Result<IpNet, Refusal> {
+    let text = text.trim();
+    let range = match text.parse::<IpAddr>() {
+        Ok(address) => Some(IpNet::from(address)),
+        Err(_) => text.parse::<IpNet>().ok(),
+    };
+    range.map(|range| range.trunc()).ok_or_else(|| {
+        let shown: String = text.chars().take(60).collect();
+        Refusal::bad_request(format!(
+            "`{shown}` is not an address range: write it like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_read_exactly_from_a_number_or_a_string() {
+        let read = |json: &str| serde_json::from_str::<CreditBody>(json).map(|body| body.amount.0);
+        for json in [r#"{"amount":0.1}"#, r#"{"amount":"0.1"}"#, r#"{"amount":0.1000000000}"#] {
+            assert_eq!(read(json).unwrap(), Credits::from_micros(100_000), "{json}");
+        }
+        assert_eq!(
+            read(r#"{"amount":9007199254.740993}"#).unwrap(),
+            Credits::from_micros(9_007_199_254_740_993)
+        );
+        for json in [
+            r#"{"amount":1e2}"#,
+            r#"{"amount":0.0000001}"#,
+            r#"{"amount":null}"#,
+            r#"{"amount":true}"#,
+            r#"{"amount":"ten"}"#,
+            r"{}",
+        ] {
+            assert!(read(json).is_err(), "{json} passed");
+        }
+    }
+
+    #[test]
+    fn a_purchase_is_more_than_nothing_and_bounded() {
+        assert!(check_purchase(Credits::from_micros(1)).is_ok());
+        assert!(check_purchase(MAX_PURCHASE).is_ok());
+        for amount in [
+            Credits::ZERO,
+            Credits::from_micros(-1),
+            MAX_PURCHASE + Credits::from_micros(1),
+        ] {
+            assert!(check_purchase(amount).is_err(), "{amount} passed");
+        }
+    }
+
+    #[test]
+    fn an_address_range_is_an_address_or_a_cidr() {
+        let read = |text: &str| parse_range(text).map(|range| range.to_string());
+        assert_eq!(read("192.0.2.7").unwrap(), "192.0.2.7/32");
+        assert_eq!(read(" 192.0.2.77/24 ").unwrap(), "192.0.2.0/24");
+        assert_eq!(read("2001:db8::1").unwrap(), "2001:db8::1/128");
+        for bad in ["", "192.0.2", "192.0.2.0/33", "example.com"] {
+            assert!(read(bad).is_err(), "{bad:?} passed");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_short_line() {
+        assert_eq!(parse_name("  Acme ").unwrap(), "Acme");
+        for bad in ["", "   ", "two\nlines", &"x".repeat(101)] {
+            assert!(parse_name(bad).is_err(), "{bad:?} passed");
+        }
+    }
+}

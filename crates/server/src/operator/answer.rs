@@ -1,0 +1,165 @@
+//! How the operator's API answers: JSON with an HTTP status, refusals as sentences with their remedy. Its handlers return
+//! `Result<Answer, Refusal>`.
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response as HttpResponse, StatusCode};
+use axum::response::{IntoResponse, Response};
+use countersign_store::StoreError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A JSON answer.
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// What was asked for.
+    pub(super) fn ok(value: &impl Serialize) -> Result<Self, Refusal> {
+        Self::with_status(StatusCode::OK, value)
+    }
+
+    /// What was made.
+    pub(super) fn created(value: &impl Serialize) -> Result<Self, Refusal> {
+        Self::with_status(StatusCode::CREATED, value)
+    }
+
+    fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Self, Refusal> {
+        let body = serde_json::to_vec(value).map_err(|error| {
+            tracing::error!(%error, "an operator's answer could not be written as JSON");
+            Refusal::internal()
+        })?;
+        Ok(Self { status, body })
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        json_response(self.status, self.body)
+    }
+}
+
+/// Why nothing was done. `sentence` says what to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    sentence: String,
+}
+
+#[derive(Serialize)]
+struct RefusalBody<'a> {
+    error: &'a str,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
+        Self {
+            status,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// What was sent makes no sense.
+    pub(super) fn bad_request(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, sentence)
+    }
+
+    /// The operator key is missing or wrong.
+    pub(super) fn unauthorized(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, sentence)
+    }
+
+    /// What was named isn't there.
+    pub(super) fn not_found(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, sentence)
+    }
+
+    /// The path takes other methods.
+    pub(super) fn method_not_allowed(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
+    }
+
+    /// What is asked contradicts what stands in the books.
+    pub(super) fn conflict(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, sentence)
+    }
+
+    /// Our fault, and only a part was done: the sentence says which.
+    pub(super) fn half_done(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+    }
+
+    /// Our fault; the log says more.
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server failed and can't tell whether this was done: its log says why; look before you try again",
+        )
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy | StoreError::Closing => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("nothing was done: {error}; try again in a second"),
+            ),
+            StoreError::NotFound(what) => Self::not_found(format!("there is no such {what}")),
+            StoreError::Conflict(what) => Self::conflict(format!("{what} exists already")),
+            error => {
+                tracing::error!(%error, "the books failed under an operator's call");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = RefusalBody { error: &self.sentence };
+        // A sentence always serialises.
+        let mut response = json_response(self.status, serde_json::to_vec(&body).unwrap_or_default());
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                response
+                    .headers_mut()
+                    .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = HttpResponse::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Answers hold tokens and phone numbers: no cache may keep them.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a JSON body; `example` shows a right one where it is wrong.
+pub(super) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>, example: &str) -> Result<T, Refusal> {
+    let bytes = bytes.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::bad_request(format!("the body is wrong ({error}): send JSON like {example}")))
+}
+
+/// The parameters of a query string, decoded.
+pub(super) fn query(raw: Option<&str>) -> Vec<(String, String)> {
+    form_urlencoded::parse(raw.unwrap_or_default().as_bytes())
+        .into_owned()
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! The operator's API under `/operator/v1`: accounts, credit, tokens, senders and prices, for whoever holds the operator
+//! key. It speaks JSON with real HTTP statuses, and every error is a sentence that says what to do. The command line is its
+//! first caller. What changes money goes through the books' one door like everything else.
+
+mod accounts;
+mod answer;
+mod key;
+mod senders;
+
+pub use key::{OperatorKey, OperatorKeyError};
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+
+use crate::app::App;
+use answer::Refusal;
+
+/// Where the operator's API begins.
+pub const OPERATOR_PATH: &str = "/operator/v1";
+
+/// Bodies of this API are a few names and numbers; the largest is an allow-list of [`accounts::MAX_ALLOWED_RANGES`] ranges.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The routes of the operator's API, each behind the operator key.
+pub fn router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/accounts", get(accounts::list).post(accounts::create))
+        .route("/accounts/{account}", get(accounts::show))
+        .route("/accounts/{account}/credit", post(accounts::credit))
+        .route("/accounts/{account}/close", post(accounts::close))
+        .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
+        .route("/accounts/{account}/token", get(accounts::token))
+        .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
+        .route("/senders", get(senders::list).post(senders::add))
+        .route("/senders/{username}/verify", post(senders::verify))
+        .route("/prices", get(senders::prices).put(senders::set_price))
+        .fallback(async || Refusal::not_found("this path isn't part of the operator's API: see docs/cli.md"))
+        .method_not_allowed_fallback(async || {
+            Refusal::method_not_allowed("this path of the operator's API takes another HTTP method: see docs/cli.md")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), require_key))
+        .with_state(app);
+    Router::new().nest(OPERATOR_PATH, routes)
+}
+
+/// Lets a call through that carries the operator key; every other is told which header is missing or wrong.
+async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match presented_key(&request) {
+        Some(key) if app.operator_key.matches(key) => next.run(request).await,
+        Some(_) => {
+            tracing::warn!("a wrong operator key was refused");
+            Refusal::unauthorized(
+                "the operator key is wrong: use the one in the file operator.key of the server's data directory",
+            )
+            .into_response()
+        }
+        None => Refusal::unauthorized(
+            "the operator key is missing: send it as the header `Authorization: Bearer KEY`, with the key in the file \
+             operator.key of the server's data directory",
+        )
+        .into_response(),
+    }
+}
+
+fn presented_key(request: &Request) -> Option<&str> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = header.split_once(' ')?;
+    let key = key.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+}

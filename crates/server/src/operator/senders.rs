@@ -1,0 +1,212 @@
+//! Senders (the names that recipients see) and prices by number prefix: what the operator settles for all accounts.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use countersign_core::{Credits, NumberPrefix, SenderUsername, Timestamp};
+use countersign_store::{SenderProfile, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::accounts::{Amount, find, require_open};
+use super::answer::{self, Answer, Refusal};
+use crate::app::App;
+use crate::clock;
+
+/// Most that one message may cost: a thousand credits. Above it stands a slip of the decimal point.
+const MAX_PRICE: Credits = Credits::from_micros(1_000_000_000);
+
+/// A sender as this API shows it.
+#[derive(Serialize)]
+struct SenderView {
+    /// With its leading `@`.
+    username: String,
+    account_id: String,
+    verified: bool,
+    /// Whole Unix seconds.
+    created_at: i64,
+    /// Whole Unix seconds; left out where it isn't verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_at: Option<i64>,
+}
+
+impl From<SenderProfile> for SenderView {
+    fn from(profile: SenderProfile) -> Self {
+        Self {
+            username: profile.username.to_string(),
+            account_id: profile.account.id.to_string(),
+            verified: profile.verified_at.is_some(),
+            created_at: profile.created_at.unix_seconds(),
+            verified_at: profile.verified_at.map(Timestamp::unix_seconds),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SendersView {
+    senders: Vec<SenderView>,
+}
+
+/// `GET /senders[?account=]`: an account's senders, or all.
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) -> Result<Answer, Refusal> {
+    let account = answer::query(raw.as_deref())
+        .into_iter()
+        .find_map(|(name, value)| (name == "account" && !value.is_empty()).then_some(value));
+    let account = match account {
+        Some(account) => Some(find(&app, &account).await?.key),
+        None => None,
+    };
+    let senders = app.store.senders(account).await?;
+    Answer::ok(&SendersView {
+        senders: senders.into_iter().map(SenderView::from).collect(),
+    })
+}
+
+#[derive(Deserialize)]
+struct AddBody {
+    account: String,
+    username: String,
+}
+
+/// `POST /senders`: registers a name for an account, unverified.
+pub(super) async fn add(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Result<Answer, Refusal> {
+    let body: AddBody = answer::body(body, r#"{"account":"+391234567890","username":"acme_shop"}"#)?;
+    let username = parse_username(&body.username)?;
+    let profile = find(&app, &body.account).await?;
+    require_open(&profile)?;
+    let sender = app
+        .store
+        .add_sender(profile.key, username.clone(), clock::now())
+        .await
+        .map_err(|error| match error {
+            StoreError::Conflict(_) => Refusal::conflict(format!(
+                "the sender {username} is registered already: `countersign sender list` shows whose it is"
+            )),
+            error => error.into(),
+        })?;
+    tracing::info!(account = %profile.key.id, sender = %username, "operator: sender added");
+    Answer::created(&SenderView::from(sender))
+}
+
+/// `POST /senders/{username}/verify`: from now on its account can send by this name.
+pub(super) async fn verify(State(app): State<Arc<App>>, Path(username): Path<String>) -> Result<Answer, Refusal> {
+    let username = parse_username(&username)?;
+    let sender = app
+        .store
+        .verify_sender(username.clone(), clock::now())
+        .await
+        .map_err(|error| match error {
+            StoreError::NotFound(_) => Refusal::not_found(format!(
+                "nobody has registered the sender {username}: `countersign sender add` does"
+            )),
+            error => error.into(),
+        })?;
+    tracing::info!(account = %sender.account.id, sender = %username, "operator: sender verified");
+    Answer::ok(&SenderView::from(sender))
+}
+
+/// A price as this API shows it: the prefix with its `+`, or `default`.
+#[derive(Serialize)]
+struct PriceView {
+    prefix: String,
+    price: Credits,
+}
+
+impl PriceView {
+    fn new(prefix: NumberPrefix, price: Credits) -> Self {
+        let prefix = if prefix == NumberPrefix::DEFAULT {
+            "default".to_owned()
+        } else {
+            format!("+{}", prefix.digits())
+        };
+        Self { prefix, price }
+    }
+}
+
+#[derive(Serialize)]
+struct PricesView {
+    prices: Vec<PriceView>,
+}
+
+/// `GET /prices`: the default first, then by prefix.
+pub(super) async fn prices(State(app): State<Arc<App>>) -> Result<Answer, Refusal> {
+    let prices = app.store.prices().await?;
+    Answer::ok(&PricesView {
+        prices: prices
+            .into_iter()
+            .map(|(prefix, price)| PriceView::new(prefix, price))
+            .collect(),
+    })
+}
+
+#[derive(Deserialize)]
+struct PriceBody {
+    prefix: String,
+    price: Amount,
+}
+
+/// `PUT /prices`: the price of a number prefix, from the next call on.
+pub(super) async fn set_price(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Refusal> {
+    let body: PriceBody = answer::body(body, r#"{"prefix":"+39","price":0.02}"#)?;
+    let prefix = parse_prefix(&body.prefix)?;
+    let price = body.price.0;
+    if price.is_negative() || price > MAX_PRICE {
+        return Err(Refusal::bad_request(format!(
+            "{price} can't be a price: a message costs from 0 to {MAX_PRICE}"
+        )));
+    }
+    app.store.set_price(prefix, price).await?;
+    tracing::info!(prefix = prefix.digits(), %price, "operator: price set");
+    Answer::ok(&PriceView::new(prefix, price))
+}
+
+fn parse_username(text: &str) -> Result<SenderUsername, Refusal> {
+    SenderUsername::parse(text.trim()).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        Refusal::bad_request(format!(
+            "`{shown}` can't be a sender: a name has 5 to 32 of a-z, 0-9 and _, a letter first"
+        ))
+    })
+}
+
+fn parse_prefix(text: &str) -> Result<NumberPrefix, Refusal> {
+    let text = text.trim();
+    if text.is_empty() || text.eq_ignore_ascii_case("default") {
+        return Ok(NumberPrefix::DEFAULT);
+    }
+    NumberPrefix::parse(text).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        Refusal::bad_request(format!(
+            "`{shown}` is not a number prefix: write its first digits like +39, or `default` for all other numbers"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_digits_or_the_default() {
+        assert_eq!(parse_prefix("+39").unwrap(), parse_prefix("39").unwrap());
+        assert_eq!(parse_prefix("").unwrap(), NumberPrefix::DEFAULT);
+        assert_eq!(parse_prefix("Default").unwrap(), NumberPrefix::DEFAULT);
+        for bad in ["+", "0", "039", "+39a", "1234567890123456"] {
+            assert!(parse_prefix(bad).is_err(), "{bad:?} passed");
+        }
+    }
+
+    #[test]
+    fn a_price_is_shown_by_its_prefix() {
+        let shown = |prefix| serde_json::to_string(&PriceView::new(prefix, Credits::from_micros(20_000))).unwrap();
+        assert_eq!(shown(NumberPrefix::DEFAULT), r#"{"prefix":"default","price":0.02}"#);
+        assert_eq!(
+            shown(NumberPrefix::parse("39").unwrap()),
+            r#"{"prefix":"+39","price":0.02}"#
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! What the operator sets: defaults by mode, then the file, then the environment, then the command line.
+//!
+//! Each setting is described once, in [`TABLE`]: its name, what it expects, its defaults and its documentation feed the
+//! parser, the error messages and the file that `countersign init` writes. [`Settings::check`] holds the rules that concern
+//! several settings at once; nothing here opens a socket or makes a file.
+
+mod check;
+mod error;
+mod load;
+mod table;
+mod text;
+
+pub use error::SettingsError;
+pub use load::{Environment, Overrides};
+pub use table::{Kind, Setting, TABLE};
+pub use text::commented_file;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use countersign_core::{Limit, PriceList, Rules};
+use ipnet::IpNet;
+
+use crate::Mode;
+
+/// The configuration file that is read where no other is named, if it exists.
+pub const DEFAULT_FILE: &str = "countersign.toml";
+
+/// Everything that can be set, typed and parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Sandbox or production.
+    pub mode: Mode,
+    /// Where the books and the keys are.
+    pub data_dir: PathBuf,
+    /// How callers reach the server.
+    pub server: ServerSettings,
+    /// What exists in the sandbox only.
+    pub sandbox: SandboxSettings,
+    /// The built-in messenger.
+    pub inbox: InboxSettings,
+    /// Secrets, by file.
+    pub keys: KeySettings,
+    /// Delivery reports.
+    pub callbacks: CallbackSettings,
+    /// Flood limits and bounds on guessing.
+    pub limits: LimitSettings,
+    /// What the operator should know of these settings though it is no error; `start` logs each.
+    pub warnings: Vec<String>,
+}
+
+/// How callers reach the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The address of the API.
+    pub listen: SocketAddr,
+    /// What callers use as the beginning of every address, without a slash at its end.
+    pub public_url: Option<String>,
+    /// Certificate chain, PEM.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub tls_key_file: Option<PathBuf>,
+    /// A proxy in front terminates TLS.
+    pub behind_proxy: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The most connections at once; more are told to come back.
+    pub max_connections: usize,
+    /// The longest that reading one request may take.
+    pub request_timeout: Duration,
+}
+
+/// What exists in the sandbox only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSettings {
+    /// Other addresses than loopback are allowed, and pages answer under any host name.
+    pub exposed: bool,
+    /// A second listener speaks TLS as `gatewayapi.telegram.org`, with a certificate of a private CA.
+    pub tls: bool,
+    /// Its address.
+    pub tls_listen: SocketAddr,
+}
+
+/// The built-in messenger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxSettings {
+    /// Messages go to the built-in inbox, open to whoever reaches the server.
+    pub enabled: bool,
+}
+
+/// Secrets, by file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySettings {
+    /// The key that seals what is stored. The sandbox makes `DIR/master.key` where none is named.
+    pub master_key_file: Option<PathBuf>,
+    /// The key of the operator's API; `DIR/operator.key` where none is named, made where it is missing.
+    pub operator_key_file: Option<PathBuf>,
+}
+
+/// Delivery reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackSettings {
+    /// PEM certificates that are trusted besides the system's.
+    pub extra_ca_file: Option<PathBuf>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// Reports may go to loopback and private addresses.
+    pub allow_private_addresses: bool,
+}
+
+/// Flood limits and bounds on guessing. `None`: no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Sends and ability checks of one account in a second.
+    pub account_sends_per_second: Option<u32>,
+    /// Sends and ability checks of one account to one number in an hour.
+    pub number_sends_per_hour: Option<u32>,
+    /// Free sends a day to the owner's own number.
+    pub free_sends_per_day: Option<u32>,
+    /// The wrong code after which no code counts any more.
+    pub check_attempts: u8,
+}
+
+impl Settings {
+    /// The rules that the books go by. Prices are not settings: they stand in the books.
+    pub fn rules(&self) -> Rules {
+        let limit = |count: Option<u32>, period_ms| count.map(|count| Limit { count, period_ms });
+        Rules {
+            prices: PriceList::default(),
+            max_check_attempts: self.limits.check_attempts,
+            free_sends_per_day: self.limits.free_sends_per_day,
+            account_limit: limit(self.limits.account_sends_per_second, 1_000),
+            number_limit: limit(self.limits.number_sends_per_hour, 3_600_000),
+        }
+    }
+
+    /// The file that opens the books.
+    pub fn master_key_file(&self) -> PathBuf {
+        let named = self.keys.master_key_file.clone();
+        named.unwrap_or_else(|| self.data_dir.join("master.key"))
+    }
+
+    /// The file with the operator's key.
+    pub fn operator_key_file(&self) -> PathBuf {
+        let named = self.keys.operator_key_file.clone();
+        named.unwrap_or_else(|| self.data_dir.join("operator.key"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

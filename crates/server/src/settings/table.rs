@@ -1,0 +1,392 @@
+//! The one table of settings. A new setting is a field in [`Settings`] and a row here; everything else follows.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::Settings;
+use crate::Mode;
+
+/// How a setting is written in the file. In the environment everything is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Whole,
+    /// An array of strings; in the environment separated by commas.
+    List,
+}
+
+/// One setting.
+pub struct Setting {
+    /// Its section in the file; empty for the two at the top.
+    pub section: &'static str,
+    /// Its name within the section.
+    pub key: &'static str,
+    /// How it is written in the file.
+    pub kind: Kind,
+    /// What it must be, to complete "expected …".
+    pub expects: &'static str,
+    /// Its default as text, in the sandbox; empty for none.
+    pub sandbox: &'static str,
+    /// Its default as text, in production; empty for none.
+    pub production: &'static str,
+    /// What it does, one sentence or two.
+    pub doc: &'static str,
+    /// Takes the value as text; `None` where it isn't what [`Self::expects`] says. Empty text unsets it.
+    pub(super) set: fn(&mut Settings, &str) -> Option<()>,
+}
+
+impl Setting {
+    /// Its full name, as messages give it.
+    pub fn name(&self) -> String {
+        if self.section.is_empty() {
+            self.key.to_owned()
+        } else {
+            format!("{}.{}", self.section, self.key)
+        }
+    }
+
+    /// Its environment variable.
+    pub fn variable(&self) -> String {
+        let name = self.name().replace('.', "_").to_uppercase();
+        format!("COUNTERSIGN_{name}")
+    }
+
+    /// Its default as text; empty for none.
+    pub const fn default_of(&self, mode: Mode) -> &'static str {
+        match mode {
+            Mode::Sandbox => self.sandbox,
+            Mode::Production => self.production,
+        }
+    }
+}
+
+const A_FILE: &str = "the path of a file";
+const A_FLAG: &str = "true or false";
+const AN_ADDRESS: &str = "an IP address with a port, like \"127.0.0.1:8099\"";
+const A_LIMIT: &str = "a whole number, 0 for no limit";
+const SECONDS: &str = "a whole number of seconds from 1 to 300";
+
+/// Every setting, in the order in which `countersign init` writes them.
+pub static TABLE: &[Setting] = &[
+    Setting {
+        section: "",
+        key: "mode",
+        kind: Kind::Text,
+        expects: "\"sandbox\" or \"production\"",
+        sandbox: "sandbox",
+        production: "production",
+        doc: "\"sandbox\" is a stand-in for development and CI: open inbox, sandbox numbers, a movable clock. \
+              \"production\" has none of these and refuses to start where it would not be safe.",
+        set: |settings, text| put(&mut settings.mode, parse_mode(text)),
+    },
+    Setting {
+        section: "",
+        key: "data_dir",
+        kind: Kind::Text,
+        expects: "the path of a directory",
+        sandbox: "countersign-data",
+        production: "countersign-data",
+        doc: "Where the database and the keys are; made where it is missing. One server at a time uses it.",
+        set: |settings, text| put(&mut settings.data_dir, path(text)),
+    },
+    Setting {
+        section: "server",
+        key: "listen",
+        kind: Kind::Text,
+        expects: AN_ADDRESS,
+        sandbox: "127.0.0.1:8099",
+        production: "127.0.0.1:8099",
+        doc: "The address of the API. Port 0 takes a free one, which `serve` prints. \
+              The sandbox takes loopback addresses only, unless sandbox.exposed is true.",
+        set: |settings, text| put(&mut settings.server.listen, address(text)),
+    },
+    Setting {
+        section: "server",
+        key: "public_url",
+        kind: Kind::Text,
+        expects: "an http:// or https:// address without a path",
+        sandbox: "",
+        production: "",
+        doc: "How callers write this server's address, where it differs from the one it listens on.",
+        set: |settings, text| put_optional(&mut settings.server.public_url, text, base_url),
+    },
+    Setting {
+        section: "server",
+        key: "tls_cert_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "Certificate chain in PEM, the server's own certificate first. Read at start.",
+        set: |settings, text| put_optional(&mut settings.server.tls_cert_file, text, path),
+    },
+    Setting {
+        section: "server",
+        key: "tls_key_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "The private key of that certificate, in PEM.",
+        set: |settings, text| put_optional(&mut settings.server.tls_key_file, text, path),
+    },
+    Setting {
+        section: "server",
+        key: "behind_proxy",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "false",
+        doc: "A proxy in front terminates TLS: plain HTTP is served to it, also in production.",
+        set: |settings, text| put(&mut settings.server.behind_proxy, flag(text)),
+    },
+    Setting {
+        section: "server",
+        key: "trusted_proxies",
+        kind: Kind::List,
+        expects: "addresses or networks, like [\"127.0.0.1\", \"10.0.0.0/8\"]",
+        sandbox: "",
+        production: "",
+        doc: "Proxies whose X-Forwarded-For header names the caller; from anyone else that header is ignored. \
+              Allow-lists judge the address found this way.",
+        set: |settings, text| put(&mut settings.server.trusted_proxies, networks(text)),
+    },
+    Setting {
+        section: "server",
+        key: "max_connections",
+        kind: Kind::Whole,
+        expects: "a whole number from 1 to 1000000",
+        sandbox: "20000",
+        production: "20000",
+        doc: "The most connections at once; a further caller gets UNAVAILABLE (503) and may come back. \
+              The system's limit on open files bounds it too.",
+        set: |settings, text| put(&mut settings.server.max_connections, within(text, 1, 1_000_000)),
+    },
+    Setting {
+        section: "server",
+        key: "request_timeout_seconds",
+        kind: Kind::Whole,
+        expects: SECONDS,
+        sandbox: "10",
+        production: "10",
+        doc: "How long a caller may take to send the head of a request, and then its body.",
+        set: |settings, text| put(&mut settings.server.request_timeout, seconds(text)),
+    },
+    Setting {
+        section: "sandbox",
+        key: "exposed",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "false",
+        doc: "Lets the sandbox listen on other addresses than loopback, for a stand-in in its own container. \
+              Whoever reaches it reads every code.",
+        set: |settings, text| put(&mut settings.sandbox.exposed, flag(text)),
+    },
+    Setting {
+        section: "sandbox",
+        key: "tls",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "false",
+        doc: "Also serves gatewayapi.telegram.org over TLS, for clients that hard-code that name. The certificate is signed \
+              by a private CA; clients trust it by DIR/sandbox-ca.pem.",
+        set: |settings, text| put(&mut settings.sandbox.tls, flag(text)),
+    },
+    Setting {
+        section: "sandbox",
+        key: "tls_listen",
+        kind: Kind::Text,
+        expects: AN_ADDRESS,
+        sandbox: "127.0.0.1:8443",
+        production: "127.0.0.1:8443",
+        doc: "The address of that TLS listener.",
+        set: |settings, text| put(&mut settings.sandbox.tls_listen, address(text)),
+    },
+    Setting {
+        section: "inbox",
+        key: "enabled",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "true",
+        production: "false",
+        doc: "The built-in inbox at /inbox takes every message and shows its code to whoever reaches the server. \
+              Production refuses to start with it.",
+        set: |settings, text| put(&mut settings.inbox.enabled, flag(text)),
+    },
+    Setting {
+        section: "keys",
+        key: "master_key_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "The key that seals codes and tokens in the database: 64 hexadecimal digits or 32 raw bytes. The sandbox makes \
+              DIR/master.key where none is named; production never makes one. Keep a copy apart from the backups.",
+        set: |settings, text| put_optional(&mut settings.keys.master_key_file, text, path),
+    },
+    Setting {
+        section: "keys",
+        key: "operator_key_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "The key of the operator's API; DIR/operator.key where none is named. Made where it is missing.",
+        set: |settings, text| put_optional(&mut settings.keys.operator_key_file, text, path),
+    },
+    Setting {
+        section: "callbacks",
+        key: "extra_ca_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "PEM certificates of CAs that receivers of delivery reports may use, besides the system's.",
+        set: |settings, text| put_optional(&mut settings.callbacks.extra_ca_file, text, path),
+    },
+    Setting {
+        section: "callbacks",
+        key: "timeout_seconds",
+        kind: Kind::Whole,
+        expects: SECONDS,
+        sandbox: "10",
+        production: "10",
+        doc: "How long the receiver of a delivery report may take to acknowledge it.",
+        set: |settings, text| put(&mut settings.callbacks.timeout, seconds(text)),
+    },
+    Setting {
+        section: "callbacks",
+        key: "allow_private_addresses",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "true",
+        production: "false",
+        doc: "Delivery reports may go to loopback and private addresses. With false a customer can't make this server call \
+              into your network.",
+        set: |settings, text| put(&mut settings.callbacks.allow_private_addresses, flag(text)),
+    },
+    Setting {
+        section: "limits",
+        key: "account_sends_per_second",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "100",
+        doc: "Sends and ability checks of one account in a second; above it FLOOD_WAIT_n. 0: no limit.",
+        set: |settings, text| put_limit(&mut settings.limits.account_sends_per_second, text),
+    },
+    Setting {
+        section: "limits",
+        key: "number_sends_per_hour",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "10",
+        doc: "Sends and ability checks of one account to one number in an hour; above it FLOOD_WAIT_n. 0: no limit.",
+        set: |settings, text| put_limit(&mut settings.limits.number_sends_per_hour, text),
+    },
+    Setting {
+        section: "limits",
+        key: "free_sends_per_day",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "20",
+        doc: "Free sends a day to the account owner's own number; above it FLOOD_WAIT_n. 0: no limit.",
+        set: |settings, text| put_limit(&mut settings.limits.free_sends_per_day, text),
+    },
+    Setting {
+        section: "limits",
+        key: "check_attempts",
+        kind: Kind::Whole,
+        expects: "a whole number from 1 to 100",
+        sandbox: "5",
+        production: "5",
+        doc: "The wrong code of a request that ends its checks: code_max_attempts_exceeded.",
+        set: |settings, text| put(&mut settings.limits.check_attempts, within(text, 1, 100)),
+    },
+];
+
+fn put<T>(place: &mut T, value: impl Into<Option<T>>) -> Option<()> {
+    *place = value.into()?;
+    Some(())
+}
+
+/// Reads a mode's name.
+pub(super) fn parse_mode(text: &str) -> Option<Mode> {
+    match text {
+        "sandbox" => Some(Mode::Sandbox),
+        "production" => Some(Mode::Production),
+        _ => None,
+    }
+}
+
+/// Empty text is "not set"; other text must be right.
+fn put_optional<T>(place: &mut Option<T>, text: &str, parse: fn(&str) -> Option<T>) -> Option<()> {
+    *place = if text.is_empty() { None } else { Some(parse(text)?) };
+    Some(())
+}
+
+/// 0 is "no limit".
+fn put_limit(place: &mut Option<u32>, text: &str) -> Option<()> {
+    let count: u32 = text.parse().ok()?;
+    *place = (count > 0).then_some(count);
+    Some(())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    // No name is resolved here; the one that everybody types is known without asking.
+    match text.strip_prefix("localhost:") {
+        Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
+        None => text.parse().ok(),
+    }
+}
+
+fn within<T: TryFrom<u32>>(text: &str, least: u32, most: u32) -> Option<T> {
+    let number: u32 = text.parse().ok()?;
+    (least..=most).contains(&number).then(|| T::try_from(number).ok())?
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    within::<u32>(text, 1, 300).map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            part.parse()
+                .ok()
+                .or_else(|| Some(IpNet::from(part.parse::<std::net::IpAddr>().ok()?)))
+        })
+        .collect()
+}
+
+fn base_url(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/";
+    let nothing_else = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (plain && nothing_else).then(|| text.trim_end_matches('/').to_owned())
+}

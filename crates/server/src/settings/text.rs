@@ -1,0 +1,60 @@
+//! The commented file that `countersign init` writes: every setting, with its documentation and its defaults.
+
+use std::fmt::Write as _;
+
+use super::table::{Kind, Setting, TABLE};
+
+const HEAD: &str = "\
+# Countersign's settings. Each one stands here with its default; to change one, remove its `#` and edit it.
+# An environment variable wins over this file, and an option of the command line over both.
+# Paths are relative to the directory in which `countersign serve` is started.
+";
+
+/// A configuration file that sets nothing and explains everything.
+pub fn commented_file() -> String {
+    let mut text = HEAD.to_owned();
+    let mut section = "";
+    for setting in TABLE {
+        if setting.section != section {
+            section = setting.section;
+            // `write!` to a string can't fail.
+            let _ = write!(text, "\n[{section}]\n");
+        }
+        describe(&mut text, setting);
+    }
+    text
+}
+
+fn describe(text: &mut String, setting: &Setting) {
+    text.push('\n');
+    for line in wrapped(setting.doc) {
+        let _ = writeln!(text, "# {line}");
+    }
+    let _ = writeln!(text, "# ({})", setting.variable());
+    let written = match (setting.kind, setting.sandbox) {
+        (Kind::Text, value) => format!("{value:?}"),
+        (Kind::List, value) => format!("[{value}]"),
+        (Kind::Flag | Kind::Whole, value) => value.to_owned(),
+    };
+    let otherwise = if setting.sandbox == setting.production {
+        String::new()
+    } else {
+        format!("    # in production: {}", setting.production)
+    };
+    let _ = writeln!(text, "#{} = {written}{otherwise}", setting.key);
+}
+
+/// Breaks a sentence into lines that fit a terminal.
+fn wrapped(sentence: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in sentence.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + word.len() < 98 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

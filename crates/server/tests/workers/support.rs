@@ -1,0 +1,217 @@
+//! Books, inbox and workers in one process, as the server puts them together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channels::{Inbox, InboxReader, Opening};
+use countersign_core::{
+    AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, PhoneNumber,
+    PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
+};
+use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with};
+use countersign_server::{Mode, clock, random};
+use countersign_store::{DueReport, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+
+/// The longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// A number without a script: its messages go to the inbox.
+pub(crate) const PHONE: &str = "+9996612345";
+
+/// Everything, running.
+pub(crate) struct House {
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) account: AccountKey,
+    pub(crate) token: ApiToken,
+    directory: Arc<TempDir>,
+    workers: Workers,
+    drain: watch::Sender<bool>,
+}
+
+/// Report settings with quick retries.
+pub(crate) fn quick() -> ReportSettings {
+    let retries = RetrySchedule::new([20; MAX_RETRIES]);
+    ReportSettings {
+        retries,
+        attempt_timeout: Duration::from_millis(500),
+        ..ReportSettings::default()
+    }
+}
+
+impl House {
+    /// New books with one account that has credit.
+    pub(crate) async fn new(reports: ReportSettings) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let id = AccountId::from_entropy(u64::from_ne_bytes(random::bytes()));
+        let (account, token) = (AccountKey::of_new(id), ApiToken::new(id, random::bytes()));
+        let (store, _) = open(directory.path());
+        let owner = phone("+9996600000");
+        let new = NewAccount {
+            key: account,
+            token: token.clone(),
+            name: "Acme".into(),
+            phone: owner,
+            now: clock::now(),
+        };
+        store.create_account(new).await.unwrap();
+        submit(
+            &store,
+            account,
+            Action::Purchase {
+                amount: Credits::parse("10").unwrap(),
+            },
+        )
+        .await;
+        store.close().await.unwrap();
+        Self::open(directory, account, token, reports)
+    }
+
+    fn open(directory: Arc<TempDir>, account: AccountKey, token: ApiToken, reports: ReportSettings) -> Self {
+        let (store, committed) = open(directory.path());
+        let (news_sender, news) = mpsc::channel(1_024);
+        let inbox = Inbox::new(news_sender);
+        let (drain, draining) = watch::channel(false);
+        let parts = WorkerParts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            mode: Mode::Sandbox,
+            inbox: Some(Arc::clone(&inbox)),
+            reports,
+            draining,
+        };
+        let workers = start_with(parts, committed, news).unwrap();
+        Self {
+            store,
+            inbox,
+            account,
+            token,
+            directory,
+            workers,
+            drain,
+        }
+    }
+
+    /// Ends in order, as at SIGTERM; the books stay open.
+    pub(crate) async fn finish(self) -> Arc<SqliteStore> {
+        self.drain.send_replace(true);
+        tokio::time::timeout(PATIENCE, self.workers.finish()).await.unwrap();
+        self.store
+    }
+
+    /// Stops every worker where it is, does something to the books while none runs, and starts all anew.
+    pub(crate) async fn crash<F: AsyncFnOnce(&SqliteStore)>(self, meanwhile: F, reports: ReportSettings) -> Self {
+        drop(self.workers);
+        meanwhile(&self.store).await;
+        self.store.close().await.unwrap();
+        Self::open(self.directory, self.account, self.token, reports)
+    }
+
+    /// Sends a generated code and answers the request.
+    pub(crate) async fn send(&self, to: &str, callback_url: Option<String>) -> RequestId {
+        self.send_for(to, callback_url, 3600).await
+    }
+
+    pub(crate) async fn send_for(&self, to: &str, callback_url: Option<String>, ttl_seconds: i64) -> RequestId {
+        let send = Send {
+            phone: phone(to),
+            request: None,
+            sender: None,
+            code: SendCode::Generate {
+                length: CodeLength::default(),
+                entropy: 123_456,
+            },
+            callback_url: callback_url.map(|url| CallbackUrl::parse(&url, PlainHttp::Accepted).unwrap()),
+            payload: None,
+            ttl: Ttl::new(ttl_seconds).unwrap(),
+            id_entropy: u64::from_ne_bytes(random::bytes()),
+            reach: Reach::Reachable,
+        };
+        match submit(&self.store, self.account, Action::Send(Box::new(send))).await {
+            Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
+            other => panic!("a send answered {other:?}"),
+        }
+    }
+
+    pub(crate) async fn submit(&self, action: Action) -> Answer {
+        submit(&self.store, self.account, action).await
+    }
+
+    pub(crate) async fn advance_clock(&self, seconds: i64) {
+        advance_clock(&self.store, self.account, seconds).await;
+    }
+
+    /// The stored state of a request.
+    pub(crate) async fn status(&self, id: RequestId) -> RequestStatus {
+        RequestStatus::from(&self.store.request(self.account, id).await.unwrap().unwrap())
+    }
+
+    /// Waits until the books hold this delivery state.
+    pub(crate) async fn wait_for_state(&self, id: RequestId, state: &str) -> RequestStatus {
+        wait_until(async || {
+            let status = self.status(id).await;
+            (status.delivery_status.as_ref().unwrap().status == state).then_some(status)
+        })
+        .await
+    }
+
+    /// Opens the inbox of a number: its messages are delivered by that.
+    pub(crate) fn open_inbox(&self, of: &str) -> InboxReader {
+        self.inbox.open(Opening::Number(phone(of))).unwrap()
+    }
+
+    pub(crate) async fn balance(&self) -> Credits {
+        self.store.account(self.account.id).await.unwrap().unwrap().balance
+    }
+}
+
+/// Reports that are not acknowledged and not lost, whenever they are due.
+pub(crate) async fn open_reports(store: &SqliteStore) -> Vec<DueReport> {
+    store.due_reports(Timestamp::from_millis(i64::MAX), 100).await.unwrap()
+}
+
+pub(crate) async fn advance_clock(store: &SqliteStore, account: AccountKey, seconds: i64) {
+    submit(store, account, Action::AdvanceClock { by_ms: seconds * 1_000 }).await;
+}
+
+async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
+    let command = Command {
+        now: clock::now(),
+        generation: None,
+        idempotency: None,
+        action,
+    };
+    store.submit(account, command).await.unwrap().unwrap()
+}
+
+fn open(path: &Path) -> (Arc<SqliteStore>, countersign_store::CommittedWork) {
+    let master_key = MasterKey::from_bytes([1; 32]);
+    SqliteStore::open(SqliteOptions {
+        path: path.to_owned(),
+        master_key,
+        rules: Rules::default(),
+    })
+    .unwrap()
+}
+
+pub(crate) fn phone(text: &str) -> PhoneNumber {
+    PhoneNumber::from_stored(text.trim_start_matches('+').parse().unwrap())
+}
+
+pub(crate) fn code(text: &str) -> Code {
+    Code::parse(text).unwrap()
+}
+
+/// Looks again and again, as often as others get their turn, until there is something.
+pub(crate) async fn wait_until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let watch = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, watch).await.unwrap()
+}
