@@ -115,3 +115,30 @@ fn json(body: Vec<u8>) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_books_says_whether_the_outcome_is_known() {
+        for (failure, status) in [
+            (StoreError::Busy, 503),
+            (StoreError::Closing, 503),
+            (StoreError::Lost, 500),
+            (StoreError::Database("disk full".to_owned()), 500),
+        ] {
+            let response = Refusal::from(failure).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+            assert_eq!(retry_after, (status == 503).then_some(b"1".as_slice()));
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_contract_has_status_200() {
+        let response = Refusal::from(ApiError::FloodWait { seconds: 7 }).into_response();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    }
+}

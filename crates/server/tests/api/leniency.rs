@@ -8,11 +8,11 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A multipart body of these fields.
 fn multipart(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut body = String::new();
-    for (name, value) in fields {
-        body += &format!("--frontier\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
-    }
-    (body + "--frontier--\r\n").into_bytes()
+    let part = |(name, value): &(&str, &str)| {
+        format!("--frontier\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let parts = fields.iter().map(part).collect::<Vec<_>>().concat();
+    (parts + "--frontier--\r\n").into_bytes()
 }
 
 const MULTIPART: &str = "multipart/form-data; boundary=frontier";

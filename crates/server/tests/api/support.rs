@@ -138,10 +138,10 @@ impl Server {
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            request.extend([name, ": ", value, "\r\n"]);
         }
         if !body.is_empty() {
-            request += &format!("content-length: {}\r\n", body.len());
+            request.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
         }
         request += "\r\n";
         self.raw(&[request.as_bytes(), body].concat()).await
@@ -226,12 +226,12 @@ impl Reply {
                 if let Some(reply) = Self::parse(&bytes) {
                     return reply;
                 }
-                if read.is_err() || matches!(read, Ok(0)) {
-                    panic!(
-                        "the connection ended within an answer: {:?}",
-                        String::from_utf8_lossy(&bytes)
-                    );
-                }
+                let goes_on = matches!(read, Ok(1..));
+                assert!(
+                    goes_on,
+                    "the connection ended within an answer: {:?}",
+                    String::from_utf8_lossy(&bytes)
+                );
             }
         };
         tokio::time::timeout(PATIENCE, read).await.unwrap()
