@@ -75,7 +75,15 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
     {
         return answer::status(&status);
     }
-    match app.store.submit(caller.access.key, command).await?? {
+    let touched = match &command.action {
+        Action::Check { request, .. } | Action::Revoke { request } => Some(*request),
+        _ => None,
+    };
+    let answer = app.store.submit(caller.access.key, command).await??;
+    if let (Some(inbox), Some(request)) = (&app.inbox, touched) {
+        inbox.touch(caller.access.key, request);
+    }
+    match answer {
         Answer::Status(status) => answer::status(&status),
         Answer::Revoked => Ok(answer::revoked()),
         Answer::Again(result) => Ok(answer::again(&result)),
@@ -110,6 +118,9 @@ async fn advance_clock(app: &App, parts: &Parts, body: Body) -> Result<Response,
         (caller, advance)
     };
     let now = sandbox_clock::move_forward(app, &caller, advance).await?;
+    if let Some(inbox) = &app.inbox {
+        inbox.clock_moved();
+    }
     Ok(answer::clock(now))
 }
 
