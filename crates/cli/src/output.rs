@@ -47,7 +47,7 @@ impl Output {
     }
 
     /// Prints one JSON value on one line.
-    pub(crate) fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
+    fn json(value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string(value).context("the answer can't be written as JSON")?;
         Self::print(&format!("{text}\n"))
     }
@@ -55,7 +55,7 @@ impl Output {
     /// Prints JSON, or what people read.
     pub(crate) fn show(&self, value: &impl Serialize, people: impl FnOnce(&Self) -> String) -> anyhow::Result<()> {
         if self.json {
-            return self.json(value);
+            return Self::json(value);
         }
         Self::print(&people(self))
     }
