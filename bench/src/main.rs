@@ -1,2 +1,43 @@
-//! cli
-fn main() {}
+//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Three subcommands: `run` drives the real server
+//! beside a ceiling server and judges the figures, `ceiling` is that other server, `micro` times the parts in one process.
+//! Nothing here runs in production.
+
+mod ceiling;
+mod micro;
+mod numbers;
+mod run;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures Countersign: the real server beside a ceiling server, and its parts one by one.
+#[derive(Debug, Parser)]
+#[command(name = "countersign-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+enum Benchmark {
+    /// Drive the real server beside the ceiling server with wrk, and compare the figures with their targets.
+    Run(run::Options),
+    /// Serve the same HTTP stack, parsing, token look-up and answer without any books; ends on Ctrl-C.
+    Ceiling {
+        /// Where to listen; port 0 takes any free one.
+        #[arg(long, value_name = "ADDR")]
+        listen: SocketAddr,
+    },
+    /// Time the rules, the parsers and a batch of the store, in this process.
+    Micro(micro::Options),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Benchmark::Run(options) => run::run(&options),
+        Benchmark::Ceiling { listen } => ceiling::serve(listen),
+        Benchmark::Micro(options) => micro::run(&options),
+    }
+}

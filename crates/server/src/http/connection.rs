@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -118,18 +120,31 @@ async fn answer(
     let body_activity = Arc::clone(&activity);
     let mut request = request.map(|body| TimedBody::new(body, body_activity, limits.request_timeout));
     request.extensions_mut().insert(PeerAddress(peer));
-    let mut response = router.call(request).await?;
-    if activity.body_is_late() {
-        response = late_body();
-    }
+    // A handler that panics is our fault, and its caller is told so; the server goes on. Nothing that the handler shares
+    // can be left half done: what must hold together is changed by the books alone.
+    let answered = AssertUnwindSafe(router.call(request)).catch_unwind().await;
+    let response = match answered {
+        _ if activity.body_is_late() => {
+            closing(StatusCode::REQUEST_TIMEOUT, r#"{"ok":false,"error":"REQUEST_TIMEOUT"}"#)
+        }
+        Ok(response) => response?,
+        Err(_) => {
+            tracing::error!("a handler panicked; its caller was told INTERNAL_ERROR");
+            closing(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                r#"{"ok":false,"error":"INTERNAL_ERROR"}"#,
+            )
+        }
+    };
     let kind = response.headers().get(CONTENT_TYPE);
     activity.answered(kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")));
     Ok(response)
 }
 
-fn late_body() -> Response<Body> {
-    let mut response = Response::new(Body::from(r#"{"ok":false,"error":"REQUEST_TIMEOUT"}"#));
-    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+/// An answer that this module gives itself, after which the connection can't go on.
+fn closing(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -147,3 +147,6 @@ impl Settings {
         named.unwrap_or_else(|| self.data_dir.join("operator.key"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
 }
 
 /// All that can be asked: what isn't a page's or the operator's path is a method of the API.
-fn router(app: &Arc<App>) -> axum::Router {
+pub fn router(app: &Arc<App>) -> axum::Router {
     axum::Router::new()
         .merge(inbox::router(Arc::clone(app)))
         .merge(operator::router(Arc::clone(app)))

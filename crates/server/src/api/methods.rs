@@ -1,0 +1,248 @@
+//! The four methods: each reads its parameters in the order of its row in the contract, and makes a command of them.
+
+use countersign_core::{
+    Action, ApiError, CallbackUrl, Code, CodeLength, EnteredCode, Idempotency, IdempotencyKey, Payload, PhoneNumber,
+    PlainHttp, Reach, RequestId, SandboxNumbers, Send, SendCode, SenderUsername, Timestamp, Ttl,
+};
+use http::HeaderMap;
+use ring::hmac;
+
+use super::caller::Caller;
+use super::parameters::{Parameter, Parameters, WrongType};
+use crate::app::{App, Mode};
+use crate::random;
+
+/// Stands for an id that no request can have: it was made in 1970. A malformed id is an unknown one, and is refused where
+/// unknown ids are, after every other parameter was judged.
+const UNKNOWN_REQUEST: RequestId = RequestId::new(Timestamp::from_millis(0), 0);
+
+/// A method of the Gateway API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// `sendVerificationMessage`.
+    Send,
+    /// `checkSendAbility`.
+    CheckAbility,
+    /// `checkVerificationStatus`.
+    CheckStatus,
+    /// `revokeVerificationMessage`.
+    Revoke,
+}
+
+impl Method {
+    /// The method of that name, in any case.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let is = |method: &str| name.eq_ignore_ascii_case(method);
+        if is("sendVerificationMessage") {
+            Some(Self::Send)
+        } else if is("checkVerificationStatus") {
+            Some(Self::CheckStatus)
+        } else if is("checkSendAbility") {
+            Some(Self::CheckAbility)
+        } else if is("revokeVerificationMessage") {
+            Some(Self::Revoke)
+        } else {
+            None
+        }
+    }
+
+    /// What the call asks of the books.
+    pub(super) fn action(self, app: &App, parameters: &Parameters<'_>) -> Result<Action, ApiError> {
+        match self {
+            Self::Send => send(app, parameters).map(|send| Action::Send(Box::new(send))),
+            Self::CheckAbility => {
+                let phone = phone(app, parameters)?;
+                Ok(Action::CheckAbility {
+                    phone,
+                    id_entropy: u64::from_ne_bytes(random::bytes()),
+                    reach: reach(app),
+                })
+            }
+            Self::CheckStatus => {
+                let request = required_request_id(parameters)?;
+                let code = parameters
+                    .text(Parameter::Code)
+                    .map_err(|WrongType| ApiError::CodeInvalid)?;
+                let code = code.map(|code| EnteredCode::new(code.to_owned()).ok_or(ApiError::CodeInvalid));
+                Ok(Action::Check {
+                    request,
+                    code: code.transpose()?,
+                })
+            }
+            Self::Revoke => Ok(Action::Revoke {
+                request: required_request_id(parameters)?,
+            }),
+        }
+    }
+}
+
+fn send(app: &App, parameters: &Parameters<'_>) -> Result<Send, ApiError> {
+    let phone = phone(app, parameters)?;
+    let request = request_id(parameters);
+    let sender = optional(parameters, Parameter::SenderUsername, SenderUsername::parse)
+        .map_err(|WrongType| ApiError::SenderUsernameInvalid)?;
+    // One draw for both: a call of the operating system costs more than the bytes.
+    let [id_entropy, code_high, code_low] = draw_entropy();
+    let code = optional(parameters, Parameter::Code, Code::parse).map_err(|WrongType| ApiError::CodeInvalid)?;
+    let code = match code {
+        Some(code) => SendCode::Supplied(code),
+        None => SendCode::Generate {
+            length: code_length(parameters).ok_or(ApiError::CodeLengthInvalid)?,
+            entropy: u128::from(code_high) << 64 | u128::from(code_low),
+        },
+    };
+    let plain_http = match app.mode {
+        Mode::Sandbox => PlainHttp::Accepted,
+        Mode::Production => PlainHttp::Refused,
+    };
+    let callback_url = optional(parameters, Parameter::CallbackUrl, |url| {
+        CallbackUrl::parse(url, plain_http)
+    })
+    .map_err(|WrongType| ApiError::CallbackUrlInvalid)?;
+    let payload = optional(parameters, Parameter::Payload, |text| Payload::new(text.to_owned()))
+        .map_err(|WrongType| ApiError::PayloadInvalid)?;
+    let ttl = match parameters.integer(Parameter::Ttl) {
+        Ok(None) => Ttl::default(),
+        Ok(Some(seconds)) => Ttl::new(seconds).ok_or(ApiError::TtlInvalid)?,
+        Err(WrongType) => return Err(ApiError::TtlInvalid),
+    };
+    Ok(Send {
+        phone,
+        request,
+        sender,
+        code,
+        callback_url,
+        payload,
+        ttl,
+        id_entropy,
+        reach: reach(app),
+    })
+}
+
+fn phone(app: &App, parameters: &Parameters<'_>) -> Result<PhoneNumber, ApiError> {
+    let sandbox_numbers = match app.mode {
+        Mode::Sandbox => SandboxNumbers::Accepted,
+        Mode::Production => SandboxNumbers::Refused,
+    };
+    let text = parameters.plain_text(Parameter::PhoneNumber);
+    text.and_then(|text| PhoneNumber::parse(text, sandbox_numbers))
+        .ok_or(ApiError::PhoneNumberInvalid)
+}
+
+/// The built-in inbox is the only leg of the route yet, and takes any number.
+fn reach(app: &App) -> Reach {
+    if app.inbox.is_some() {
+        Reach::Reachable
+    } else {
+        Reach::Unreachable
+    }
+}
+
+fn request_id(parameters: &Parameters<'_>) -> Option<RequestId> {
+    match parameters.text(Parameter::RequestId) {
+        Ok(text) => text.map(|text| RequestId::parse(text).unwrap_or(UNKNOWN_REQUEST)),
+        Err(WrongType) => Some(UNKNOWN_REQUEST),
+    }
+}
+
+fn required_request_id(parameters: &Parameters<'_>) -> Result<RequestId, ApiError> {
+    request_id(parameters).ok_or(ApiError::RequestIdRequired)
+}
+
+fn code_length(parameters: &Parameters<'_>) -> Option<CodeLength> {
+    match parameters.integer(Parameter::CodeLength) {
+        Ok(None) => Some(CodeLength::default()),
+        Ok(Some(digits)) => CodeLength::new(digits),
+        Err(WrongType) => None,
+    }
+}
+
+/// A parameter that may be absent; `Err` where it is there and `parse` refuses it.
+fn optional<T>(
+    parameters: &Parameters<'_>,
+    parameter: Parameter,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, WrongType> {
+    let text = parameters.text(parameter)?;
+    text.map(|text| parse(text).ok_or(WrongType)).transpose()
+}
+
+fn draw_entropy() -> [u64; 3] {
+    let bytes: [u8; 24] = random::bytes();
+    let mut words = [0; 3];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    }
+    words
+}
+
+/// The `Idempotency-Key` of a call, with the fingerprint of what it is used for.
+pub(super) fn idempotency(
+    headers: &HeaderMap,
+    caller: &Caller,
+    action: &Action,
+) -> Result<Option<Idempotency>, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = std::str::from_utf8(key.as_bytes()).ok().and_then(IdempotencyKey::new);
+    Ok(Some(Idempotency {
+        key: key.ok_or(ApiError::BadRequest)?,
+        fingerprint: fingerprint(caller.token.as_str().as_bytes(), action),
+    }))
+}
+
+/// HMAC-SHA-256 over the method and its parameters as they were understood: however they were written, the same call has
+/// the same fingerprint. It is keyed with the token, which the books don't hold in the clear: a plain hash over a code of
+/// few digits would tell the code to whoever reads a backup (P7).
+fn fingerprint(token: &[u8], action: &Action) -> [u8; 32] {
+    let mut fields = Fields(Vec::with_capacity(128));
+    match action {
+        Action::Send(send) => {
+            fields.add(Some("send"));
+            fields.add(Some(&send.phone.to_string()));
+            fields.add(send.request.map(|id| id.to_string()).as_deref());
+            fields.add(send.sender.as_ref().map(SenderUsername::as_str));
+            match &send.code {
+                SendCode::Supplied(code) => fields.add(Some(code.as_str())),
+                SendCode::Generate { length, .. } => {
+                    fields.add(None);
+                    fields.add(Some(&length.digits().to_string()));
+                }
+            }
+            fields.add(send.callback_url.as_ref().map(CallbackUrl::as_str));
+            fields.add(send.payload.as_ref().map(Payload::as_str));
+            fields.add(Some(&send.ttl.millis().to_string()));
+        }
+        Action::CheckAbility { phone, .. } => {
+            fields.add(Some("check ability"));
+            fields.add(Some(&phone.to_string()));
+        }
+        Action::Check { request, code } => {
+            fields.add(Some("check"));
+            fields.add(Some(&request.to_string()));
+            fields.add(code.as_ref().map(EnteredCode::as_str));
+        }
+        Action::Revoke { request } => {
+            fields.add(Some("revoke"));
+            fields.add(Some(&request.to_string()));
+        }
+        // No other action is a method's.
+        _ => {}
+    }
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token);
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(hmac::sign(&key, &fields.0).as_ref());
+    fingerprint
+}
+
+/// Texts in a row, each behind its length, so that no two rows read the same. An absent one differs from an empty one.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn add(&mut self, text: Option<&str>) {
+        let length = text.map_or(u64::MAX, |text| text.len() as u64);
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+}

@@ -1,0 +1,300 @@
+//! The parameters of a call, from wherever they came: query, form, JSON or multipart. Lenient in type, strict in encoding,
+//! and borrowed from the request: nothing is copied but what is escaped.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use countersign_core::ApiError;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Every parameter that some method knows. Others are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parameter {
+    AccessToken,
+    PhoneNumber,
+    RequestId,
+    SenderUsername,
+    Code,
+    CodeLength,
+    CallbackUrl,
+    Payload,
+    Ttl,
+    AdvanceSeconds,
+}
+
+const PARAMETERS: usize = 10;
+
+impl Parameter {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "access_token" => Self::AccessToken,
+            "phone_number" => Self::PhoneNumber,
+            "request_id" => Self::RequestId,
+            "sender_username" => Self::SenderUsername,
+            "code" => Self::Code,
+            "code_length" => Self::CodeLength,
+            "callback_url" => Self::CallbackUrl,
+            "payload" => Self::Payload,
+            "ttl" => Self::Ttl,
+            "advance_seconds" => Self::AdvanceSeconds,
+            _ => return None,
+        })
+    }
+}
+
+/// One value as it was written.
+#[derive(Debug, PartialEq, Eq)]
+enum Value<'a> {
+    /// Text, or a JSON number as it stands: its digits say everything that it says.
+    Text(Cow<'a, str>),
+    /// `true`, `false`, an array or an object: no parameter is one.
+    WrongType,
+}
+
+/// A parameter whose value is neither text nor a number.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WrongType;
+
+/// The parameters of one call. Empty strings and `null` are absent; where a name comes again, its last value counts.
+#[derive(Debug, Default)]
+pub(super) struct Parameters<'a> {
+    values: [Option<Value<'a>>; PARAMETERS],
+}
+
+impl<'a> Parameters<'a> {
+    /// A parameter's text; `None` where it is absent.
+    pub(super) fn text(&self, parameter: Parameter) -> Result<Option<&str>, WrongType> {
+        match &self.values[parameter as usize] {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(Value::WrongType) => Err(WrongType),
+        }
+    }
+
+    /// A parameter's text, where a value that can't be one counts as absent.
+    pub(super) fn plain_text(&self, parameter: Parameter) -> Option<&str> {
+        self.text(parameter).ok().flatten()
+    }
+
+    /// A parameter's integer, from a JSON number or a decimal string; `None` where it is absent.
+    pub(super) fn integer(&self, parameter: Parameter) -> Result<Option<i64>, WrongType> {
+        let text = self.text(parameter)?;
+        text.map(|text| text.parse().map_err(|_| WrongType)).transpose()
+    }
+
+    /// Reads a query string or a form body. Fails where a name or a value isn't UTF-8.
+    pub(super) fn read_form(&mut self, text: &'a str) -> Result<(), ApiError> {
+        for pair in text.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = form_decode(name)?;
+            let value = form_decode(value)?;
+            let Some(parameter) = Parameter::named(&name) else {
+                continue;
+            };
+            // A plus sign that nobody escaped reads as a space. No number starts with one, so its meaning is clear.
+            let value = match value.strip_prefix(' ') {
+                Some(digits) if parameter == Parameter::PhoneNumber => Cow::Owned(format!("+{digits}")),
+                _ => value,
+            };
+            self.set(parameter, value);
+        }
+        Ok(())
+    }
+
+    /// Reads a body as its content type says. One without a type, or called plain text, is JSON if it starts like an
+    /// object, else a form; an empty one holds nothing, whatever its type.
+    pub(super) async fn read_body(&mut self, headers: &HeaderMap, body: &'a Bytes) -> Result<(), ApiError> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let kind = BodyKind::of(headers)?;
+        if let BodyKind::Multipart { boundary } = kind {
+            return self.read_multipart(boundary, body).await;
+        }
+        let text = std::str::from_utf8(body).map_err(|_| ApiError::BadRequest)?;
+        let is_object = text.trim_ascii_start().starts_with('{');
+        match kind {
+            BodyKind::Json => self.read_json(text),
+            BodyKind::Unsaid if is_object => self.read_json(text),
+            // No form of ours starts with a brace: this is JSON that was sent under the wrong name.
+            BodyKind::Form if is_object => Err(ApiError::BadRequest),
+            _ => self.read_form(text.trim_ascii_end()),
+        }
+    }
+
+    fn read_json(&mut self, text: &'a str) -> Result<(), ApiError> {
+        if text.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let read = deserializer.deserialize_any(JsonObject(self));
+        read.and_then(|()| deserializer.end()).map_err(|_| ApiError::BadRequest)
+    }
+
+    async fn read_multipart(&mut self, boundary: String, body: &Bytes) -> Result<(), ApiError> {
+        let whole = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
+        let mut multipart = multer::Multipart::new(whole, boundary);
+        while let Some(field) = multipart.next_field().await.map_err(|_| ApiError::BadRequest)? {
+            let parameter = field.name().and_then(Parameter::named);
+            let value = field.bytes().await.map_err(|_| ApiError::BadRequest)?;
+            let value = String::from_utf8(value.into()).map_err(|_| ApiError::BadRequest)?;
+            if let Some(parameter) = parameter {
+                self.set(parameter, Cow::Owned(value));
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, parameter: Parameter, text: Cow<'a, str>) {
+        if !text.is_empty() {
+            self.values[parameter as usize] = Some(Value::Text(text));
+        }
+    }
+
+    /// Sets a parameter from the text of one valid JSON value.
+    fn set_json(&mut self, parameter: Parameter, raw: &'a str) -> Result<(), serde_json::Error> {
+        match raw.as_bytes().first() {
+            Some(b'"') => {
+                let inner = &raw[1..raw.len() - 1];
+                if inner.contains('\\') {
+                    self.set(parameter, Cow::Owned(serde_json::from_str(raw)?));
+                } else {
+                    self.set(parameter, Cow::Borrowed(inner));
+                }
+            }
+            Some(b'0'..=b'9' | b'-') => self.set(parameter, Cow::Borrowed(raw)),
+            Some(b'n') | None => {}
+            Some(_) => self.values[parameter as usize] = Some(Value::WrongType),
+        }
+        Ok(())
+    }
+}
+
+/// What a body claims to be.
+enum BodyKind {
+    Json,
+    Form,
+    Multipart { boundary: String },
+    Unsaid,
+}
+
+impl BodyKind {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let Some(value) = headers.get(CONTENT_TYPE) else {
+            return Ok(Self::Unsaid);
+        };
+        let value = value.to_str().map_err(|_| ApiError::BadRequest)?;
+        let essence = value.split(';').next().unwrap_or_default().trim_ascii();
+        let is = |name: &str| essence.eq_ignore_ascii_case(name);
+        if is("application/json") || is("text/json") {
+            Ok(Self::Json)
+        } else if is("application/x-www-form-urlencoded") {
+            Ok(Self::Form)
+        } else if is("multipart/form-data") {
+            let boundary = multer::parse_boundary(value).map_err(|_| ApiError::BadRequest)?;
+            Ok(Self::Multipart { boundary })
+        } else if is("text/plain") || essence.is_empty() {
+            // What browsers and some libraries call a body that nobody gave a type.
+            Ok(Self::Unsaid)
+        } else {
+            Err(ApiError::BadRequest)
+        }
+    }
+}
+
+/// Reads a JSON object straight into the parameters; `null` is an object without any.
+struct JsonObject<'p, 'a>(&'p mut Parameters<'a>);
+
+impl<'a> Visitor<'a> for JsonObject<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of parameters")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        use serde::de::Error as _;
+        while let Some(name) = map.next_key_seed(ParameterName)? {
+            match name {
+                Some(parameter) => {
+                    let raw = map.next_value::<&RawValue>()?;
+                    self.0.set_json(parameter, raw.get()).map_err(A::Error::custom)?;
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a JSON key as the parameter that it names, if any.
+struct ParameterName;
+
+impl<'de> serde::de::DeserializeSeed<'de> for ParameterName {
+    type Value = Option<Parameter>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for ParameterName {
+    type Value = Option<Parameter>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a parameter's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Parameter::named(name))
+    }
+}
+
+/// Decodes a name or a value of a form (WHATWG URL, "application/x-www-form-urlencoded parsing"), but refuses what isn't
+/// UTF-8 instead of replacing it. A percent sign without two hex digits stands for itself.
+fn form_decode(text: &str) -> Result<Cow<'_, str>, ApiError> {
+    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => match after {
+                [high, low, after @ ..] => match (hex_digit(*high), hex_digit(*low)) {
+                    (Some(high), Some(low)) => {
+                        rest = after;
+                        high * 16 + low
+                    }
+                    _ => b'%',
+                },
+                _ => b'%',
+            },
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded)
+        .map(Cow::Owned)
+        .map_err(|_| ApiError::BadRequest)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}

@@ -1,0 +1,316 @@
+//! `GET /inbox`: the page. It shows everything without JavaScript; the script keeps it up to date by asking for the same page
+//! again whenever an event says that something changed, and taking over what differs.
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use countersign_channels::NumberSummary;
+use countersign_core::{DeliveryState, LineType, PhoneNumber, Script, Timestamp, VerificationState};
+use http::{HeaderMap, StatusCode, Uri, header::HOST};
+
+use super::view::Shown;
+use super::{Query, Refusal, Room, asset, dates, view};
+use crate::{Mode, clock};
+
+/// Numbers in the list, newest first. More are a matter for `GET /inbox/numbers`.
+const LISTED_NUMBERS: usize = 200;
+/// Messages in a conversation, the newest ones. More are a matter for `GET /inbox/messages`.
+const LISTED_MESSAGES: usize = 100;
+/// The number of the account that a sandbox starts with.
+const SANDBOX_OWNER: PhoneNumber = PhoneNumber::from_stored(9_996_600_000);
+/// What the pasted line sends to where no number is open.
+const EXAMPLE_PHONE: &str = "+391234567890";
+
+#[derive(Template)]
+#[template(path = "inbox.html")]
+struct Page {
+    sandbox: bool,
+    numbers: Vec<NumberRow>,
+    /// Numbers that the list leaves out.
+    more_numbers: usize,
+    unread: u32,
+    open: Option<Conversation>,
+    /// What was typed as a number and is none.
+    refused: Option<String>,
+    /// For the line to paste.
+    api_url: String,
+    token: Option<String>,
+    example_phone: String,
+}
+
+struct NumberRow {
+    phone: PhoneNumber,
+    grouped: String,
+    badge: String,
+    selected: bool,
+    last: Option<LastMessage>,
+    unread: u32,
+    version: String,
+}
+
+struct LastMessage {
+    preview: String,
+    at: String,
+    ago: String,
+}
+
+struct Conversation {
+    phone: PhoneNumber,
+    grouped: String,
+    badge: String,
+    about: String,
+    messages: Vec<Bubble>,
+    /// Whether older messages are left out.
+    more: bool,
+    has_unread: bool,
+    scripted: bool,
+}
+
+struct Bubble {
+    id: String,
+    code: String,
+    sender: Option<String>,
+    sent_at: String,
+    sent_time: String,
+    life_ms: i64,
+    left_ms: i64,
+    left: String,
+    /// Whether the code can still be entered: it counts down.
+    counts: bool,
+    delivery: Chip,
+    verification: Option<Chip>,
+    unread: bool,
+    version: String,
+}
+
+/// A state as a word and a picture; the style sheet knows it by its name.
+#[derive(Clone, Copy)]
+struct Chip {
+    name: &'static str,
+    word: &'static str,
+    icon: &'static str,
+}
+
+const fn chip(name: &'static str, word: &'static str, icon: &'static str) -> Chip {
+    Chip { name, word, icon }
+}
+
+fn delivery_chip(state: DeliveryState) -> Chip {
+    match state {
+        DeliveryState::Delivered => chip("delivered", "Delivered", "two-ticks"),
+        DeliveryState::Read => chip("read", "Read", "two-ticks"),
+        DeliveryState::Expired => chip("expired", "Expired", "clock"),
+        DeliveryState::Revoked => chip("revoked", "Revoked", "barred"),
+        // The inbox holds no message that wasn't sent.
+        DeliveryState::Sent | DeliveryState::Admitted | DeliveryState::Unreachable | DeliveryState::Checked => {
+            chip("sent", "Sent", "tick")
+        }
+    }
+}
+
+fn verification_chip(state: VerificationState) -> Option<Chip> {
+    match state {
+        VerificationState::Unchecked => None,
+        VerificationState::Valid => Some(chip("valid", "Code valid", "shield")),
+        VerificationState::Invalid => Some(chip("invalid", "Wrong code entered", "cross")),
+        VerificationState::AttemptsExceeded => Some(chip("invalid", "Too many attempts", "cross")),
+        VerificationState::Expired => Some(chip("expired", "Code expired", "clock")),
+    }
+}
+
+pub(super) async fn page(State(room): State<Room>, request: Request) -> Result<Response, Refusal> {
+    let query = Query::of(request.uri());
+    let (phone, refused) = match query.phone(&room) {
+        Ok(phone) => (phone, None),
+        Err(_) => (None, query.phone),
+    };
+    let open = match phone {
+        Some(phone) => Some(conversation(&room, phone).await?),
+        None => None,
+    };
+    let numbers = number_rows(&room, phone);
+    let token = sandbox_token(&room).await;
+    let page = Page {
+        sandbox: room.app.mode == Mode::Sandbox,
+        more_numbers: room.inbox.number_count().saturating_sub(numbers.len()),
+        unread: numbers.iter().map(|number| number.unread).sum(),
+        numbers,
+        api_url: api_url(&room, request.uri(), request.headers()),
+        token,
+        example_phone: phone.map_or_else(|| EXAMPLE_PHONE.to_owned(), |phone| phone.to_string()),
+        open,
+        refused,
+    };
+    let html = page.render().map_err(|error| {
+        tracing::error!(%error, "the inbox's page could not be rendered");
+        Refusal::Books(countersign_store::StoreError::Database("page".to_owned()))
+    })?;
+    let mut response = asset("text/html; charset=utf-8", Body::from(html));
+    if page.refused.is_some() {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    Ok(response)
+}
+
+fn number_rows(room: &Room, open: Option<PhoneNumber>) -> Vec<NumberRow> {
+    let now = clock::now();
+    let numbers = room.inbox.numbers(LISTED_NUMBERS);
+    let mut rows: Vec<_> = numbers.iter().map(|number| number_row(number, open, now)).collect();
+    if let Some(phone) = open
+        && !rows.iter().any(|row| row.selected)
+    {
+        rows.insert(
+            0,
+            NumberRow {
+                phone,
+                grouped: phone.grouped(),
+                badge: badge(phone),
+                selected: true,
+                last: None,
+                unread: 0,
+                version: "empty".to_owned(),
+            },
+        );
+    }
+    rows
+}
+
+fn number_row(number: &NumberSummary, open: Option<PhoneNumber>, now: Timestamp) -> NumberRow {
+    let last = &number.last;
+    let code = last.code.as_str();
+    let preview = match &last.sender {
+        Some(sender) => format!("{sender}: {code}"),
+        None => last.text(),
+    };
+    NumberRow {
+        phone: number.phone,
+        grouped: number.phone.grouped(),
+        badge: badge(number.phone),
+        selected: open == Some(number.phone),
+        last: Some(LastMessage {
+            preview,
+            at: dates::rfc_3339(last.sent_at_real_time()),
+            ago: dates::ago(last.sent_at_real_time(), now),
+        }),
+        unread: number.unread,
+        version: format!("{}-{}-{}", last.request, number.messages, number.unread),
+    }
+}
+
+async fn conversation(room: &Room, phone: PhoneNumber) -> Result<Conversation, Refusal> {
+    let mut messages = room.inbox.messages(Some(phone), LISTED_MESSAGES + 1);
+    let more = messages.len() > LISTED_MESSAGES;
+    messages.truncate(LISTED_MESSAGES);
+    // As people read a conversation: the newest message at the end.
+    messages.reverse();
+    let scripted = Script::of(phone).is_some();
+    let messages: Vec<_> = view::shown(room, messages)
+        .await?
+        .iter()
+        .map(|shown| bubble(shown, scripted))
+        .collect();
+    Ok(Conversation {
+        phone,
+        grouped: phone.grouped(),
+        badge: badge(phone),
+        about: about(phone),
+        has_unread: messages.iter().any(|message| message.unread),
+        messages,
+        more,
+        scripted,
+    })
+}
+
+fn bubble(shown: &Shown, scripted: bool) -> Bubble {
+    let message = &shown.message;
+    let left_ms = shown.left_ms();
+    let delivery = delivery_chip(shown.delivery);
+    let verification = verification_chip(shown.verification);
+    let ended = shown.delivery > DeliveryState::Read;
+    let counts = shown.verification.is_open() && left_ms > 0 && !ended;
+    Bubble {
+        id: message.request.to_string(),
+        code: message.code.as_str().to_owned(),
+        sender: message.sender.as_ref().map(ToString::to_string),
+        sent_at: dates::rfc_3339(message.sent_at),
+        sent_time: dates::time_of_day(message.sent_at),
+        life_ms: message.expires_at.millis() - message.sent_at.millis(),
+        left_ms,
+        left: dates::countdown(left_ms),
+        counts,
+        version: format!(
+            "{}-{}-{counts}",
+            delivery.name,
+            verification.map_or("", |chip| chip.word)
+        ),
+        delivery,
+        // An expired message says so once.
+        verification: verification.filter(|_| !ended),
+        unread: !scripted && matches!(shown.delivery, DeliveryState::Sent | DeliveryState::Delivered),
+    }
+}
+
+/// The two letters in front of a number.
+fn badge(phone: PhoneNumber) -> String {
+    match phone.details().region {
+        Some(region) => region.iter().copied().map(char::from).collect(),
+        None if phone.is_sandbox() => "TEST".to_owned(),
+        None => "+".to_owned(),
+    }
+}
+
+/// What is to be known of a number, in a sentence.
+fn about(phone: PhoneNumber) -> String {
+    let scripted = match Script::of(phone) {
+        Some(Script::ReadAtOnce) => "Scripted: delivered and read at once",
+        Some(Script::DeliveredAtOnce) => "Scripted: delivered at once, never read",
+        Some(Script::NeverDelivered) => "Scripted: never delivered; it expires and is refunded",
+        Some(Script::Unreachable) => "Scripted: can’t be reached",
+        Some(Script::FloodWait) => "Scripted: answers FLOOD_WAIT",
+        Some(Script::DeliveredLater) => "Scripted: delivered after 5 seconds",
+        None if phone.is_sandbox() => "Sandbox number",
+        None => match phone.details().line_type {
+            LineType::Mobile => "Mobile",
+            LineType::FixedLine => "Fixed line",
+            LineType::FixedLineOrMobile => "Fixed line or mobile",
+            LineType::Voip => "Internet telephony",
+            LineType::Service => "Service number",
+            LineType::Unknown => "Possible number",
+        },
+    };
+    scripted.to_owned()
+}
+
+/// The address under which the caller reached this page, for the line to paste.
+fn api_url(room: &Room, uri: &Uri, headers: &HeaderMap) -> String {
+    let server = &room.app.settings.server;
+    if let Some(url) = &server.public_url {
+        return url.clone();
+    }
+    let scheme = if server.tls_cert_file.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let named = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = uri.authority().map(http::uri::Authority::as_str).or(named);
+    format!("{scheme}://{}", host.unwrap_or("127.0.0.1:8099"))
+}
+
+/// The token of the sandbox's own account, for the line to paste; never where others than this machine could read it.
+async fn sandbox_token(room: &Room) -> Option<String> {
+    if room.app.mode != Mode::Sandbox || room.app.settings.sandbox.exposed {
+        return None;
+    }
+    let store = &room.app.store;
+    let account = store.account_of_phone(SANDBOX_OWNER).await.ok()??;
+    if account.closed_at.is_some() {
+        return None;
+    }
+    store
+        .token(account.key)
+        .await
+        .ok()
+        .map(|token| token.as_str().to_owned())
+}
