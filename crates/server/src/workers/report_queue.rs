@@ -14,7 +14,8 @@ pub(super) const MAX_PER_HOST: usize = 8;
 /// The name of a receiver: its host, without scheme and port.
 pub(super) type Host = Arc<str>;
 
-/// Due reports that were read from the books and are not recorded yet: those that wait here, and those under way.
+/// Due reports that were read from the books and are not recorded yet: those that wait here, those under way, and
+/// those whose attempt isn't written down yet.
 #[derive(Debug, Default)]
 pub(super) struct ReportQueue {
     hosts: HashMap<Host, HostQueue>,
@@ -39,7 +40,7 @@ impl HostQueue {
 }
 
 impl ReportQueue {
-    /// How many reports wait or are under way.
+    /// How many reports are known.
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
@@ -67,9 +68,8 @@ impl ReportQueue {
         Some((host, report))
     }
 
-    /// Forgets a report that is no longer under way.
-    pub(super) fn done(&mut self, host: Host, key: ReportKey) {
-        self.known.remove(&key);
+    /// Frees the place that an attempt took at its receiver.
+    pub(super) fn free(&mut self, host: Host) {
         if let Entry::Occupied(mut entry) = self.hosts.entry(Arc::clone(&host)) {
             let queue = entry.get_mut();
             queue.under_way = queue.under_way.saturating_sub(1);
@@ -79,6 +79,11 @@ impl ReportQueue {
             }
         }
         self.give_turn(host);
+    }
+
+    /// Forgets a report whose attempt is recorded: where it is due again, it is taken in again.
+    pub(super) fn forget(&mut self, key: ReportKey) {
+        self.known.remove(&key);
     }
 
     fn give_turn(&mut self, host: Host) {
@@ -124,7 +129,9 @@ mod tests {
         assert!(!queue.add(report("https://a.example/", 1)));
         let (host, taken) = queue.take().unwrap();
         assert!(!queue.add(report("https://a.example/", 1)));
-        queue.done(host, taken.key);
+        queue.free(host);
+        assert!(!queue.add(report("https://a.example/", 1)));
+        queue.forget(taken.key);
         assert!(queue.add(report("https://a.example/", 1)));
     }
 
@@ -139,8 +146,8 @@ mod tests {
         let dead = taken.iter().filter(|(host, _)| &**host == "dead.example").count();
         assert_eq!((dead, taken.len()), (MAX_PER_HOST, MAX_PER_HOST + 1));
         assert_eq!(queue.len(), 101);
-        let (host, first) = taken.into_iter().next().unwrap();
-        queue.done(host, first.key);
+        let (host, _) = taken.into_iter().next().unwrap();
+        queue.free(host);
         assert!(queue.take().is_some());
         assert!(queue.take().is_none());
     }
@@ -156,7 +163,8 @@ mod tests {
         let order: Vec<&str> = hosts.iter().map(|(host, _)| &**host).collect();
         assert_eq!(order, ["a.example", "b.example", "a.example", "a.example"]);
         for (host, report) in hosts {
-            queue.done(host, report.key);
+            queue.free(host);
+            queue.forget(report.key);
         }
         assert!(queue.hosts.is_empty() && queue.turns.is_empty() && queue.len() == 0);
     }

@@ -46,8 +46,8 @@ pub(super) struct Reports {
 struct Attempted {
     host: Host,
     key: ReportKey,
-    /// When the books will have something due because of it, if that is known.
-    look_again: Duration,
+    /// What became of it; `None` where nothing was sent.
+    outcome: Option<ReportOutcome>,
 }
 
 impl Reports {
@@ -77,8 +77,11 @@ impl Reports {
         match self.store.due_reports(clock::now(), limit).await {
             Ok(due) => {
                 let page_was_full = due.len() >= limit;
-                let new = due.into_iter().filter(|report| queue.add(report.clone())).count();
-                if page_was_full && new > 0 {
+                let known_before = queue.len();
+                for report in due {
+                    queue.add(report);
+                }
+                if page_was_full && queue.len() > known_before {
                     Duration::ZERO
                 } else {
                     POLL_INTERVAL
@@ -91,27 +94,21 @@ impl Reports {
         }
     }
 
-    /// Makes one attempt and records what became of it.
+    /// Makes one attempt.
     async fn attempt(&self, host: Host, report: DueReport) -> Attempted {
         let key = report.key;
-        let token = match self.store.token(key.request.account).await {
-            Ok(token) => token,
+        let outcome = match self.store.token(key.request.account).await {
+            Ok(token) => Some(self.outcome(report, &token).await),
             Err(error) => {
                 // Nothing was sent, so it is no attempt: the report stays due.
                 tracing::warn!(%error, request = %key.request.id, "a delivery report could not be signed");
-                return Attempted {
-                    host,
-                    key,
-                    look_again: POLL_INTERVAL,
-                };
+                None
             }
         };
-        let (outcome, look_again) = self.outcome(report, &token).await;
-        self.record(key, outcome).await;
-        Attempted { host, key, look_again }
+        Attempted { host, key, outcome }
     }
 
-    async fn outcome(&self, report: DueReport, token: &ApiToken) -> (ReportOutcome, Duration) {
+    async fn outcome(&self, report: DueReport, token: &ApiToken) -> ReportOutcome {
         let request = report.key.request.id;
         let sent = self
             .postman
@@ -119,26 +116,33 @@ impl Reports {
             .await;
         let at = clock::now();
         let Err(failure) = sent else {
-            return (ReportOutcome::Acknowledged { at }, Duration::ZERO);
+            return ReportOutcome::Acknowledged { at };
         };
         let reason = failure.to_string();
         let entropy = u64::from_ne_bytes(random::bytes());
         let Some(delay_ms) = self.retries.delay_ms(report.attempts, entropy) else {
             tracing::warn!(%request, reason, "a delivery report is lost after its last retry");
-            return (ReportOutcome::Lost { at, reason }, Duration::ZERO);
+            return ReportOutcome::Lost { at, reason };
         };
         tracing::debug!(%request, attempts = report.attempts + 1, reason, "a delivery report is tried again");
-        let look_again = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
         let due_at = at.plus_millis(delay_ms);
-        (ReportOutcome::Retry { due_at, reason }, look_again)
+        ReportOutcome::Retry { due_at, reason }
     }
 
-    /// Records an attempt, patiently: until it is written, the report counts as under way and isn't sent again.
-    async fn record(&self, key: ReportKey, outcome: ReportOutcome) {
+    /// Records an attempt, patiently: until it is written, the report stays known and isn't sent again. Answers its name and
+    /// how long it takes until something of its request is due, if anything is.
+    async fn record(&self, key: ReportKey, outcome: ReportOutcome) -> (ReportKey, Duration) {
+        let due_again = match &outcome {
+            ReportOutcome::Retry { due_at, .. } => *due_at,
+            ReportOutcome::Acknowledged { at } | ReportOutcome::Lost { at, .. } => *at,
+        };
         let mut backoff = FIRST_RECORD_BACKOFF;
         for _ in 0..MAX_RECORD_TRIES {
             match self.store.record_report(key, outcome.clone()).await {
-                Ok(()) | Err(StoreError::NotFound(_)) => return,
+                Ok(()) | Err(StoreError::NotFound(_)) => {
+                    let wait_ms = due_again.millis().saturating_sub(clock::now().millis());
+                    return (key, Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
+                }
                 Err(StoreError::Closing) => break,
                 Err(error) => tracing::debug!(%error, "an attempt is not recorded yet"),
             }
@@ -146,6 +150,7 @@ impl Reports {
             backoff = (backoff * 2).min(MAX_RECORD_BACKOFF);
         }
         tracing::warn!(request = %key.request.id, "an attempt to send a delivery report could not be recorded: it is made again");
+        (key, POLL_INTERVAL)
     }
 }
 
@@ -157,6 +162,8 @@ impl Worker for Reports {
         let this = &*self;
         let mut queue = ReportQueue::default();
         let mut under_way = FuturesUnordered::new();
+        // As many at most as the queue knows. A receiver's place is free as soon as it answered.
+        let mut recording = FuturesUnordered::new();
         let mut last_read: Option<Instant> = None;
         let mut read_at = Instant::now();
         loop {
@@ -168,11 +175,16 @@ impl Worker for Reports {
             tokio::select! {
                 biased;
                 () = signalled(&mut draining) => break,
-                Some(attempted) = under_way.next(), if !under_way.is_empty() => {
-                    // The request's next report may be due now, or this one again after its delay.
-                    let Attempted { host, key, look_again } = attempted;
-                    queue.done(host, key);
-                    read_at = read_at.min(Instant::now() + look_again);
+                Some((key, due_in)) = recording.next(), if !recording.is_empty() => {
+                    queue.forget(key);
+                    read_at = read_at.min(Instant::now() + due_in);
+                }
+                Some(Attempted { host, key, outcome }) = under_way.next(), if !under_way.is_empty() => {
+                    queue.free(host);
+                    match outcome {
+                        Some(outcome) => recording.push(this.record(key, outcome)),
+                        None => queue.forget(key),
+                    }
                 }
                 () = this.wake_up.notified() => read_at = Instant::now(),
                 () = tokio::time::sleep_until(read_at.max(earliest)) => {
@@ -183,7 +195,12 @@ impl Worker for Reports {
                 }
             }
         }
-        let finish = async { while under_way.next().await.is_some() {} };
+        let finish = async {
+            while let Some(Attempted { key, outcome, .. }) = under_way.next().await {
+                recording.extend(outcome.map(|outcome| this.record(key, outcome)));
+            }
+            while recording.next().await.is_some() {}
+        };
         if tokio::time::timeout(DRAIN_LIMIT, finish).await.is_err() {
             tracing::debug!("delivery reports under way were cut off: they are sent again after the next start");
         }
