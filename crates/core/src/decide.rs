@@ -38,6 +38,10 @@ struct Decider<'a> {
     request: Option<VerificationRequest>,
 }
 
+/// Late news beyond this many timeline events is dropped: a channel that repeats itself must not fill the books (P6). What
+/// changes a state has three events at most.
+const MAX_EVENTS_WITH_LATE_NEWS: u16 = 32;
+
 type Outcome = Result<Answer, ApiError>;
 
 impl<'a> Decider<'a> {
@@ -146,13 +150,13 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// A delivery state change with its timeline event and its report.
+    /// A delivery state change with, once a message is under way, its timeline event and its report.
     fn move_delivery(&mut self, next: DeliveryState, at: Timestamp) -> bool {
         let Some(request) = &mut self.request else { return false };
         if !request.move_delivery(next, at) {
             return false;
         }
-        if next != DeliveryState::Sent {
+        if next > DeliveryState::Sent {
             self.record(TimelineKind::Became(next), at);
             self.report();
         }
@@ -230,7 +234,9 @@ impl<'a> Decider<'a> {
                 self.record(TimelineKind::DeliveryFailed, at);
                 self.expire(at);
             }
-            (News::Delivered | News::Read | News::Failed, DeliveryState::Expired | DeliveryState::Revoked) => {
+            (News::Delivered | News::Read | News::Failed, DeliveryState::Expired | DeliveryState::Revoked)
+                if request.events < MAX_EVENTS_WITH_LATE_NEWS =>
+            {
                 self.record(TimelineKind::TooLate(news), at);
             }
             // A repeated receipt, or one that a later state has overtaken, says nothing new.

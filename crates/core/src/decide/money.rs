@@ -4,6 +4,11 @@ use super::{Decider, Outcome};
 use crate::command::Answer;
 use crate::error::ApiError;
 use crate::money::Credits;
+use crate::time::Timestamp;
+
+/// The sandbox clock stops short of the year 10000: a clock that is never set back must stay inside what request ids and
+/// RFC 3339 dates can hold.
+const LAST_SANDBOX_TIME: Timestamp = Timestamp::from_millis(253_402_300_799_000);
 
 impl Decider<'_> {
     /// Takes the fee of the request that is worked on.
@@ -54,7 +59,8 @@ impl Decider<'_> {
             .account
             .clock_offset_ms
             .checked_add(by_ms)
-            .filter(|_| by_ms >= 0);
+            .filter(|_| by_ms >= 0)
+            .filter(|_| self.account_now.plus_millis(by_ms) <= LAST_SANDBOX_TIME);
         self.decision.account.clock_offset_ms = offset_ms.ok_or(ApiError::BadRequest)?;
         Ok(Answer::Done)
     }

@@ -76,6 +76,12 @@ impl Decider<'_> {
         self.decision.account.release(fee);
         self.charge(fee)?;
         if has_message {
+            if let Some(message) = self.request.as_mut().and_then(|request| request.message.as_mut()) {
+                // Its life begins with the sending, not with the question whether it can be sent.
+                let asked_for_ms = self.account_now.millis() - message.sent_at.millis();
+                message.sent_at = self.account_now;
+                message.expires_at = message.expires_at.plus_millis(asked_for_ms);
+            }
             self.move_delivery(DeliveryState::Sent, self.account_now);
             self.hand_to_dispatch(phone);
         } else {

@@ -20,14 +20,16 @@ const LINGER_BYTES: usize = 32 * 1024 * 1024;
 /// For how long.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The caller owes us a request's head.
-const HEAD: u8 = 0;
+/// The caller has connected and said nothing yet.
+const FRESH: u8 = 0;
+/// The caller owes us the rest of a request's head.
+const HEAD: u8 = 1;
 /// We owe an answer.
-const BUSY: u8 = 1;
+const BUSY: u8 = 2;
 /// Nothing is owed, or the caller takes its answer.
-const IDLE: u8 = 2;
+const IDLE: u8 = 3;
 /// The last answer is given; what the caller still sends is thrown away.
-const LINGERING: u8 = 3;
+const LINGERING: u8 = 4;
 
 /// What a connection is waiting for.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Activity {
     pub(super) fn new() -> Self {
         Self {
             begun: Instant::now(),
-            phase: AtomicU8::new(HEAD),
+            phase: AtomicU8::new(FRESH),
             since_ms: AtomicU64::new(0),
             body_open: AtomicBool::new(false),
             body_timed_out: AtomicBool::new(false),
@@ -101,7 +103,7 @@ impl Activity {
     /// When the connection must end unless something happens; `None` while we owe an answer.
     pub(super) fn deadline(&self, limits: &HttpLimits) -> Option<Instant> {
         let allowed = match self.phase.load(Ordering::Relaxed) {
-            HEAD => limits.request_timeout,
+            FRESH | HEAD => limits.request_timeout,
             IDLE => limits.idle_timeout,
             LINGERING => LINGER,
             _ => return None,
@@ -132,7 +134,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Noted<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before && self.activity.is_in(IDLE) {
+        if buffer.filled().len() > before && (self.activity.is_in(IDLE) || self.activity.is_in(FRESH)) {
             self.activity.enter(HEAD);
         }
         read

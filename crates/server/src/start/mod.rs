@@ -162,7 +162,8 @@ pub fn router(app: &Arc<App>) -> axum::Router {
 fn http_limits(settings: &Settings) -> HttpLimits {
     let wanted = settings.server.max_connections;
     let allowed = allow_open_files(wanted);
-    if allowed < wanted {
+    // A sandbox never comes near either number: no word about it to somebody who just tries.
+    if allowed < wanted && settings.mode == Mode::Production {
         tracing::warn!(
             "the system's limit on open files leaves room for {allowed} connections, not for the {wanted} of \
              server.max_connections: raise it (`ulimit -n`, or LimitNOFILE of the service)"
