@@ -1,2 +1,60 @@
-//! cli
-fn main() {}
+//! The binary `countersign`: the server, its operator's tools, and a client of the Gateway API. Nothing is decided here: each
+//! command is one file that reads its arguments, asks a server (or starts one), and prints what came of it.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "documentation of arguments is what --help shows on a terminal, where backticks are noise"
+)]
+
+mod account;
+mod arguments;
+mod audit;
+mod completions;
+mod connection;
+mod failure;
+mod format;
+mod inbox;
+mod init;
+mod logging;
+mod output;
+mod price;
+mod sender;
+mod serve;
+mod token;
+mod verify;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser as _;
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.common.json);
+    let result = logging::start(&arguments).and_then(|()| run(&arguments, &output));
+    match result {
+        Ok(exit) => exit,
+        Err(error) => failure::report(&error, &output),
+    }
+}
+
+fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    let common = &arguments.common;
+    match &arguments.command {
+        None => serve::run(&serve::ServeArguments::default(), common, output),
+        Some(Command::Serve(serve)) => serve::run(serve, common, output),
+        Some(Command::Init(init)) => init::run(init, output),
+        Some(Command::Audit) => audit::run(common, output),
+        Some(Command::Account(account)) => account::run(account, common, output),
+        Some(Command::Token(token)) => token::run(token, common, output),
+        Some(Command::Sender(sender)) => sender::run(sender, common, output),
+        Some(Command::Price(price)) => price::run(price, common, output),
+        Some(Command::Send(send)) => verify::send(send, common, output),
+        Some(Command::Check(check)) => verify::check(check, common, output),
+        Some(Command::Status(status)) => verify::status(status, common, output),
+        Some(Command::Revoke(revoke)) => verify::revoke(revoke, common, output),
+        Some(Command::Inbox(inbox)) => inbox::run(inbox, common, output),
+        Some(Command::Completions(completions)) => completions::run(completions, output),
+    }
+}

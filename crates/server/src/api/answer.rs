@@ -18,8 +18,6 @@ pub(super) enum Refusal {
     Api(ApiError),
     /// The body is longer than [`super::MAX_BODY_BYTES`].
     BodyTooLarge,
-    /// The body didn't come in time.
-    RequestTimeout,
     /// Draining, the queue full, or the books closing; nothing is half done.
     Unavailable,
     /// The outcome may be unknown.
@@ -50,7 +48,6 @@ impl Refusal {
         let (status, name) = match self {
             Self::Api(error) => (StatusCode::OK, error.wire_name()),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE".into()),
-            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT".into()),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE".into()),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR".into()),
         };
@@ -117,4 +114,31 @@ fn json(body: Vec<u8>) -> Response {
     // Methods can be called by GET, and no cache may answer for the books.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_books_says_whether_the_outcome_is_known() {
+        for (failure, status) in [
+            (StoreError::Busy, 503),
+            (StoreError::Closing, 503),
+            (StoreError::Lost, 500),
+            (StoreError::Database("disk full".to_owned()), 500),
+        ] {
+            let response = Refusal::from(failure).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+            assert_eq!(retry_after, (status == 503).then_some(b"1".as_slice()));
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_contract_has_status_200() {
+        let response = Refusal::from(ApiError::FloodWait { seconds: 7 }).into_response();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    }
 }

@@ -1,4 +1,5 @@
-//! Taking in a request's body: at most 64 KiB, within the time that the operator allows.
+//! Taking in a request's body: at most 64 KiB. How long it may take is the listener's business ([`crate::http`]): a body that
+//! doesn't come in time ends here as a broken one, and the listener answers 408 whatever is made of that here.
 
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,6 @@ use http::header::EXPECT;
 use http_body_util::BodyExt as _;
 
 use super::answer::Refusal;
-use crate::app::App;
 
 /// The longest body of a call (GATEWAY-API, "Calling").
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -17,22 +17,19 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// The whole body. Without a copy where it comes in one piece, as nearly all do.
-pub(super) async fn read(app: &App, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Refusal> {
+pub(super) async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Refusal> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
-        discard(app, headers, body).await;
+        discard(headers, body).await;
         return Err(Refusal::BodyTooLarge);
     }
-    match tokio::time::timeout(app.settings.server.request_timeout, collect(&mut body)).await {
-        Ok(Err(Refusal::BodyTooLarge)) => {
-            discard(app, headers, body).await;
-            Err(Refusal::BodyTooLarge)
-        }
-        Ok(collected) => collected,
-        Err(_) => Err(Refusal::RequestTimeout),
+    let collected = collect(&mut body).await;
+    if collected == Err(Refusal::BodyTooLarge) {
+        discard(headers, body).await;
     }
+    collected
 }
 
 async fn collect(body: &mut Body) -> Result<Bytes, Refusal> {
@@ -56,7 +53,7 @@ async fn collect(body: &mut Body) -> Result<Bytes, Refusal> {
 /// The next piece of data; trailers are skipped.
 async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
     while let Some(frame) = body.frame().await {
-        // The connection broke, or its chunks are malformed: it isn't the body that it claimed to be.
+        // It is late, the connection broke, or its chunks are malformed: it isn't the body that it claimed to be.
         let frame = frame.map_err(|_| ApiError::BadRequest)?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
@@ -67,19 +64,15 @@ async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
 
 /// Takes in the body of a call that is refused whatever it holds, so that the client reads the answer and may use the
 /// connection again. A client that waits to be asked for its body is not asked.
-pub(super) async fn discard(app: &App, headers: &HeaderMap, mut body: Body) {
+pub(super) async fn discard(headers: &HeaderMap, mut body: Body) {
     if body.is_end_stream() || headers.contains_key(EXPECT) {
         return;
     }
-    let take_in = async {
-        let mut discarded = 0;
-        while let Ok(Some(piece)) = next_piece(&mut body).await {
-            discarded += piece.len();
-            if discarded > MAX_DISCARDED_BYTES {
-                break;
-            }
+    let mut discarded = 0;
+    while let Ok(Some(piece)) = next_piece(&mut body).await {
+        discarded += piece.len();
+        if discarded > MAX_DISCARDED_BYTES {
+            break;
         }
-    };
-    // Whether it ended or timed out makes no difference: the refusal is the answer.
-    let _ = tokio::time::timeout(app.settings.server.request_timeout, take_in).await;
+    }
 }

@@ -12,10 +12,7 @@ use ipnet::IpNet;
 
 use super::answer::Refusal;
 use crate::app::App;
-
-/// The address at the other end of the connection, as the listener saw it: an extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddress(pub IpAddr);
+use crate::http::PeerAddress;
 
 /// A caller whose token and address passed.
 pub(super) struct Caller {
@@ -42,7 +39,7 @@ pub(super) async fn admit(app: &App, token: &str, parts: &Parts) -> Result<Calle
         .filter(|access| !access.closed)
         .ok_or(ApiError::AccessTokenInvalid)?;
     if !access.allow_list.is_empty() {
-        let peer = parts.extensions.get::<PeerAddress>().map(|peer| peer.0);
+        let peer = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
         let address = peer.and_then(|peer| caller_address(peer, &parts.headers, &app.settings.server.trusted_proxies));
         let allowed = address.is_some_and(|address| contains(&access.allow_list, address));
         if !allowed {

@@ -31,13 +31,12 @@ use crate::app::App;
 use crate::clock;
 
 pub use self::body::MAX_BODY_BYTES;
-pub use self::caller::PeerAddress;
 
 /// Everything that is at the root of the host: the Gateway methods (their names in any case, repeated slashes counting as
 /// one), `POST /sandbox/clock` in the sandbox, and `GET /healthz`. It answers whatever no other router answers.
 ///
-/// The listener puts a [`PeerAddress`] into each request's extensions; without it an account with an address allow-list
-/// refuses every call.
+/// The listener puts a [`PeerAddress`](crate::http::PeerAddress) into each request's extensions; without it an account with
+/// an address allow-list refuses every call.
 pub fn router(app: Arc<App>) -> Router {
     Router::new().fallback(handle).with_state(app)
 }
@@ -49,7 +48,7 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Some(Endpoint::Method(method)) => call(&app, method, &parts, body).await,
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {
-            body::discard(&app, &parts.headers, body).await;
+            body::discard(&parts.headers, body).await;
             Err(ApiError::UnknownMethod.into())
         }
     };
@@ -71,10 +70,10 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         };
         (caller, command)
     };
-    if let (Action::Check { request, code: None }, None) = (&command.action, &command.idempotency) {
-        if let Some(status) = status_without_code(app, &caller, *request, &command).await? {
-            return answer::status(&status);
-        }
+    if let (Action::Check { request, code: None }, None) = (&command.action, &command.idempotency)
+        && let Some(status) = status_without_code(app, &caller, *request, &command).await?
+    {
+        return answer::status(&status);
     }
     let touched = match &command.action {
         Action::Check { request, .. } | Action::Revoke { request } => Some(*request),
@@ -143,21 +142,19 @@ async fn receive<'a>(
         Some(token) => match caller::admit(app, token, parts).await {
             Ok(caller) => Some(caller),
             Err(refusal) => {
-                body::discard(app, &parts.headers, body).await;
+                body::discard(&parts.headers, body).await;
                 return Err(refusal);
             }
         },
         None => None,
     };
-    *bytes = body::read(app, &parts.headers, body).await?;
+    *bytes = body::read(&parts.headers, body).await?;
     query?;
     parameters.read_body(&parts.headers, bytes).await?;
-    let caller = match early_caller {
-        Some(caller) => caller,
-        None => {
-            let token = parameters.plain_text(Parameter::AccessToken);
-            caller::admit(app, token.ok_or(ApiError::AccessTokenRequired)?, parts).await?
-        }
-    };
+    if let Some(caller) = early_caller {
+        return Ok((caller, parameters));
+    }
+    let late_token = parameters.plain_text(Parameter::AccessToken);
+    let caller = caller::admit(app, late_token.ok_or(ApiError::AccessTokenRequired)?, parts).await?;
     Ok((caller, parameters))
 }

@@ -298,3 +298,116 @@ fn hex_digit(byte: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// Runs a future that never waits.
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    fn read<'a>(content_type: &'static str, body: &'a Bytes) -> Result<Parameters<'a>, ApiError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let mut parameters = Parameters::default();
+        run(parameters.read_body(&headers, body))?;
+        Ok(parameters)
+    }
+
+    #[test]
+    fn json_values_are_borrowed_unless_they_are_escaped() {
+        let body = Bytes::from_static(br#"{"code":"4711","payload":"a\tb","ttl":60,"unknown":{"x":[1,"\\"]}}"#);
+        let parameters = read("application/json", &body).unwrap();
+        let value = |parameter| parameters.values[parameter as usize].as_ref().unwrap();
+        assert!(matches!(value(Parameter::Code), Value::Text(Cow::Borrowed("4711"))));
+        assert!(matches!(value(Parameter::Payload), Value::Text(Cow::Owned(text)) if text == "a\tb"));
+        assert!(matches!(value(Parameter::Ttl), Value::Text(Cow::Borrowed("60"))));
+        assert_eq!(parameters.integer(Parameter::Ttl), Ok(Some(60)));
+    }
+
+    #[test]
+    fn form_values_are_borrowed_unless_they_are_escaped() {
+        let body = Bytes::from_static(b"code=4711&payload=a%20b+c&ttl=6%30");
+        let parameters = read("application/x-www-form-urlencoded", &body).unwrap();
+        let value = |parameter| parameters.values[parameter as usize].as_ref().unwrap();
+        assert!(matches!(value(Parameter::Code), Value::Text(Cow::Borrowed("4711"))));
+        assert_eq!(parameters.text(Parameter::Payload), Ok(Some("a b c")));
+        assert_eq!(parameters.integer(Parameter::Ttl), Ok(Some(60)));
+    }
+
+    #[test]
+    fn integers_are_decimal_and_whole() {
+        for (written, read_as) in [
+            ("60", Ok(Some(60))),
+            ("\"60\"", Ok(Some(60))),
+            ("\"060\"", Ok(Some(60))),
+            ("-1", Ok(Some(-1))),
+            ("\"\"", Ok(None)),
+            ("null", Ok(None)),
+            ("60.0", Err(WrongType)),
+            ("6e1", Err(WrongType)),
+            ("\"0x3c\"", Err(WrongType)),
+            ("\" 60\"", Err(WrongType)),
+            ("99999999999999999999", Err(WrongType)),
+            ("true", Err(WrongType)),
+            ("[60]", Err(WrongType)),
+        ] {
+            let body = Bytes::from(format!("{{\"ttl\": {written} }}"));
+            let parameters = read("application/json", &body).unwrap();
+            assert_eq!(parameters.integer(Parameter::Ttl), read_as, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_later_value_replaces_an_earlier_one_unless_it_says_nothing() {
+        let query = "code=1111&payload=query&request_id=query";
+        let body = Bytes::from_static(br#"{"code":"2222","code":"3333","payload":"","request_id":null}"#);
+        let mut parameters = Parameters::default();
+        parameters.read_form(query).unwrap();
+        run(parameters.read_body(&HeaderMap::new(), &body)).unwrap();
+        assert_eq!(parameters.plain_text(Parameter::Code), Some("3333"));
+        assert_eq!(parameters.plain_text(Parameter::Payload), Some("query"));
+        assert_eq!(parameters.plain_text(Parameter::RequestId), Some("query"));
+    }
+
+    #[test]
+    fn an_unescaped_plus_before_a_phone_number_is_a_plus() {
+        let mut parameters = Parameters::default();
+        parameters.read_form("phone_number=+391234567890&payload=+x").unwrap();
+        assert_eq!(parameters.plain_text(Parameter::PhoneNumber), Some("+391234567890"));
+        assert_eq!(parameters.plain_text(Parameter::Payload), Some(" x"));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_wherever_it_stands() {
+        for form in [
+            "payload=%ff",
+            "unknown=%ff",
+            "%ff=1",
+            "payload=%c3%28",
+            "payload=%ed%a0%80",
+        ] {
+            assert_eq!(
+                Parameters::default().read_form(form),
+                Err(ApiError::BadRequest),
+                "{form}"
+            );
+        }
+        let body = Bytes::from_static(b"{\"unknown\":\"\xff\"}");
+        assert!(read("application/json", &body).is_err());
+    }
+
+    #[test]
+    fn deep_nesting_is_skipped_or_refused_without_a_deep_stack() {
+        for name in ["payload", "unknown"] {
+            let nested = format!("{{\"{name}\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
+            // Either is fine; what counts is that it comes back.
+            let _ = read("application/json", &Bytes::from(nested));
+        }
+    }
+}

@@ -117,7 +117,7 @@ async fn accept_all(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
-    mut stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<Stage>,
 ) {
     let mut ending = stage.clone();
     let mut ending = std::pin::pin!(ending.wait_for(|stage| *stage != Stage::Serving));
@@ -131,13 +131,17 @@ async fn accept_all(
                 // Answers are small and written at once: waiting for more to send would only delay them.
                 let _ = stream.set_nodelay(true);
                 if let Ok(permit) = Arc::clone(&shared.room).try_acquire_owned() {
-                    let connection = Accepted {
+                    let accepted = Accepted {
                         stream,
                         peer,
-                        _permit: permit,
+                        shared: Arc::clone(&shared),
+                        stage: stage.clone(),
+                        permit,
                     };
-                    stage.mark_unchanged();
-                    tokio::spawn(connection.run(tls.clone(), Arc::clone(&shared), stage.clone()));
+                    match &tls {
+                        None => tokio::spawn(accepted.speak_plainly()),
+                        Some(tls) => tokio::spawn(accepted.speak_tls(tls.clone())),
+                    };
                 } else {
                     refuse(stream, tls.is_some(), &shared);
                 }
@@ -154,37 +158,41 @@ async fn accept_all(
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
+    shared: Arc<Shared>,
+    stage: watch::Receiver<Stage>,
     /// Given back when the connection has ended.
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Accepted {
-    async fn run(self, tls: Option<TlsAcceptor>, shared: Arc<Shared>, mut stage: watch::Receiver<Stage>) {
-        let limits = shared.limits;
-        let router = shared.router.clone();
-        let ended = stage.clone();
-        let serving = async {
-            match tls {
-                None => serve(self.stream, self.peer, router, &shared.dialect, limits, stage).await,
-                Some(tls) => {
-                    let handshake = tokio::time::timeout(limits.request_timeout, tls.accept(self.stream));
-                    let handshake = async {
-                        tokio::select! {
-                            shaken = handshake => shaken.ok()?.ok(),
-                            _ = stage.wait_for(|stage| *stage != Stage::Serving) => None,
-                        }
-                    };
-                    if let Some(stream) = handshake.await {
-                        serve(stream, self.peer, router, &shared.dialect, limits, ended.clone()).await;
-                    }
-                }
-            }
+    async fn speak_plainly(self) {
+        let Shared {
+            router,
+            limits,
+            dialect,
+            ..
+        } = &*self.shared;
+        serve(self.stream, self.peer, router.clone(), dialect, *limits, self.stage).await;
+        drop(self.permit);
+    }
+
+    async fn speak_tls(mut self, acceptor: TlsAcceptor) {
+        let Shared {
+            router,
+            limits,
+            dialect,
+            ..
+        } = &*self.shared;
+        let handshake = tokio::time::timeout(limits.request_timeout, acceptor.accept(self.stream));
+        // A handshake is nothing that a caller could miss: at the end of the server it is broken off.
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            _ = self.stage.wait_for(|stage| *stage != Stage::Serving) => return,
         };
-        let mut cut_off = ended.clone();
-        tokio::select! {
-            () = serving => {}
-            _ = cut_off.wait_for(|stage| *stage == Stage::Ended) => {}
+        if let Ok(Ok(stream)) = shaken {
+            serve(stream, self.peer, router.clone(), dialect, *limits, self.stage).await;
         }
+        drop(self.permit);
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn serve<IO>(
     router: axum::Router,
     dialect: &http1::Builder,
     limits: HttpLimits,
-    mut stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<Stage>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -68,8 +68,11 @@ pub(super) async fn serve<IO>(
     let io = TokioIo::new(Noted::new(io, Arc::clone(&activity)));
     let mut connection = pin!(dialect.serve_connection(io, service));
     let mut watchdog = pin!(tokio::time::sleep(limits.request_timeout));
-    let mut draining = false;
-    let mut stage_changed = pin!(next_stage(&mut stage));
+    let (mut until_draining, mut until_ended) = (stage.clone(), stage.clone());
+    // The sender lives as long as any connection may; where it is gone, the server has ended.
+    let mut drain_begins = pin!(until_draining.wait_for(|stage| *stage != Stage::Serving));
+    let mut time_is_up = pin!(until_ended.wait_for(|stage| *stage == Stage::Ended));
+    let (mut listening, mut draining) = (false, false);
 
     std::future::poll_fn(|cx| {
         // The connection's own failures (a reset, bytes that are no HTTP) are its caller's; hyper has answered what can be
@@ -77,13 +80,18 @@ pub(super) async fn serve<IO>(
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if !draining && stage_changed.as_mut().poll(cx).is_ready() {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
-            // What graceful_shutdown decided takes effect when the connection is polled again.
-            cx.waker().wake_by_ref();
+        // Waiting for the stage takes a lock, so it is polled once, to be woken by it, and then only when it has changed:
+        // this task's waker is always the same.
+        if !draining && (!listening || stage.has_changed().unwrap_or(true)) {
+            listening = true;
+            if drain_begins.as_mut().poll(cx).is_ready() {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+                // What that decided takes effect when the connection is polled again.
+                cx.waker().wake_by_ref();
+            }
         }
-        if draining && activity.is_endless() {
+        if draining && (activity.is_endless() || time_is_up.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(());
         }
         // The timer is moved only when it fires or is too late, not with every request.
@@ -102,11 +110,6 @@ pub(super) async fn serve<IO>(
         Poll::Pending
     })
     .await;
-}
-
-async fn next_stage(stage: &mut watch::Receiver<Stage>) {
-    // The sender lives as long as any connection may; where it is gone, the server has ended.
-    let _ = stage.wait_for(|stage| *stage != Stage::Serving).await;
 }
 
 async fn answer(

@@ -1,0 +1,20 @@
+//! The wire contract through real HTTP: each test starts its own server on a free loopback port, with its own books.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "api/errors.rs"]
+mod errors;
+#[path = "api/idempotency.rs"]
+mod idempotency;
+#[path = "api/leniency.rs"]
+mod leniency;
+#[path = "api/order.rs"]
+mod order;
+#[path = "api/sandbox.rs"]
+mod sandbox;
+#[path = "api/shapes.rs"]
+mod shapes;
+#[path = "api/support.rs"]
+mod support;
+#[path = "api/transport.rs"]
+mod transport;
