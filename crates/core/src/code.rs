@@ -61,7 +61,9 @@ impl Code {
     /// A code drawn from 128 random bits, uniform over all digit strings of that length (leading zeros included): the
     /// remainder's bias is below 2⁻¹⁰⁰.
     pub fn from_entropy(length: CodeLength, entropy: u128) -> Self {
-        let mut rest = entropy;
+        // One division of 128 bits, which is slow; the digits are those of the remainder, which fits 64.
+        let codes = 10_u128.pow(u32::from(length.0));
+        let mut rest = u64::try_from(entropy % codes).unwrap_or(0);
         let mut digits = [0; 8];
         for digit in &mut digits[..usize::from(length.0)] {
             // The remainder is below ten, so it fits a byte.

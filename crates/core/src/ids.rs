@@ -69,6 +69,9 @@ pub struct RequestId {
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Digits of a written request id: 62¹⁹ exceeds 2¹¹².
 const REQUEST_ID_DIGITS: usize = 19;
+/// The lower digits that one 64-bit number holds: 62¹⁰ is below 2⁶⁰.
+const LOW_DIGITS: usize = 10;
+const LOW_VALUES: u128 = 62_u128.pow(10);
 const TIME_BITS: u32 = 48;
 
 impl RequestId {
@@ -119,11 +122,16 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u128::from(self.created_at.millis().unsigned_abs());
-        let mut rest = (millis << 64) | u128::from(self.random);
+        let number = (millis << 64) | u128::from(self.random);
         let mut digits = [b'0'; REQUEST_ID_DIGITS];
-        for digit in digits.iter_mut().rev() {
-            *digit = BASE62[usize::try_from(rest % 62).unwrap_or(0)];
-            rest /= 62;
+        let (high, low) = digits.split_at_mut(REQUEST_ID_DIGITS - LOW_DIGITS);
+        // Both halves fit 64 bits, whose division costs a tenth of that of 128 bits; every answer writes an id.
+        for (half, digits) in [(number / LOW_VALUES, high), (number % LOW_VALUES, low)] {
+            let mut rest = u64::try_from(half).unwrap_or(0);
+            for digit in digits.iter_mut().rev() {
+                *digit = BASE62[usize::try_from(rest % 62).unwrap_or(0)];
+                rest /= 62;
+            }
         }
         f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }

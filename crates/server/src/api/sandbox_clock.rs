@@ -41,9 +41,6 @@ pub(super) async fn move_forward(app: &App, caller: &Caller, by_ms: i64) -> Resu
     settle_due_requests(app, caller).await?;
     // Credit lapses with any command that comes after its time: this one moves nothing else.
     submit(app, caller, None, Action::AdvanceClock { by_ms: 0 }).await?;
-    if let Some(inbox) = &app.inbox {
-        inbox.clock_moved();
-    }
     let account = app
         .store
         .account(caller.access.key.id)

@@ -156,7 +156,8 @@ pub fn router(app: &Arc<App>) -> axum::Router {
     axum::Router::new()
         .merge(inbox::router(Arc::clone(app)))
         .merge(operator::router(Arc::clone(app)))
-        .fallback_service(api::router(Arc::clone(app)))
+        // Merged, not nested as a service: its only route is its fallback, which costs a call one router less this way.
+        .merge(api::router(Arc::clone(app)))
 }
 
 fn http_limits(settings: &Settings) -> HttpLimits {

@@ -46,6 +46,9 @@ pub(super) struct Dispatch {
     /// Whether the inbox shows again what it showed before the restart.
     restored: bool,
     recovery: Option<Recovery>,
+    /// Whether a batch is being worked off. Still set at the start of a run only after a panic: then the rest of that batch
+    /// is read out of the books.
+    in_batch: bool,
 }
 
 /// A walk over all messages that stand in the books and that no channel has accepted.
@@ -105,6 +108,7 @@ impl Dispatch {
             clocks: ClockOffsets::new(mode),
             restored: false,
             recovery: Some(Recovery::new()),
+            in_batch: false,
         }
     }
 
@@ -123,6 +127,7 @@ impl Dispatch {
         if batch.iter().any(|committed| !committed.reports.is_empty()) {
             self.reports_due.notify_one();
         }
+        self.in_batch = true;
         for Committed { work, request, .. } in batch {
             let (account, id) = (request.account, request.id);
             match work {
@@ -140,6 +145,7 @@ impl Dispatch {
                 }
             }
         }
+        self.in_batch = false;
     }
 
     async fn deliver(&mut self, busy: &mut Option<Busy<'_>>, request: VerificationRequest) {
@@ -254,6 +260,8 @@ impl Dispatch {
     /// Goes one step on with the recovery. Batches are worked off only between steps: a message that is withdrawn while a
     /// page is read is withdrawn again after the page was delivered, never before.
     async fn recover(&mut self, busy: &mut Option<Busy<'_>>, recovery: Recovery) {
+        // Should a message of the page make it panic, the recovery ends there, and new messages still go out.
+        self.recovery = None;
         self.recovery = match self.recover_page(busy, recovery.after).await {
             Ok(after) => after.map(|after| Recovery {
                 after: Some(after),
@@ -327,6 +335,9 @@ impl Worker for Dispatch {
             channel: inbox,
             under_way: FuturesUnordered::new(),
         });
+        if std::mem::take(&mut self.in_batch) {
+            self.recovery = Some(Recovery::new());
+        }
         while !*draining.borrow() {
             if let Some(recovery) = self.recovery.filter(|recovery| recovery.not_before <= Instant::now()) {
                 self.recover(&mut busy, recovery).await;

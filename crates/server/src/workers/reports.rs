@@ -1,14 +1,15 @@
 //! Sends the delivery reports that stand in the books: signed, in each request's order, tried again with growing delays and
 //! lost after the tenth retry (P4). The books say what is due; this worker keeps only what it read and has not recorded yet.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_core::ApiToken;
 use countersign_store::{DueReport, ReportKey, ReportOutcome, Store, StoreError};
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -110,15 +111,20 @@ impl Reports {
 
     async fn outcome(&self, report: DueReport, token: &ApiToken) -> ReportOutcome {
         let request = report.key.request.id;
-        let sent = self
+        let attempt = self
             .postman
-            .send(&report.callback_url, Bytes::from(report.body), token, clock::now())
-            .await;
+            .send(&report.callback_url, Bytes::from(report.body), token, clock::now());
+        // A panic over one report counts as its failed attempt, lest it should stop and repeat all others.
+        let sent = AssertUnwindSafe(attempt).catch_unwind().await;
         let at = clock::now();
-        let Err(failure) = sent else {
-            return ReportOutcome::Acknowledged { at };
+        let reason = match sent {
+            Ok(Ok(())) => return ReportOutcome::Acknowledged { at },
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => {
+                tracing::error!(%request, "a delivery report could not be sent: please report this bug");
+                "an error of the gateway itself".to_owned()
+            }
         };
-        let reason = failure.to_string();
         let entropy = u64::from_ne_bytes(random::bytes());
         let Some(delay_ms) = self.retries.delay_ms(report.attempts, entropy) else {
             tracing::warn!(%request, reason, "a delivery report is lost after its last retry");

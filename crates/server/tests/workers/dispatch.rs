@@ -113,3 +113,28 @@ async fn news_that_came_before_the_end_is_in_the_books_after_it() {
     }
     assert!(open_reports(&store).await.is_empty());
 }
+
+#[tokio::test]
+async fn what_the_hand_over_could_not_hold_is_read_out_of_the_books() {
+    let house = House::new(quick()).await;
+    let first = house.send(PHONE, None).await;
+    wait_until(async || house.inbox.message(house.account, first)).await;
+    // The workers run on this thread only: while it waits, nobody takes what is handed over.
+    let requests: Vec<RequestId> = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            // The hand-over holds 1,024 batches, and each of these is a batch.
+            runtime.block_on(async {
+                let mut requests = Vec::new();
+                for _ in 0..1_100 {
+                    requests.push(house.send(PHONE, None).await);
+                }
+                requests
+            })
+        });
+        sender.join().unwrap()
+    });
+    for request in requests {
+        wait_until(async || house.inbox.message(house.account, request)).await;
+    }
+}

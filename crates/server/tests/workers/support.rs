@@ -15,6 +15,8 @@ use countersign_store::{DueReport, MasterKey, NewAccount, SqliteOptions, SqliteS
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
+use crate::faults::FaultyStore;
+
 /// The longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A number without a script: its messages go to the inbox.
@@ -44,6 +46,11 @@ pub(crate) fn quick() -> ReportSettings {
 impl House {
     /// New books with one account that has credit.
     pub(crate) async fn new(reports: ReportSettings) -> Self {
+        Self::with_faults(reports, 0).await
+    }
+
+    /// The same, where the workers see books that fail that often first.
+    pub(crate) async fn with_faults(reports: ReportSettings, faults: u32) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let id = AccountId::from_entropy(u64::from_ne_bytes(random::bytes()));
         let (account, token) = (AccountKey::of_new(id), ApiToken::new(id, random::bytes()));
@@ -61,21 +68,27 @@ impl House {
             &store,
             account,
             Action::Purchase {
-                amount: Credits::parse("10").unwrap(),
+                amount: Credits::parse("100").unwrap(),
             },
         )
         .await;
         store.close().await.unwrap();
-        Self::open(directory, account, token, reports)
+        Self::open(directory, account, token, reports, faults)
     }
 
-    fn open(directory: Arc<TempDir>, account: AccountKey, token: ApiToken, reports: ReportSettings) -> Self {
+    fn open(
+        directory: Arc<TempDir>,
+        account: AccountKey,
+        token: ApiToken,
+        reports: ReportSettings,
+        faults: u32,
+    ) -> Self {
         let (store, committed) = open(directory.path());
         let (news_sender, news) = mpsc::channel(1_024);
         let inbox = Inbox::new(news_sender);
         let (drain, draining) = watch::channel(false);
         let parts = WorkerParts {
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: Arc::new(FaultyStore::new(Arc::clone(&store), faults)),
             mode: Mode::Sandbox,
             inbox: Some(Arc::clone(&inbox)),
             reports,
@@ -105,7 +118,7 @@ impl House {
         drop(self.workers);
         meanwhile(&self.store).await;
         self.store.close().await.unwrap();
-        Self::open(self.directory, self.account, self.token, reports)
+        Self::open(self.directory, self.account, self.token, reports, 0)
     }
 
     /// Sends a generated code and answers the request.

@@ -1,0 +1,148 @@
+//! Books that fail as often as a test says: the workers must get everything done all the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, SenderUsername, Timestamp,
+    VerificationRequest,
+};
+use countersign_store::{
+    AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
+    SenderProfile, SqliteStore, Store, StoreError,
+};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use ipnet::IpNet;
+
+use crate::sink::Sink;
+use crate::support::{House, PHONE, open_reports, quick};
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Passes everything on, but fails each of the workers' questions and writes so many times first, busy and broken in turn.
+pub(crate) struct FaultyStore {
+    store: Arc<SqliteStore>,
+    /// Of each method that the workers use.
+    faults_left: [AtomicU32; 8],
+}
+
+impl FaultyStore {
+    pub(crate) fn new(store: Arc<SqliteStore>, faults: u32) -> Self {
+        Self {
+            store,
+            faults_left: std::array::from_fn(|_| AtomicU32::new(faults)),
+        }
+    }
+
+    fn or_fault<'a, T: Send + 'a>(&self, method: usize, answer: Answer<'a, T>) -> Answer<'a, T> {
+        let take = |left: u32| left.checked_sub(1);
+        match self.faults_left[method].fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
+            Ok(left) if left % 2 == 0 => std::future::ready(Err(StoreError::Busy)).boxed(),
+            Ok(_) => std::future::ready(Err(StoreError::Database("a fault of the test".into()))).boxed(),
+            Err(_) => answer,
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn submit(&self, account: AccountKey, command: Command) -> Answer<'_, Outcome> {
+        self.or_fault(0, self.store.submit(account, command))
+    }
+    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> Answer<'_, ()> {
+        self.or_fault(1, self.store.record_report(key, outcome))
+    }
+    fn token(&self, account: AccountKey) -> Answer<'_, ApiToken> {
+        self.or_fault(2, self.store.token(account))
+    }
+    fn account(&self, id: AccountId) -> Answer<'_, Option<AccountProfile>> {
+        self.or_fault(3, self.store.account(id))
+    }
+    fn waiting_messages(
+        &self,
+        now: Timestamp,
+        after: Option<MessageRef>,
+        limit: usize,
+    ) -> Answer<'_, Vec<(MessageRef, VerificationRequest)>> {
+        self.or_fault(4, self.store.waiting_messages(now, after, limit))
+    }
+    fn arrived_messages(&self, since: Timestamp, limit: usize) -> Answer<'_, Vec<VerificationRequest>> {
+        self.or_fault(5, self.store.arrived_messages(since, limit))
+    }
+    fn due_requests(&self, now: Timestamp, account: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<RequestRef>> {
+        self.or_fault(6, self.store.due_requests(now, account, limit))
+    }
+    fn due_reports(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<DueReport>> {
+        self.or_fault(7, self.store.due_reports(now, limit))
+    }
+    fn create_account(&self, new: NewAccount) -> Answer<'_, AccountProfile> {
+        self.store.create_account(new)
+    }
+    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> Answer<'_, ()> {
+        self.store.rotate_token(account, token)
+    }
+    fn close_account(&self, account: AccountKey, now: Timestamp) -> Answer<'_, ()> {
+        self.store.close_account(account, now)
+    }
+    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> Answer<'_, ()> {
+        self.store.set_allow_list(account, allow_list)
+    }
+    fn add_sender(&self, account: AccountKey, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
+        self.store.add_sender(account, username, now)
+    }
+    fn verify_sender(&self, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
+        self.store.verify_sender(username, now)
+    }
+    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> Answer<'_, ()> {
+        self.store.set_price(prefix, price)
+    }
+    fn forget_old_answers(&self, now: Timestamp) -> Answer<'_, usize> {
+        self.store.forget_old_answers(now)
+    }
+    fn authenticate(&self, token: &ApiToken) -> Answer<'_, Option<Arc<AccountAccess>>> {
+        self.store.authenticate(token)
+    }
+    fn account_of_phone(&self, phone: PhoneNumber) -> Answer<'_, Option<AccountProfile>> {
+        self.store.account_of_phone(phone)
+    }
+    fn accounts(&self, after: Option<AccountId>, limit: usize) -> Answer<'_, Vec<AccountProfile>> {
+        self.store.accounts(after, limit)
+    }
+    fn senders(&self, account: Option<AccountKey>) -> Answer<'_, Vec<SenderProfile>> {
+        self.store.senders(account)
+    }
+    fn prices(&self) -> Answer<'_, Vec<(NumberPrefix, Credits)>> {
+        self.store.prices()
+    }
+    fn request(&self, account: AccountKey, id: RequestId) -> Answer<'_, Option<VerificationRequest>> {
+        self.store.request(account, id)
+    }
+    fn close(&self) -> Answer<'_, ()> {
+        self.store.close()
+    }
+}
+
+#[tokio::test]
+async fn no_failure_of_the_books_ends_a_worker_or_loses_work() {
+    let house = House::with_faults(quick(), 4).await;
+    let sink = Sink::ok().await;
+    let mut reader = house.open_inbox(PHONE);
+    let delivered = house.send(PHONE, Some(sink.url("/"))).await;
+    reader.next().await.unwrap();
+    // Expires for want of a reader.
+    let expired = house.send_for("+9996654321", Some(sink.url("/")), 30).await;
+    house.advance_clock(30).await;
+    house.wait_for_state(delivered, "delivered").await;
+    assert!(house.wait_for_state(expired, "expired").await.is_refunded);
+    let mut states: Vec<_> = sink
+        .wait_for(2)
+        .await
+        .iter()
+        .map(crate::sink::Received::delivery)
+        .collect();
+    states.sort();
+    assert_eq!(states, ["delivered", "expired"]);
+    let store = house.finish().await;
+    assert!(open_reports(&store).await.is_empty());
+    assert_eq!(sink.count(), 2);
+}
