@@ -1,5 +1,6 @@
 //! `Idempotency-Key`: the same call again has its effect once, and the same answer.
 
+use countersign_store::Store as _;
 use serde_json::{Value, json};
 
 use crate::support::{PHONE, Reply, Server};
@@ -164,5 +165,25 @@ async fn calls_at_the_same_time_with_one_key_have_one_effect() {
     let calls = (0..16).map(|_| call_with_key(&server, "k", "sendVerificationMessage", json!({"phone_number": PHONE})));
     let replies = futures_util::future::join_all(calls).await;
     assert!(replies.iter().all(|reply| reply.body == replies[0].body));
+    assert_eq!(server.balance().await, "9.99");
+}
+
+#[tokio::test]
+async fn a_key_of_a_rotated_token_is_refused_and_never_done_twice() {
+    let server = Server::start().await;
+    let send = json!({"phone_number": PHONE, "code": "4711"});
+    call_with_key(&server, "k", "sendVerificationMessage", send.clone())
+        .await
+        .result();
+    let rotated = countersign_core::ApiToken::new(server.account.key.id, [42; 32]);
+    server
+        .store
+        .rotate_token(server.account.key, rotated.clone())
+        .await
+        .unwrap();
+    let bearer = format!("Bearer {}", rotated.as_str());
+    let headers = [("authorization", bearer.as_str()), ("idempotency-key", "k")];
+    let reply = server.call_with(&headers, "sendVerificationMessage", send).await;
+    assert_eq!(reply.error(), "BAD_REQUEST");
     assert_eq!(server.balance().await, "9.99");
 }
