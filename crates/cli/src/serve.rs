@@ -22,14 +22,15 @@ const EXAMPLE_PHONE: &str = "+391234567890";
 /// Options of `serve`; each wins over the configuration file and the environment.
 #[derive(Debug, Default, Args)]
 #[command(after_help = "\
-Without a configuration file this is a sandbox: on loopback only, with its own account, and an inbox instead of phones.
+Without a configuration file this is a sandbox: on loopback only, with an account of its own, and
+an inbox instead of phones.
 It ends on Ctrl-C or SIGTERM: no new work is taken, answers in flight are given, exit code 0.
 
 Examples:
   countersign serve
-  countersign serve --listen 127.0.0.1:0 --data-dir /tmp/sandbox --json     a free port, readiness as one JSON line
-  countersign serve --sandbox-tls                                           for clients that hard-code Telegram's host
-  countersign serve --config /etc/countersign.toml                          production, if the file says so")]
+  countersign serve --listen 127.0.0.1:0 --json       a free port; readiness as one JSON line
+  countersign serve --sandbox-tls                     for clients that hard-code Telegram's host
+  countersign serve --config /etc/countersign.toml    production, if the file says so")]
 pub(crate) struct ServeArguments {
     /// Address and port of the API; port 0 takes a free one [default: 127.0.0.1:8099]
     #[arg(long, value_name = "ADDRESS:PORT")]

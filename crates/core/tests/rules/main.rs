@@ -1,0 +1,23 @@
+//! The rules of GATEWAY-API.md, line by line, through `decide`: one file a section, one test a sentence. The property that
+//! holds over all histories is in `tests/histories`.
+
+#[cfg(test)]
+mod ability;
+#[cfg(test)]
+mod checks;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod money;
+#[cfg(test)]
+mod order;
+#[cfg(test)]
+mod revocation;
+#[cfg(test)]
+mod scripts;
+#[cfg(test)]
+mod sends;
+#[cfg(test)]
+mod world;
