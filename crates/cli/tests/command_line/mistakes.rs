@@ -122,8 +122,10 @@ fn a_second_account_of_one_phone_and_impossible_credit_are_refused() {
 #[test]
 fn arguments_that_make_no_sense_end_with_2_and_a_hint() {
     let place = Place::new();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
         &["nonsense"],
+        &["sender", "add", "+391234567890", "acme"],
+        &["sender", "verify", ".."],
         &["account"],
         &["account", "show"],
         &["account", "show", "banana"],
