@@ -112,10 +112,11 @@ fn the_page_for_operators_names_every_setting_that_init_writes() -> Result<()> {
     for line in file.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = format!("{name}.");
-        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ") {
-            if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
-                names.push(format!("{section}{key}"));
-            }
+        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
+            && !key.is_empty()
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            names.push(format!("{section}{key}"));
         }
     }
     ensure!(names.len() > 15, "settings were not found in:\n{file}");

@@ -34,9 +34,7 @@ Environment:
   NO_COLOR                   no colours
 An empty variable counts as absent. Every setting of the server has one too: see `countersign init`.";
 
-/// Self-hosted verification gateway that speaks the Telegram Gateway API.
-///
-/// Without a command it starts the server: a sandbox, unless a configuration file says otherwise.
+/// Self-hosted verification gateway that speaks the Telegram Gateway API
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -49,7 +47,7 @@ pub(crate) struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the server in the foreground
+    /// Run the server in the foreground; what happens without a command, too
     Serve(crate::serve::ServeArguments),
     /// Write a configuration file that explains every setting
     Init(crate::init::InitArguments),
@@ -81,18 +79,16 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
-    /// The server's data directory [env: COUNTERSIGN_DATA_DIR] [default: ./countersign-data]
+    /// The server's data directory [default: ./countersign-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<OsString>,
-    /// The server's address [env: COUNTERSIGN_URL] [default: the one that runs on the data directory, or
-    /// http://127.0.0.1:8099]
+    /// The server's address [default: the one that runs on DIR, or http://127.0.0.1:8099]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// The operator's key [env: COUNTERSIGN_OPERATOR_KEY] [default: the file operator.key of the data directory]
+    /// The operator's key [default: in the file DIR/operator.key]
     #[arg(long, global = true, value_name = "KEY")]
     pub(crate) operator_key: Option<String>,
-    /// Certificates to trust besides the system's, PEM [env: COUNTERSIGN_CA_FILE] [default: sandbox-ca.pem of the data
-    /// directory]
+    /// PEM certificates to trust besides the system's [default: DIR/sandbox-ca.pem]
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<OsString>,
     /// Print JSON, for programs

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use countersign_core::SenderUsername;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -33,12 +34,14 @@ enum SenderAction {
         #[arg(value_name = "PHONE|ID", value_parser = parse_account)]
         account: String,
         /// The sender's name, with or without @
-        username: String,
+        #[arg(value_parser = parse_sender)]
+        username: SenderUsername,
     },
     /// Let a registered sender be used
     Verify {
         /// The sender's name, with or without @
-        username: String,
+        #[arg(value_parser = parse_sender)]
+        username: SenderUsername,
     },
     /// List all senders, or an account's
     List {
@@ -69,6 +72,11 @@ struct Senders {
     senders: Vec<Sender>,
 }
 
+fn parse_sender(text: &str) -> Result<SenderUsername, String> {
+    let refusal = "a sender's name has 5 to 32 of a-z, 0-9 and _, a letter first";
+    SenderUsername::parse(text).ok_or_else(|| refusal.to_owned())
+}
+
 /// Does it.
 pub(crate) fn run(arguments: &SenderArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     let connection = Connection::operator(common)?;
@@ -76,16 +84,17 @@ pub(crate) fn run(arguments: &SenderArguments, common: &Common, output: &Output)
     block_on(async {
         match &arguments.action {
             SenderAction::Add { account, username } => {
-                let body = AddBody { account, username };
+                let body = AddBody {
+                    account,
+                    username: username.as_str(),
+                };
                 show(
                     &connection.ask(Method::POST, &["senders"], &[], Some(&body)).await?,
                     output,
                 )
             }
             SenderAction::Verify { username } => {
-                // The path can't hold a lone dot, and no name has one: such a name is refused like any malformed one.
-                let name = username.replace('.', "%2E");
-                let path = ["senders", &name, "verify"];
+                let path = ["senders", username.as_str(), "verify"];
                 show(&connection.ask(Method::POST, &path, &[], nothing).await?, output)
             }
             SenderAction::List { account } => {

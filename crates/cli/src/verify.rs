@@ -24,11 +24,14 @@ struct Caller {
 
 /// Options of `send`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "countersign send [OPTIONS] <PHONE>",
+    after_help = "\
 Examples:
   countersign send +391234567890
   countersign send +391234567890 --code-length 4 --ttl 300
-  countersign send +391234567890 --code 123456 --sender @acme_shop --callback-url https://example.com/reports")]
+  countersign send +391234567890 --code 123456 --sender @acme_shop --payload 'order 17'"
+)]
 pub(crate) struct SendArguments {
     /// The recipient, like +391234567890
     #[arg(value_name = "PHONE", required_unless_present = "phone")]
@@ -125,8 +128,8 @@ pub(crate) fn send(arguments: &SendArguments, common: &Common, output: &Output) 
     output.show(&status, |output| {
         let mut text = facts(&status, output);
         if output.is_terminal() {
-            let next = format!("\nNext: countersign check {} CODE\n", status.request_id);
-            text.push_str(&output.styled(Style::Quiet, &next));
+            let next = format!("Next: countersign check {} CODE", status.request_id);
+            text.extend(["\n", &output.styled(Style::Quiet, &next), "\n"]);
         }
         text
     })?;

@@ -64,7 +64,7 @@ pub(crate) struct Touched<T> {
     pub(crate) stored: bool,
     /// Whether it must be written.
     pub(crate) changed: bool,
-    /// Whether a request's message came or went: only then are its columns written again.
+    /// Whether a request's message came, went or moved in time: only then are its columns written again.
     pub(crate) message_changed: bool,
 }
 
@@ -245,7 +245,7 @@ impl Batch {
             match self.requests.entry(request) {
                 Entry::Occupied(mut entry) => match entry.get_mut() {
                     Some(touched) => {
-                        touched.message_changed |= touched.row.message.is_some() != row.message.is_some();
+                        touched.message_changed |= life_of(&touched.row) != life_of(&row);
                         touched.row = row;
                         touched.changed = true;
                     }
@@ -293,6 +293,14 @@ fn flood_counters(batch: &[BatchFlood], book: &FloodBook, account: AccountKey, p
         }
     }
     counters
+}
+
+/// When a request's message lives, if it has one: it comes, goes, and is settled, but otherwise never changes.
+fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
+    request
+        .message
+        .as_ref()
+        .map(|message| (message.sent_at, message.expires_at))
 }
 
 fn named_request(action: &Action) -> Option<RequestId> {

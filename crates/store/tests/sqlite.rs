@@ -419,3 +419,42 @@ async fn the_write_ahead_log_stays_bounded_under_load() {
     }
     assert!(largest < 3 * 32 * 1024 * 1024, "the log grew to {largest} bytes");
 }
+
+#[tokio::test]
+async fn an_admitted_message_lives_from_its_settlement_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let books = books(directory.path()).await;
+    let Action::Send(mut parameters) = send(phone(391_234_567_890), 1, None) else {
+        panic!()
+    };
+    parameters.reach = Reach::MustAsk;
+    let Answer::Admitted(request) = books.ask(Action::Send(parameters), NOW).await.unwrap() else {
+        panic!()
+    };
+    let held = books.store.account(books.account.id).await.unwrap().unwrap().held;
+    assert_eq!(held.to_string(), "0.01");
+    let later = NOW.plus_millis(5_000);
+    books
+        .ask(
+            Action::Settle {
+                request,
+                reachable: true,
+            },
+            later,
+        )
+        .await
+        .unwrap();
+    let message = books
+        .store
+        .request(books.account, request)
+        .await
+        .unwrap()
+        .unwrap()
+        .message
+        .unwrap();
+    assert_eq!(
+        (message.sent_at, message.expires_at),
+        (later, later.plus_millis(3_600_000))
+    );
+    assert_eq!(audit(directory.path(), |_| {}).unwrap().violation, None);
+}

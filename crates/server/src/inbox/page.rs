@@ -164,7 +164,7 @@ fn number_rows(room: &Room, open: Option<PhoneNumber>) -> Vec<NumberRow> {
             0,
             NumberRow {
                 phone,
-                grouped: phone.grouped(),
+                grouped: grouped(phone),
                 badge: badge(phone),
                 selected: true,
                 last: None,
@@ -181,11 +181,11 @@ fn number_row(number: &NumberSummary, open: Option<PhoneNumber>, now: Timestamp)
     let code = last.code.as_str();
     let preview = match &last.sender {
         Some(sender) => format!("{sender}: {code}"),
-        None => last.text(),
+        None => format!("Code {code}"),
     };
     NumberRow {
         phone: number.phone,
-        grouped: number.phone.grouped(),
+        grouped: grouped(number.phone),
         badge: badge(number.phone),
         selected: open == Some(number.phone),
         last: Some(LastMessage {
@@ -212,7 +212,7 @@ async fn conversation(room: &Room, phone: PhoneNumber) -> Result<Conversation, R
         .collect();
     Ok(Conversation {
         phone,
-        grouped: phone.grouped(),
+        grouped: grouped(phone),
         badge: badge(phone),
         about: about(phone),
         has_unread: messages.iter().any(|message| message.unread),
@@ -251,12 +251,35 @@ fn bubble(shown: &Shown, scripted: bool) -> Bubble {
     }
 }
 
-/// The two letters in front of a number.
+/// The number in groups. Where its country's plan groups nothing, as it has no such number, in groups of three with the
+/// rest at the end: numbers in tutorials are of that kind.
+fn grouped(phone: PhoneNumber) -> String {
+    let text = phone.grouped();
+    let Some((calling_code, national)) = text.split_once(' ') else {
+        return text;
+    };
+    if national.len() < 7 || !national.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text;
+    }
+    let mut grouped = calling_code.to_owned();
+    let mut rest = national;
+    while rest.len() > 4 {
+        let (group, after) = rest.split_at(3);
+        grouped.push(' ');
+        grouped.push_str(group);
+        rest = after;
+    }
+    grouped.push(' ');
+    grouped.push_str(rest);
+    grouped
+}
+
+/// What stands in front of a number: its region, or its calling code where several regions share that.
 fn badge(phone: PhoneNumber) -> String {
     match phone.details().region {
         Some(region) => region.iter().copied().map(char::from).collect(),
         None if phone.is_sandbox() => "TEST".to_owned(),
-        None => "+".to_owned(),
+        None => phone.grouped().split(' ').next().unwrap_or_default().to_owned(),
     }
 }
 
@@ -276,7 +299,7 @@ fn about(phone: PhoneNumber) -> String {
             LineType::FixedLineOrMobile => "Fixed line or mobile",
             LineType::Voip => "Internet telephony",
             LineType::Service => "Service number",
-            LineType::Unknown => "Possible number",
+            LineType::Unknown => "In no known range",
         },
     };
     scripted.to_owned()
@@ -313,4 +336,31 @@ async fn sandbox_token(room: &Room) -> Option<String> {
         .await
         .ok()
         .map(|token| token.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_even_where_no_plan_has_them() {
+        for (digits, text) in [
+            (391_234_567_890, "+39 123 456 7890"),
+            (447_400_123_456, "+44 7400 123456"),
+            (9_996_610_002, "+999 661 0002"),
+        ] {
+            assert_eq!(grouped(PhoneNumber::from_stored(digits)), text);
+        }
+    }
+
+    #[test]
+    fn a_badge_says_where_a_number_is_from() {
+        for (digits, text) in [
+            (447_400_123_456, "GB"),
+            (9_996_610_002, "TEST"),
+            (391_234_567_890, "+39"),
+        ] {
+            assert_eq!(badge(PhoneNumber::from_stored(digits)), text);
+        }
+    }
 }

@@ -36,7 +36,7 @@ fn describe(text: &mut String, setting: &Setting) {
         (Kind::List, value) => format!("[{value}]"),
         (Kind::Flag | Kind::Whole, value) => value.to_owned(),
     };
-    let otherwise = if setting.sandbox == setting.production {
+    let otherwise = if setting.sandbox == setting.production || setting.key == "mode" {
         String::new()
     } else {
         format!("    # in production: {}", setting.production)

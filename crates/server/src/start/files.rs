@@ -56,12 +56,19 @@ pub(super) fn master_key(path: &Path, data_dir: &Path, mode: Mode) -> Result<Mas
         path: path.to_owned(),
         reason,
     };
-    let size = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return new_master_key(path, data_dir, mode),
         Err(error) => return Err(failed(error.to_string())),
     };
-    if size > MAX_KEY_FILE_BYTES {
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0 {
+        tracing::warn!(
+            "others than its owner may read the master key {}: `chmod 600` it",
+            path.display()
+        );
+    }
+    if metadata.len() > MAX_KEY_FILE_BYTES {
         return Err(failed("it is too long".to_owned()));
     }
     let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;

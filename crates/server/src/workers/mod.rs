@@ -2,6 +2,7 @@
 //! are sent ([`reports`]), and channels' news goes to the books ([`news`]). Nothing here is true on its own: all work stands
 //! in the books, so a worker may stop at any moment, and a restart goes on from there.
 
+mod addresses;
 mod clocks;
 mod dispatch;
 mod expiry;
@@ -67,6 +68,8 @@ pub struct ReportSettings {
     pub extra_ca_file: Option<PathBuf>,
     /// The longest that one attempt may take, from the connection to the end of the answer.
     pub attempt_timeout: Duration,
+    /// Reports may go to loopback and private addresses: in the sandbox, and where an operator's customers are in-house.
+    pub allow_private_addresses: bool,
     /// When a failed report is tried again.
     pub retries: RetrySchedule,
 }
@@ -76,6 +79,7 @@ impl Default for ReportSettings {
         Self {
             extra_ca_file: None,
             attempt_timeout: Duration::from_secs(10),
+            allow_private_addresses: false,
             retries: RetrySchedule::default(),
         }
     }
@@ -101,6 +105,7 @@ pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNe
         reports: ReportSettings {
             extra_ca_file: callbacks.extra_ca_file.clone(),
             attempt_timeout: callbacks.timeout,
+            allow_private_addresses: callbacks.allow_private_addresses,
             retries: RetrySchedule::default(),
         },
         draining: app.draining.clone(),
@@ -121,7 +126,7 @@ pub fn start_with(
         reports,
         draining,
     } = parts;
-    let postman = Postman::new(reports.extra_ca_file.as_deref(), reports.attempt_timeout)?;
+    let postman = Postman::new(&reports)?;
     let (follow_ups, follow_up_queue) = mpsc::channel(FOLLOW_UP_QUEUE);
     let (end_news, news_ending) = watch::channel(false);
     let reports_due = Arc::new(Notify::new());

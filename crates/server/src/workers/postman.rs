@@ -3,13 +3,17 @@
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_core::{ApiToken, CallbackUrl, SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign_report};
 use http::{StatusCode, header};
-use reqwest::{Certificate, Client, Response, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Response, redirect};
 use thiserror::Error;
+
+use super::ReportSettings;
+use super::addresses::{PublicResolver, judge_literal};
 
 /// Most bytes of an answer that are read; only its status counts, and a short rest lets the connection be used again.
 const MAX_ANSWER_BYTES: usize = 4_096;
@@ -52,7 +56,7 @@ pub enum AttemptFailure {
     /// Nothing came in time.
     #[error("no answer within {0} s")]
     Timeout(u64),
-    /// No connection came about: refused, unknown name, untrusted certificate.
+    /// No connection came about: refused, unknown name, untrusted certificate, or an address that is not allowed.
     #[error("no connection: {0}")]
     Connect(String),
     /// The connection ended before an answer came, or the answer wasn't HTTP.
@@ -65,15 +69,17 @@ pub enum AttemptFailure {
 pub struct Postman {
     client: Client,
     timeout: Duration,
+    allow_private_addresses: bool,
 }
 
 impl Postman {
-    /// A postman that trusts the platform's authorities and those of a PEM file, and gives an attempt that much time.
-    pub fn new(extra_ca_file: Option<&Path>, timeout: Duration) -> Result<Self, PostmanError> {
+    /// A postman that trusts the platform's authorities and those of the extra file. Fails where that file is no good.
+    pub fn new(settings: &ReportSettings) -> Result<Self, PostmanError> {
         // An error says that a provider is installed already: it is ring everywhere in this program.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let extra_ca_file = settings.extra_ca_file.as_deref();
         let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
-        let with_platform = builder(timeout).tls_certs_merge(extra.clone()).build();
+        let with_platform = builder(settings).tls_certs_merge(extra.clone()).build();
         let client = match with_platform {
             Ok(client) => client,
             Err(error) => {
@@ -83,11 +89,15 @@ impl Postman {
                     error,
                     "the platform's certificate authorities can't be used: install ca-certificates"
                 );
-                let only_extra = builder(timeout).tls_certs_only(extra).build();
+                let only_extra = builder(settings).tls_certs_only(extra).build();
                 only_extra.map_err(|error| PostmanError::Client(innermost(&error)))?
             }
         };
-        Ok(Self { client, timeout })
+        Ok(Self {
+            client,
+            timeout: settings.attempt_timeout,
+            allow_private_addresses: settings.allow_private_addresses,
+        })
     }
 
     /// Makes one attempt. `now` is real time; the signature's key is made of `token`.
@@ -98,6 +108,9 @@ impl Postman {
         token: &ApiToken,
         now: Timestamp,
     ) -> Result<(), AttemptFailure> {
+        if !self.allow_private_addresses {
+            judge_literal(callback_url.as_str()).map_err(|error| AttemptFailure::Connect(error.to_string()))?;
+        }
         let timestamp = now.unix_seconds().to_string();
         let signature = sign_report(&token.report_key(), &timestamp, &body);
         let answer = self
@@ -131,17 +144,22 @@ impl Postman {
     }
 }
 
-fn builder(timeout: Duration) -> reqwest::ClientBuilder {
-    Client::builder()
+fn builder(settings: &ReportSettings) -> ClientBuilder {
+    let builder = Client::builder()
         .user_agent(concat!("Countersign/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
         // A report goes straight to where the call said: its address is judged, a proxy's would not be.
         .no_proxy()
         .http1_only()
-        .timeout(timeout)
+        .timeout(settings.attempt_timeout)
         .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-        .pool_idle_timeout(IDLE_CONNECTION_LIFE)
+        .pool_idle_timeout(IDLE_CONNECTION_LIFE);
+    if settings.allow_private_addresses {
+        builder
+    } else {
+        builder.dns_resolver(Arc::new(PublicResolver))
+    }
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<Certificate>, PostmanError> {

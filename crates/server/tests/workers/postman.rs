@@ -1,20 +1,32 @@
 //! One attempt: what it carries, what acknowledges it, and what doesn't.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use countersign_core::{AccountId, ApiToken, CallbackUrl, Timestamp};
-use countersign_server::workers::{AttemptFailure, Postman, PostmanError};
+use countersign_server::workers::{AttemptFailure, Postman, PostmanError, ReportSettings};
 use tokio::net::TcpListener;
 
 use crate::sink::{Reply, Sink};
+use crate::support::quick;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_999);
 const BODY: &[u8] = br#"{"request_id":"1"}"#;
 
 fn postman() -> Postman {
-    Postman::new(None, Duration::from_millis(500)).unwrap()
+    Postman::new(&quick()).unwrap()
+}
+
+fn with_authority(file: &Path) -> ReportSettings {
+    let extra_ca_file = Some(file.to_owned());
+    let attempt_timeout = Duration::from_secs(5);
+    ReportSettings {
+        extra_ca_file,
+        attempt_timeout,
+        ..quick()
+    }
 }
 
 fn token() -> ApiToken {
@@ -126,7 +138,7 @@ async fn a_private_authority_is_trusted_where_its_file_is_set_and_only_then() {
     assert!(failure.to_string().contains("certificate"), "{failure}");
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(authority.as_bytes()).unwrap();
-    let trusting = Postman::new(Some(file.path()), Duration::from_secs(5)).unwrap();
+    let trusting = Postman::new(&with_authority(file.path())).unwrap();
     attempt(&trusting, &sink.url("/")).await.unwrap();
     assert!(sink.wait_for(1).await[0].is_signed_with(&token()));
     // A certificate counts only for the name that it was made for.
@@ -141,11 +153,34 @@ async fn a_private_authority_is_trusted_where_its_file_is_set_and_only_then() {
 fn a_wrong_file_of_authorities_is_told_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.pem");
-    let error = Postman::new(Some(&missing), Duration::from_secs(1)).unwrap_err();
+    let error = Postman::new(&with_authority(&missing)).unwrap_err();
     assert!(matches!(error, PostmanError::ExtraCaUnreadable { .. }));
     assert!(error.to_string().contains("callbacks.extra_ca_file"));
     let wrong = directory.path().join("wrong.pem");
     std::fs::write(&wrong, "no certificate").unwrap();
-    let error = Postman::new(Some(&wrong), Duration::from_secs(1)).unwrap_err();
+    let error = Postman::new(&with_authority(&wrong)).unwrap_err();
     assert!(matches!(error, PostmanError::ExtraCaInvalid { .. }));
+}
+
+#[tokio::test]
+async fn in_production_no_report_goes_to_a_private_or_local_address() {
+    let settings = ReportSettings {
+        allow_private_addresses: false,
+        ..quick()
+    };
+    let strict = Postman::new(&settings).unwrap();
+    let sink = Sink::ok().await;
+    let port = sink.url("").rsplit_once(':').unwrap().1.to_owned();
+    // An address, the same one in other clothes, and a name that leads to it.
+    for host in [
+        "127.0.0.1",
+        "0x7f000001",
+        "[::ffff:127.0.0.1]",
+        "localhost",
+        "LOCALHOST",
+    ] {
+        let failure = attempt(&strict, &format!("http://{host}:{port}/")).await.unwrap_err();
+        assert!(failure.to_string().contains("private or local"), "{host}: {failure}");
+    }
+    assert_eq!(sink.count(), 0);
 }

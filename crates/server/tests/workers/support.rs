@@ -39,6 +39,7 @@ pub(crate) fn quick() -> ReportSettings {
     ReportSettings {
         retries,
         attempt_timeout: Duration::from_millis(500),
+        allow_private_addresses: true,
         ..ReportSettings::default()
     }
 }

@@ -1,0 +1,14 @@
+//! The real binary, as people and scripts use it: every command, every kind of mistake, exact exit codes.
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod local;
+#[cfg(test)]
+mod mistakes;
+#[cfg(test)]
+mod operator;
+#[cfg(test)]
+mod support;
