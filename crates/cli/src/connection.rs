@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use crate::arguments::{Common, option_or_variable};
-use crate::failure::UNREACHABLE_REMEDY;
+use crate::failure::unreachable_remedy;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8099";
 /// In the data directory, while a server runs there: its address.
@@ -180,7 +180,8 @@ impl Connection {
     fn no_answer(&self, error: &reqwest::Error) -> anyhow::Error {
         let reason = innermost(error);
         if error.is_connect() {
-            anyhow!("no server answers at {} ({reason}): {UNREACHABLE_REMEDY}", self.address)
+            let remedy = unreachable_remedy(&reason);
+            anyhow!("no server answers at {} ({reason}): {remedy}", self.address)
         } else {
             anyhow!(
                 "the server at {} did not answer in full ({reason}), so whether it did what was asked is unknown: look \

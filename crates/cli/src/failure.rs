@@ -61,7 +61,7 @@ impl std::error::Error for Explained {}
 pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
     let remedy = match error {
         ClientError::Api(error) => api_remedy(*error),
-        ClientError::Unreachable { .. } => Some(UNREACHABLE_REMEDY.to_owned()),
+        ClientError::Unreachable { reason, .. } => Some(unreachable_remedy(reason).to_owned()),
         ClientError::Unavailable { .. } => Some("nothing was done: try again".to_owned()),
         ClientError::Transport { .. } | ClientError::ServerFailed { .. } => {
             Some("look at the request's `countersign status` before you repeat it".to_owned())
@@ -78,9 +78,15 @@ pub(crate) fn explain(error: &ClientError) -> anyhow::Error {
     anyhow::Error::new(Explained { sentence, name })
 }
 
-/// What to do where nobody listens.
-pub(crate) const UNREACHABLE_REMEDY: &str =
-    "start a server with `countersign serve`, or name the running one's address with --url or COUNTERSIGN_URL";
+/// What to do where no connection came about.
+pub(crate) fn unreachable_remedy(reason: &str) -> &'static str {
+    // rustls's own words for a certificate that nobody we trust has signed, or that is another host's.
+    if reason.contains("certificate") {
+        "trust its authority with --ca-file or COUNTERSIGN_CA_FILE, and call it by the name in its certificate"
+    } else {
+        "start a server with `countersign serve`, or name the running one's address with --url or COUNTERSIGN_URL"
+    }
+}
 
 fn api_remedy(error: ApiError) -> Option<String> {
     let text = match error {

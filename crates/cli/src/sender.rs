@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use countersign_core::SenderUsername;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use crate::output::{Cell, Output, Style};
 A sender can be used for sends once it is verified: verify it when you know that the name is its account's to use.
 
 Examples:
-  countersign sender add +391234567890 @acme_shop
+  countersign sender add @acme_shop --account +391234567890
   countersign sender verify @acme_shop
   countersign send +391234567890 --sender @acme_shop")]
 pub(crate) struct SenderArguments {
@@ -29,21 +30,23 @@ pub(crate) struct SenderArguments {
 enum SenderAction {
     /// Register a sender for an account
     Add {
-        /// The account: its owner's phone number, or its id
-        #[arg(value_name = "PHONE|ID", value_parser = parse_account)]
-        account: String,
         /// The sender's name, with or without @
-        username: String,
+        #[arg(value_parser = parse_sender)]
+        username: SenderUsername,
+        /// Whose it is: the account's owner's phone number, or the account's id
+        #[arg(long, value_name = "PHONE|ID", value_parser = parse_account)]
+        account: String,
     },
     /// Let a registered sender be used
     Verify {
         /// The sender's name, with or without @
-        username: String,
+        #[arg(value_parser = parse_sender)]
+        username: SenderUsername,
     },
     /// List all senders, or an account's
     List {
-        /// The account: its owner's phone number, or its id
-        #[arg(value_name = "PHONE|ID", value_parser = parse_account)]
+        /// Only this account's: its owner's phone number, or its id
+        #[arg(long, value_name = "PHONE|ID", value_parser = parse_account)]
         account: Option<String>,
     },
 }
@@ -69,6 +72,11 @@ struct Senders {
     senders: Vec<Sender>,
 }
 
+fn parse_sender(text: &str) -> Result<SenderUsername, String> {
+    let refusal = "a sender's name has 5 to 32 of a-z, 0-9 and _, a letter first";
+    SenderUsername::parse(text).ok_or_else(|| refusal.to_owned())
+}
+
 /// Does it.
 pub(crate) fn run(arguments: &SenderArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     let connection = Connection::operator(common)?;
@@ -76,16 +84,17 @@ pub(crate) fn run(arguments: &SenderArguments, common: &Common, output: &Output)
     block_on(async {
         match &arguments.action {
             SenderAction::Add { account, username } => {
-                let body = AddBody { account, username };
+                let body = AddBody {
+                    account,
+                    username: username.as_str(),
+                };
                 show(
                     &connection.ask(Method::POST, &["senders"], &[], Some(&body)).await?,
                     output,
                 )
             }
             SenderAction::Verify { username } => {
-                // The path can't hold a lone dot, and no name has one: such a name is refused like any malformed one.
-                let name = username.replace('.', "%2E");
-                let path = ["senders", &name, "verify"];
+                let path = ["senders", username.as_str(), "verify"];
                 show(&connection.ask(Method::POST, &path, &[], nothing).await?, output)
             }
             SenderAction::List { account } => {
@@ -112,7 +121,7 @@ fn show(sender: &Sender, output: &Output) -> anyhow::Result<()> {
 fn print_list(senders: &[Sender], output: &Output) -> anyhow::Result<()> {
     output.show(&senders, |output| {
         if senders.is_empty() {
-            return "No senders yet. Register one: countersign sender add PHONE @acme_shop\n".to_owned();
+            return "No senders yet. Register one: countersign sender add @acme_shop --account PHONE\n".to_owned();
         }
         let now = format::now();
         let rows: Vec<Vec<Cell>> = senders

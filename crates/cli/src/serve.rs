@@ -110,7 +110,12 @@ async fn serve(settings: Settings, output: &Output) -> anyhow::Result<ExitCode> 
         }
     };
     // Nobody need read it: a server goes on without its standard output.
-    if let Err(error) = print_ready(&server, mode, output) {
+    let surroundings = Surroundings {
+        mode,
+        data_dir,
+        local_url,
+    };
+    if let Err(error) = print_ready(&server, &surroundings, output) {
         tracing::warn!("readiness can't be printed: {error:#}");
     }
     let signal = end.await;
@@ -127,7 +132,15 @@ async fn serve(settings: Settings, output: &Output) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_ready(server: &RunningServer, mode: Mode, output: &Output) -> anyhow::Result<()> {
+/// What people are told besides.
+struct Surroundings {
+    mode: Mode,
+    data_dir: PathBuf,
+    /// The address on this machine, which differs from the API's where a proxy stands in front.
+    local_url: String,
+}
+
+fn print_ready(server: &RunningServer, surroundings: &Surroundings, output: &Output) -> anyhow::Result<()> {
     let ready = Ready {
         api_url: server.api_url.clone(),
         token: server
@@ -140,11 +153,14 @@ fn print_ready(server: &RunningServer, mode: Mode, output: &Output) -> anyhow::R
             .map(|address| format!("https://{}", reachable(address))),
         sandbox_ca: server.sandbox_ca.clone(),
     };
-    output.show(&ready, |output| ready_text(&ready, mode, output))
+    output.show(&ready, |output| ready_text(&ready, surroundings, output))
 }
 
-fn ready_text(ready: &Ready, mode: Mode, output: &Output) -> String {
+fn ready_text(ready: &Ready, surroundings: &Surroundings, output: &Output) -> String {
     let mut facts = vec![("API", ready.api_url.clone())];
+    if surroundings.local_url != ready.api_url {
+        facts.push(("Local", surroundings.local_url.clone()));
+    }
     if let Some(token) = &ready.token {
         facts.push(("Token", token.clone()));
     }
@@ -157,24 +173,28 @@ fn ready_text(ready: &Ready, mode: Mode, output: &Output) -> String {
             format!("{url} as gatewayapi.telegram.org; clients trust {}", ca.display()),
         ));
     }
-    let name = match mode {
+    let name = match surroundings.mode {
         Mode::Sandbox => "Countersign sandbox",
         Mode::Production => "Countersign",
     };
     let mut text = format!("{}\n\n{}", output.styled(Style::Strong, name), output.facts(&facts));
-    match (&ready.token, &ready.inbox_url) {
-        (Some(token), Some(_)) => {
-            let quiet = output.styled(Style::Quiet, "Send a first code, and see it arrive in the inbox:");
-            let curl = format!(
-                "curl {}/sendVerificationMessage -H 'Authorization: Bearer {token}' -d phone_number={EXAMPLE_PHONE}",
-                ready.api_url
-            );
-            text.extend(["\n", &quiet, "\n\n  ", &curl, "\n\n"]);
-        }
-        _ => text.push_str(
-            "\nMake an account: countersign account create --phone +391234567890 --name Acme --credit 10\n\n",
-        ),
-    }
+    let (what, command) = if let (Some(token), Some(_)) = (&ready.token, &ready.inbox_url) {
+        let url = &ready.api_url;
+        (
+            "Send a first code, and see it arrive in the inbox:",
+            format!(
+                "curl {url}/sendVerificationMessage -H 'Authorization: Bearer {token}' -d phone_number={EXAMPLE_PHONE}"
+            ),
+        )
+    } else {
+        let data_dir = surroundings.data_dir.display();
+        (
+            "Make an account:",
+            format!("countersign account create --phone {EXAMPLE_PHONE} --name Acme --credit 10 --data-dir {data_dir}"),
+        )
+    };
+    let what = output.styled(Style::Quiet, what);
+    text.extend(["\n", &what, "\n\n  ", &command, "\n\n"]);
     text
 }
 

@@ -128,8 +128,8 @@ pub(crate) fn send(arguments: &SendArguments, common: &Common, output: &Output) 
     output.show(&status, |output| {
         let mut text = facts(&status, output);
         if output.is_terminal() {
-            let next = format!("\nNext: countersign check {} CODE\n", status.request_id);
-            text.push_str(&output.styled(Style::Quiet, &next));
+            let next = format!("Next: countersign check {} CODE", status.request_id);
+            text.extend(["\n", &output.styled(Style::Quiet, &next), "\n"]);
         }
         text
     })?;

@@ -99,6 +99,21 @@ mod tests {
     }
 
     #[test]
+    fn the_signature_is_the_one_that_other_languages_make() {
+        // hmac.new(hashlib.sha256(token).digest(), timestamp + b"\n" + body, hashlib.sha256).hexdigest() in Python.
+        let made_by_python = "12e08313e7ac0fa0e354effbfd9df675f0180d18cd20fbccdd98834aec750b00";
+        verify_report(
+            TOKEN,
+            SIGNED_AT,
+            made_by_python,
+            BODY,
+            at(1_790_000_000),
+            REPORT_MAX_AGE,
+        )
+        .unwrap();
+    }
+
+    #[test]
     fn a_genuine_fresh_report_is_read() {
         let signature = signature(SIGNED_AT, BODY);
         for now in [1_790_000_000, 1_790_000_300, 1_789_999_970] {

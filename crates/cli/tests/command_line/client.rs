@@ -136,7 +136,9 @@ fn the_sandboxs_tls_is_trusted_through_its_data_directory() {
     let ca = sandbox.ready["sandbox_ca"].as_str().unwrap();
     let moved = sandbox.place.path().join("ca.pem");
     std::fs::rename(sandbox.place.path().join(ca), &moved).unwrap();
-    sandbox.run(["send", "+9996610001", "--url", url]).failed_with(&[url]);
+    sandbox
+        .run(["send", "+9996610001", "--url", url])
+        .failed_with(&[url, "certificate", "--ca-file"]);
     let ca_file = format!("--ca-file={}", moved.display());
     assert_eq!(sandbox.run(["send", "+9996610001", "--url", url, &ca_file]).exit, 0);
 }

@@ -131,3 +131,33 @@ fn accounts_and_tokens_survive_a_restart() {
     assert_eq!(token.as_deref(), Some(sandbox.token()));
     assert_eq!(shown.json()["balance"], 10);
 }
+
+#[test]
+fn production_has_no_token_no_inbox_and_no_sandbox_numbers() {
+    let place = Place::new();
+    fs::write(place.path().join("master.key"), "00ff".repeat(16)).unwrap();
+    let settings = "mode = \"production\"\n[server]\nlisten = \"127.0.0.1:0\"\nbehind_proxy = true\n\
+                    public_url = \"https://verify.example.com\"\n[keys]\nmaster_key_file = \"master.key\"\n";
+    fs::write(place.path().join("countersign.toml"), settings).unwrap();
+    let mut command = place.command(["serve", "--data-dir", "books", "--json"]);
+    let (mut child, lines) = spawn(command.stderr(Stdio::null()));
+    let ready = next_line(&lines);
+    // Beside it the server is called by its own address, not through the proxy.
+    let beside = |arguments: &[&str]| place.run(arguments.iter().chain(&["--data-dir", "books"]));
+    let created = beside(&[
+        "account",
+        "create",
+        "--phone",
+        "+391234567890",
+        "--name",
+        "Acme",
+        "--json",
+    ]);
+    let scripted = beside(&["account", "create", "--phone", "+9996610001", "--name", "Acme"]);
+    let inbox = beside(&["inbox", "list"]);
+    assert_eq!(terminate(&mut child, &lines).code(), Some(0));
+    assert_eq!(ready, r#"{"api_url":"https://verify.example.com"}"#);
+    assert_eq!(created.json()["balance"], 0);
+    scripted.failed_with(&["+9996610001", "not a possible phone number"]);
+    inbox.failed_with(&["no inbox", "sandbox"]);
+}

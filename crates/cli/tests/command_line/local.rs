@@ -93,6 +93,26 @@ fn audit_passes_beside_a_live_server() {
 }
 
 #[test]
+fn audit_ends_with_1_and_names_the_first_violation() {
+    let mut sandbox = Sandbox::start();
+    let account = sandbox.json(&["account", "show", "+9996600000"])["account_id"].clone();
+    let id = account.as_str().unwrap();
+    assert_eq!(sandbox.terminate().code(), Some(0));
+    let books = sandbox.place.path().join("countersign-data/countersign.db");
+    let books = rusqlite::Connection::open(books).unwrap();
+    books.execute("UPDATE account SET balance = balance + 1", []).unwrap();
+    for arguments in [vec!["audit"], vec!["audit", "--json"]] {
+        let ran = sandbox.place.run(arguments);
+        assert_eq!(ran.exit, 1, "{ran:?}");
+        assert!(ran.stderr.contains(id), "{ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+    let report: serde_json::Value = serde_json::from_str(&sandbox.place.run(["audit", "--json"]).stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["violation"]["account_id"], id);
+}
+
+#[test]
 fn audit_of_nothing_says_what_to_name() {
     let place = Place::new();
     place

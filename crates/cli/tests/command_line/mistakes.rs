@@ -87,7 +87,7 @@ fn an_unknown_account_is_named_with_the_command_that_lists_them() {
         vec!["account", "credit", "+391234567890", "1"],
         vec!["account", "close", "4711"],
         vec!["token", "show", "+391234567890"],
-        vec!["sender", "add", "+391234567890", "acme_shop"],
+        vec!["sender", "add", "acme_shop", "--account", "+391234567890"],
     ] {
         sandbox.run(command).failed_with(&["no account", "account list"]);
     }
@@ -122,8 +122,10 @@ fn a_second_account_of_one_phone_and_impossible_credit_are_refused() {
 #[test]
 fn arguments_that_make_no_sense_end_with_2_and_a_hint() {
     let place = Place::new();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
         &["nonsense"],
+        &["sender", "add", "acme", "--account", "+391234567890"],
+        &["sender", "verify", ".."],
         &["account"],
         &["account", "show"],
         &["account", "show", "banana"],

@@ -1,0 +1,87 @@
+//! `kill -9` under load, again and again, on the real binary (DESIGN.md, P1, P2 and P4): what was acknowledged is there,
+//! once, charged once; the books balance; expiries and delivery reports go on where they stopped.
+
+#[path = "crash/load.rs"]
+mod load;
+#[path = "crash/proof.rs"]
+mod proof;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use countersign_e2e::{Api, Options, Server, Sink, http_client};
+use hyper::StatusCode;
+
+use crate::load::{Load, Record};
+
+/// How often the server is killed.
+const KILLS: u32 = 20;
+/// In this round the receiver of reports refuses them all, so that retries meet kills too.
+const REFUSING_ROUND: u32 = 3;
+/// The account that a sandbox makes.
+const OWNER: &str = "+9996600000";
+/// How long the last reports may take: longer than the wait before a first retry.
+const REPORTS_DEADLINE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_twenty_kills_under_load() -> Result<()> {
+    let sink = Sink::start().await?;
+    let mut server = Server::start(Options::default())?;
+    let first = proof::balance(&server, OWNER)?;
+    let mut record = Record::default();
+    let mut ready_in = Vec::new();
+    let mut next_number = 0;
+    for round in 0..KILLS {
+        sink.answer(if round == REFUSING_ROUND {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        });
+        let mut load = Load::start(&caller(&server)?, sink.url(), next_number);
+        // No two rounds are killed at the same point of their work.
+        load.acknowledged(30 + (round * 97) % 400).await?;
+        if round % 4 == 1 {
+            proof::audit(&server).context("the audit beside a busy server")?;
+        }
+        server.kill9()?;
+        let (made, mut of_round) = load.end().await.with_context(|| format!("round {round}"))?;
+        next_number = made;
+        server
+            .restart()
+            .with_context(|| format!("the start after kill {round}"))?;
+        ready_in.push(server.ready_in());
+        let api = caller(&server)?;
+        of_round.resolve(&api).await?;
+        proof::requests(&api, &mut of_round)
+            .await
+            .with_context(|| format!("after kill {round}"))?;
+        proof::clock(&api, &of_round).await?;
+        record.absorb(of_round);
+        proof::money(&server, OWNER, first, &record).with_context(|| format!("after kill {round}"))?;
+    }
+    sink.answer(StatusCode::OK);
+
+    // All that is still under way runs out: it must expire and be refunded, whichever server it was sent to.
+    let api = caller(&server)?;
+    let moved = api.advance_clock(2 * 3600).await?;
+    ensure!(moved["ok"] == true, "the clock: {moved}");
+    proof::requests(&api, &mut record)
+        .await
+        .context("after the last expiry")?;
+    proof::nothing_is_under_way(&record)?;
+    proof::money(&server, OWNER, first, &record)?;
+    let started = Instant::now();
+    proof::reports(&sink, &record, api.token(), REPORTS_DEADLINE).await?;
+    println!("{}", proof::told(&record, &sink, &mut ready_in, started.elapsed()));
+
+    let status = server.terminate()?;
+    ensure!(status.success(), "the end was {status}; its log:\n{}", server.log());
+    proof::money_at_rest(&server, &record)
+}
+
+/// A caller with connections of its own: those to a killed server are of no use.
+fn caller(server: &Server) -> Result<Arc<Api>> {
+    let token = server.ready().token.as_deref().context("a sandbox prints its token")?;
+    Ok(Arc::new(Api::with_client(http_client()?, server.api_url(), token)))
+}

@@ -1,0 +1,350 @@
+//! The load: callers that send, check, read, revoke and move the clock at the same time, and write down what they were told,
+//! until the server is gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use countersign_e2e::Api;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Callers at the same time.
+const CALLERS: usize = 12;
+/// The code of sends that bring their own.
+const OWN_CODE: &str = "471100";
+/// How long a round may wait for its acknowledgements.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A send as it was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) parameters: Value,
+    pub(crate) key: Option<String>,
+}
+
+/// A request that was acknowledged, and the most that was told about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) id: String,
+    pub(crate) attempt: Attempt,
+    /// The send's `result`.
+    pub(crate) answer: Value,
+    /// The last delivery status that was told.
+    pub(crate) delivery: String,
+    /// The last verification status that was told and that is final.
+    pub(crate) verification: Option<String>,
+}
+
+/// What callers were told.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// By request id.
+    pub(crate) known: BTreeMap<String, Known>,
+    /// Sends without an answer.
+    pub(crate) unknown: Vec<Attempt>,
+    /// The latest time on the account's clock that was told.
+    pub(crate) clock: i64,
+}
+
+impl Record {
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.known.extend(other.known);
+        self.unknown.extend(other.unknown);
+        self.clock = self.clock.max(other.clock);
+    }
+
+    /// Asks again where no answer came and a key makes that safe; asks again where one came, and gets the same.
+    pub(crate) async fn resolve(&mut self, api: &Api) -> Result<()> {
+        for known in self.known.values() {
+            let Some(key) = &known.attempt.key else { continue };
+            let again = api.call_once(SEND, &known.attempt.parameters, key).await?;
+            ensure!(
+                again["result"] == known.answer,
+                "{key} was answered {} and then {again}",
+                known.answer
+            );
+        }
+        let (keyed, others) = std::mem::take(&mut self.unknown)
+            .into_iter()
+            .partition::<Vec<_>, _>(|attempt| attempt.key.is_some());
+        self.unknown = others;
+        for attempt in keyed {
+            let answer = send(api, &attempt).await?;
+            self.know(attempt, &answer)?;
+        }
+        Ok(())
+    }
+
+    fn know(&mut self, attempt: Attempt, answer: &Value) -> Result<String> {
+        ensure!(answer["ok"] == true, "a send was answered {answer}");
+        let result = &answer["result"];
+        ensure!(
+            result["request_cost"].as_f64() == Some(0.01) && result["remaining_balance"].is_number(),
+            "a send was answered {answer}"
+        );
+        let id = text(&result["request_id"])?;
+        let known = Known {
+            id: id.clone(),
+            attempt,
+            answer: result.clone(),
+            delivery: text(&result["delivery_status"]["status"])?,
+            verification: None,
+        };
+        ensure!(
+            self.known.insert(id.clone(), known).is_none(),
+            "two sends were told the id {id}"
+        );
+        Ok(id)
+    }
+}
+
+impl Known {
+    /// Takes in what an answer says; what was told before must not be taken back (P3).
+    pub(crate) fn told(&mut self, status: &Value) -> Result<()> {
+        let delivery = text(&status["delivery_status"]["status"])?;
+        let forward = match self.delivery.as_str() {
+            "sent" => true,
+            "delivered" => matches!(delivery.as_str(), "delivered" | "read"),
+            last => last == delivery,
+        };
+        ensure!(forward, "{} was {} and then {delivery}", self.id, self.delivery);
+        self.delivery = delivery;
+        let said = status["verification_status"]["status"].as_str();
+        if let Some(last) = &self.verification {
+            ensure!(
+                said == Some(last),
+                "the code of {} was {last} and then {said:?}",
+                self.id
+            );
+        }
+        if matches!(said, Some("code_valid" | "code_max_attempts_exceeded" | "expired")) {
+            self.verification = said.map(ToOwned::to_owned);
+        }
+        Ok(())
+    }
+}
+
+/// A load that runs.
+pub(crate) struct Load {
+    callers: JoinSet<Result<Record>>,
+    acknowledged: mpsc::UnboundedReceiver<()>,
+    numbers: Arc<AtomicU64>,
+}
+
+impl Load {
+    pub(crate) fn start(api: &Arc<Api>, sink: &str, first_number: u64) -> Self {
+        let numbers = Arc::new(AtomicU64::new(first_number));
+        let (told, acknowledged) = mpsc::unbounded_channel();
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let caller = Caller {
+                api: Arc::clone(api),
+                sink: sink.to_owned(),
+                told: told.clone(),
+                record: Record::default(),
+            };
+            callers.spawn(caller.run(Arc::clone(&numbers)));
+        }
+        Self {
+            callers,
+            acknowledged,
+            numbers,
+        }
+    }
+
+    /// Waits until so many sends were acknowledged.
+    pub(crate) async fn acknowledged(&mut self, count: u32) -> Result<()> {
+        let wait = async {
+            for told in 0..count {
+                let next = self.acknowledged.recv().await;
+                next.with_context(|| format!("all callers ended after {told} acknowledgements"))?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(DEADLINE, wait)
+            .await
+            .with_context(|| format!("fewer than {count} acknowledgements in {DEADLINE:?}"))?
+    }
+
+    /// What all callers were told, once the server is gone, and the next free number.
+    pub(crate) async fn end(mut self) -> Result<(u64, Record)> {
+        let mut record = Record::default();
+        while let Some(ended) = self.callers.join_next().await {
+            record.absorb(ended??);
+        }
+        Ok((self.numbers.load(Ordering::Relaxed), record))
+    }
+}
+
+const SEND: &str = "sendVerificationMessage";
+const CHECK: &str = "checkVerificationStatus";
+
+struct Caller {
+    api: Arc<Api>,
+    sink: String,
+    told: mpsc::UnboundedSender<()>,
+    record: Record,
+}
+
+impl Caller {
+    /// Calls until the server is gone.
+    async fn run(mut self, numbers: Arc<AtomicU64>) -> Result<Record> {
+        loop {
+            let number = numbers.fetch_add(1, Ordering::Relaxed);
+            let attempt = self.attempt(number);
+            let Ok(answer) = send(&self.api, &attempt).await else {
+                self.record.unknown.push(attempt);
+                return Ok(self.record);
+            };
+            if answer["error"] == "UNAVAILABLE" {
+                // Nothing was done; the books are full or closing.
+                continue;
+            }
+            let id = self.record.know(attempt, &answer)?;
+            // Nobody counts any more once the round is over.
+            let _ = self.told.send(());
+            match self.go_on(number, &id).await {
+                Ok(()) => {}
+                Err(error) if error.is::<reqwest::Error>() => return Ok(self.record),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn attempt(&self, number: u64) -> Attempt {
+        let phone = match number % 8 {
+            4 => "+9996610006".to_owned(),
+            _ => format!("+393{number:09}"),
+        };
+        let mut parameters = json!({
+            "phone_number": phone,
+            "callback_url": format!("{}/reports/{number}", self.sink),
+            "payload": number.to_string(),
+        });
+        match number % 8 {
+            1 | 6 => parameters["code"] = json!(OWN_CODE),
+            2 => parameters["ttl"] = json!(30),
+            _ => {}
+        }
+        Attempt {
+            parameters,
+            key: (number.is_multiple_of(3)).then(|| format!("send-{number}")),
+        }
+    }
+
+    /// What follows on a send. An error of the connection says that the server is gone; every other one is a failure.
+    async fn go_on(&mut self, number: u64, id: &str) -> Result<()> {
+        match number % 8 {
+            1 => self.check(id, OWN_CODE).await,
+            3 => self.revoke(id).await,
+            5 => self.read_and_check(id).await,
+            6 => self.check(id, "000000").await,
+            7 if number.is_multiple_of(3) => self.move_clock().await,
+            7 => self.open_inbox(id).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&mut self, id: &str, code: &str) -> Result<()> {
+        let answer = call(&self.api, CHECK, &json!({ "request_id": id, "code": code })).await?;
+        if answer["error"] == "UNAVAILABLE" {
+            return Ok(());
+        }
+        self.known(id)?.told(&answer["result"])
+    }
+
+    async fn revoke(&mut self, id: &str) -> Result<()> {
+        let answer = call(&self.api, "revokeVerificationMessage", &json!({ "request_id": id })).await?;
+        if answer["error"] == "UNAVAILABLE" {
+            return Ok(());
+        }
+        ensure!(answer["result"] == true, "a revocation was answered {answer}");
+        let known = self.known(id)?;
+        ensure!(
+            known.delivery == "sent",
+            "{id} was {} before its revocation",
+            known.delivery
+        );
+        "revoked".clone_into(&mut known.delivery);
+        known.verification = Some("expired".to_owned());
+        Ok(())
+    }
+
+    /// Reads the message in the inbox, and enters the code that stands there.
+    async fn read_and_check(&mut self, id: &str) -> Result<()> {
+        let phone = self.known(id)?.attempt.parameters["phone_number"].clone();
+        let read = self
+            .api
+            .client()
+            .post(format!("{}/inbox/read", self.api.url()))
+            .json(&json!({ "phone_number": phone }))
+            .send()
+            .await?;
+        if read.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(());
+        }
+        let messages: Vec<Value> = read.json().await?;
+        // Dispatch runs beside the answer: the message may not be there yet.
+        let Some(message) = messages.into_iter().find(|message| message["request_id"] == *id) else {
+            return Ok(());
+        };
+        ensure!(message["status"] == "read", "read, and yet {message}");
+        "read".clone_into(&mut self.known(id)?.delivery);
+        self.check(id, &text(&message["code"])?).await
+    }
+
+    /// Opens the inbox of the number, which takes the message; looks at one event only.
+    async fn open_inbox(&mut self, id: &str) -> Result<()> {
+        let phone = text(&self.known(id)?.attempt.parameters["phone_number"])?;
+        let mut events = self
+            .api
+            .client()
+            .get(format!("{}/inbox/events", self.api.url()))
+            .query(&[("phone", phone)])
+            .send()
+            .await?;
+        let _ = events.chunk().await?;
+        Ok(())
+    }
+
+    /// Lets messages with a short life expire under load.
+    async fn move_clock(&mut self) -> Result<()> {
+        let answer = call(&self.api, "sandbox/clock", &json!({ "advance_seconds": 31 })).await?;
+        if let Some(now) = answer["result"]["now"].as_i64() {
+            self.record.clock = self.record.clock.max(now);
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, id: &str) -> Result<&mut Known> {
+        self.record.known.get_mut(id).context("what was told is written down")
+    }
+}
+
+async fn send(api: &Api, attempt: &Attempt) -> Result<Value> {
+    match &attempt.key {
+        Some(key) => api.call_once(SEND, &attempt.parameters, key).await,
+        None => api.call(SEND, &attempt.parameters).await,
+    }
+}
+
+/// A call that must be answered with `ok`, unless the server is busy or gone.
+async fn call(api: &Api, method: &str, parameters: &Value) -> Result<Value> {
+    let answer = api.call(method, parameters).await?;
+    if answer["ok"] != true && answer["error"] != "UNAVAILABLE" {
+        bail!("{method} {parameters} was answered {answer}");
+    }
+    Ok(answer)
+}
+
+/// A string in an answer.
+pub(crate) fn text(value: &Value) -> Result<String> {
+    value
+        .as_str()
+        .map(ToOwned::to_owned)
+        .with_context(|| format!("{value} instead of a text"))
+}
