@@ -103,7 +103,7 @@ impl Readers {
 
     pub(super) fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<AccountProfile>, StoreError> {
         self.with(|connection| {
-            let sql = format!("{} WHERE account_id > ?1 ORDER BY account_id LIMIT ?2", PROFILE);
+            let sql = format!("{PROFILE} WHERE account_id > ?1 ORDER BY account_id LIMIT ?2");
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query(params![after.map_or(0, AccountId::number), row_limit(limit)])?;
             let mut accounts = Vec::new();
@@ -322,7 +322,7 @@ pub(super) fn account_profile(
     condition: &str,
     number: i64,
 ) -> Result<Option<AccountProfile>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("{} WHERE {condition} LIMIT 1", PROFILE))?;
+    let mut statement = connection.prepare_cached(&format!("{PROFILE} WHERE {condition} LIMIT 1"))?;
     let mut rows = statement.query([number])?;
     rows.next()?.map(profile_from_row).transpose()
 }
