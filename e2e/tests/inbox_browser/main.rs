@@ -237,7 +237,7 @@ fn screenshots() -> Result<PathBuf> {
 
 /// A sandbox in which something has happened.
 async fn fill(server: &Server, api: &Api) -> Result<()> {
-    server.cli_json(["sender", "add", "+9996600000", "acme_shop"])?;
+    server.cli_json(["sender", "add", "acme_shop", "--account", "+9996600000"])?;
     server.cli_json(["sender", "verify", "acme_shop"])?;
     for (phone, code) in [
         ("+4915123456789", "904417"),
