@@ -18,7 +18,7 @@ use crate::output::{Cell, Output, Style};
 A sender can be used for sends once it is verified: verify it when you know that the name is its account's to use.
 
 Examples:
-  countersign sender add +391234567890 @acme_shop
+  countersign sender add @acme_shop --account +391234567890
   countersign sender verify @acme_shop
   countersign send +391234567890 --sender @acme_shop")]
 pub(crate) struct SenderArguments {
@@ -30,12 +30,12 @@ pub(crate) struct SenderArguments {
 enum SenderAction {
     /// Register a sender for an account
     Add {
-        /// The account: its owner's phone number, or its id
-        #[arg(value_name = "PHONE|ID", value_parser = parse_account)]
-        account: String,
         /// The sender's name, with or without @
         #[arg(value_parser = parse_sender)]
         username: SenderUsername,
+        /// Whose it is: the account's owner's phone number, or the account's id
+        #[arg(long, value_name = "PHONE|ID", value_parser = parse_account)]
+        account: String,
     },
     /// Let a registered sender be used
     Verify {
@@ -45,8 +45,8 @@ enum SenderAction {
     },
     /// List all senders, or an account's
     List {
-        /// The account: its owner's phone number, or its id
-        #[arg(value_name = "PHONE|ID", value_parser = parse_account)]
+        /// Only this account's: its owner's phone number, or its id
+        #[arg(long, value_name = "PHONE|ID", value_parser = parse_account)]
         account: Option<String>,
     },
 }
@@ -121,7 +121,7 @@ fn show(sender: &Sender, output: &Output) -> anyhow::Result<()> {
 fn print_list(senders: &[Sender], output: &Output) -> anyhow::Result<()> {
     output.show(&senders, |output| {
         if senders.is_empty() {
-            return "No senders yet. Register one: countersign sender add PHONE @acme_shop\n".to_owned();
+            return "No senders yet. Register one: countersign sender add @acme_shop --account PHONE\n".to_owned();
         }
         let now = format::now();
         let rows: Vec<Vec<Cell>> = senders

@@ -1,6 +1,8 @@
 //! The built-in messenger through real HTTP, on a whole server: what is shown, what counts as delivered and as read, and
 //! who is kept out.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -120,7 +122,7 @@ impl Sandbox {
 
 fn settings(data_dir: &Path, set: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings::defaults(Mode::Sandbox);
-    settings.data_dir = data_dir.to_owned();
+    data_dir.clone_into(&mut settings.data_dir);
     settings.server.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     set(&mut settings);
     settings
@@ -140,7 +142,7 @@ impl Events {
                 while let Some((event, rest)) = self.received.split_once("\n\n") {
                     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
                     let found = (field("event: ") == Some(wanted)).then(|| field("data: ").unwrap().to_owned());
-                    self.received = rest.to_owned();
+                    self.received = String::from(rest);
                     if let Some(data) = found {
                         return Some(serde_json::from_str(&data).unwrap());
                     }
@@ -205,7 +207,10 @@ async fn an_open_inbox_takes_what_waited_and_what_comes() {
         (vec![waited.clone()], &json!("delivered"))
     );
     let came = sandbox.send(PHONE).await;
-    assert_eq!(ids(&events.next("messages").await.unwrap()), [came.clone()]);
+    assert_eq!(
+        ids(&events.next("messages").await.unwrap()),
+        std::slice::from_ref(&came)
+    );
     sandbox.wait_for_status(&waited, "delivered").await;
     sandbox.wait_for_status(&came, "delivered").await;
     assert_eq!(sandbox.delivery_status(&of_another).await, "sent");
@@ -336,7 +341,7 @@ async fn open_inboxes_end_with_the_server() {
     let sandbox = Sandbox::start().await;
     let mut number = sandbox.events("?phone=%2B391234567890").await;
     let mut list = sandbox.events("").await;
-    let (ended, _, _) = bounded(async {
+    let (ended, (), ()) = bounded(async {
         tokio::join!(
             sandbox.server.shutdown(),
             async { while number.next("messages").await.is_some() {} },

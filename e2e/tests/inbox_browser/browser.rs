@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by its WebDriver over plain HTTP: no more than these tests need. Whatever happens to the
+//! A headless Chromium, driven by its `WebDriver` over plain HTTP: no more than these tests need. Whatever happens to the
 //! test, the browser is gone when its [`Browser`] is.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,7 +23,8 @@ pub(crate) struct Browser {
     port: u16,
     session: String,
     client: reqwest::Client,
-    _profile: TempDir,
+    /// Deleted after the browser has ended.
+    profile: TempDir,
 }
 
 /// How large a page is shown, and in which colours.
@@ -60,9 +61,9 @@ impl Browser {
             port,
             session: String::new(),
             client: http_client()?,
-            _profile: profile,
+            profile,
         };
-        let data_dir = browser._profile.path().display().to_string();
+        let data_dir = browser.profile.path().display().to_string();
         let arguments = [
             "--headless",
             "--no-sandbox",
@@ -85,7 +86,10 @@ impl Browser {
             "goog:chromeOptions": { "args": arguments },
         } } });
         let session = browser.ask("/session", &wanted).await?;
-        browser.session = session["sessionId"].as_str().context("a session's name")?.to_owned();
+        session["sessionId"]
+            .as_str()
+            .context("a session's name")?
+            .clone_into(&mut browser.session);
         Ok(browser)
     }
 

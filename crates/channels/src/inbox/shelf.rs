@@ -37,6 +37,8 @@ struct Number {
     head: Sequence,
     /// The message that was sent last; another one than `head` only after a restart put older ones back.
     last: Sequence,
+    /// When that was, in real time: kept here so that a list of numbers needs no look at the messages.
+    last_at: Timestamp,
     messages: u32,
     unread: u32,
     waiting: u32,
@@ -94,14 +96,11 @@ impl Shelf {
         self.next += 1;
         self.version += 1;
         self.evict(sequence);
-        let newest_so_far = self
-            .by_number
-            .get(&message.phone)
-            .and_then(|number| self.message(number.last))
-            .map(InboxMessage::sent_at_real_time);
+        let sent_at = message.sent_at_real_time();
         let number = self.by_number.entry(message.phone).or_default();
-        if newest_so_far.is_none_or(|newest| newest <= message.sent_at_real_time()) {
+        if number.messages == 0 || number.last_at <= sent_at {
             number.last = sequence;
+            number.last_at = sent_at;
         }
         number.messages += 1;
         number.unread += u32::from(is_unread(&message));
@@ -143,17 +142,10 @@ impl Shelf {
         if number.messages == 0 {
             self.by_number.remove(&message.phone);
         } else if number.last == sequence {
-            let last = self
-                .chain(message.phone)
-                .filter_map(|slot| {
-                    slot.message
-                        .as_ref()
-                        .map(|message| (message.sent_at_real_time(), slot.sequence))
-                })
-                .max()
-                .map(|(_, sequence)| sequence);
-            if let (Some(number), Some(last)) = (self.by_number.get_mut(&message.phone), last) {
+            let last = self.chain(message.phone).filter_map(Self::place_in_time).max();
+            if let (Some(number), Some((last_at, last))) = (self.by_number.get_mut(&message.phone), last) {
                 number.last = last;
+                number.last_at = last_at;
             }
         }
     }
@@ -265,7 +257,7 @@ impl Shelf {
         let mut found: Vec<(Timestamp, PhoneNumber)> = self
             .by_number
             .iter()
-            .filter_map(|(&phone, number)| Some((self.message(number.last)?.sent_at_real_time(), phone)))
+            .map(|(&phone, number)| (number.last_at, phone))
             .collect();
         keep_newest(&mut found, limit);
         found

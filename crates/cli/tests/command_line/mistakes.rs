@@ -87,7 +87,7 @@ fn an_unknown_account_is_named_with_the_command_that_lists_them() {
         vec!["account", "credit", "+391234567890", "1"],
         vec!["account", "close", "4711"],
         vec!["token", "show", "+391234567890"],
-        vec!["sender", "add", "+391234567890", "acme_shop"],
+        vec!["sender", "add", "acme_shop", "--account", "+391234567890"],
     ] {
         sandbox.run(command).failed_with(&["no account", "account list"]);
     }
@@ -124,7 +124,7 @@ fn arguments_that_make_no_sense_end_with_2_and_a_hint() {
     let place = Place::new();
     let commands: [&[&str]; 12] = [
         &["nonsense"],
-        &["sender", "add", "+391234567890", "acme"],
+        &["sender", "add", "acme", "--account", "+391234567890"],
         &["sender", "verify", ".."],
         &["account"],
         &["account", "show"],

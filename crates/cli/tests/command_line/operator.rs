@@ -92,16 +92,19 @@ fn a_sender_can_be_used_once_it_is_verified() {
     let sandbox = Sandbox::start();
     let send = || sandbox.run(["send", "+393331234567", "--sender", "@acme_shop"]);
     send().failed_with(&["SENDER_USERNAME_INVALID", "sender add"]);
-    let added = sandbox.json(&["sender", "add", "+9996600000", "@Acme_Shop"]);
+    let added = sandbox.json(&["sender", "add", "@Acme_Shop", "--account", "+9996600000"]);
     assert_eq!(added["username"], "@acme_shop");
     assert_eq!(added["verified"], false);
     send().failed_with(&["SENDER_NOT_VERIFIED", "sender verify"]);
     sandbox
-        .run(["sender", "add", "+9996600000", "acme_shop"])
+        .run(["sender", "add", "acme_shop", "--account", "+9996600000"])
         .failed_with(&["registered already", "sender list"]);
     assert_eq!(sandbox.json(&["sender", "verify", "acme_shop"])["verified"], true);
     assert_eq!(send().exit, 0);
-    for list in [vec!["sender", "list"], vec!["sender", "list", "+9996600000"]] {
+    for list in [
+        vec!["sender", "list"],
+        vec!["sender", "list", "--account", "+9996600000"],
+    ] {
         assert_eq!(sandbox.json(&list)[0]["username"], "@acme_shop");
     }
     sandbox

@@ -1,5 +1,5 @@
-//! What happens after an answer was given: messages go out ([`dispatch`]), what is due expires ([`expiry`]), delivery reports
-//! are sent ([`reports`]), and channels' news goes to the books ([`news`]). Nothing here is true on its own: all work stands
+//! What happens after an answer was given: messages go out (`dispatch`), what is due expires (`expiry`), delivery reports
+//! are sent (`reports`), and channels' news goes to the books (`news`). Nothing here is true on its own: all work stands
 //! in the books, so a worker may stop at any moment, and a restart goes on from there.
 
 mod addresses;

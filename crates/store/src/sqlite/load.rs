@@ -1,5 +1,7 @@
 //! Facts for a batch, loaded on the writing connection inside its transaction.
 
+use std::sync::LazyLock;
+
 use countersign_core::{
     Account, AccountKey, FirstAnswer, Idempotency, IdempotencyKey, Purchase, SenderFact, SenderUsername, Timestamp,
     VerificationRequest,
@@ -21,8 +23,9 @@ pub(super) struct Facts<'a> {
 
 impl FactSource for Facts<'_> {
     fn account(&mut self, key: AccountKey) -> Result<Option<Account>, StoreError> {
-        let sql = const_sql_account();
-        let mut statement = self.connection.prepare_cached(sql)?;
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE bucket = ?1 AND account_id = ?2"));
+        let mut statement = self.connection.prepare_cached(&SQL)?;
         let mut rows = statement.query(params![key.bucket.0, key.id.number()])?;
         rows.next()?.map(|row| account_from_row(key, row)).transpose()
     }
@@ -83,20 +86,12 @@ impl FactSource for Facts<'_> {
     }
 }
 
-fn const_sql_account() -> &'static str {
-    use std::sync::LazyLock;
-    static SQL: LazyLock<String> =
-        LazyLock::new(|| format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE bucket = ?1 AND account_id = ?2"));
-    &SQL
-}
-
 /// Loads one request.
 pub(super) fn load_request(
     connection: &Connection,
     vault: &Vault,
     request: RequestRef,
 ) -> Result<Option<VerificationRequest>, StoreError> {
-    use std::sync::LazyLock;
     static SQL: LazyLock<String> = LazyLock::new(|| {
         format!(
             "SELECT {REQUEST_COLUMNS} FROM request \

@@ -103,7 +103,7 @@ impl Readers {
 
     pub(super) fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<AccountProfile>, StoreError> {
         self.with(|connection| {
-            let sql = format!("{} WHERE account_id > ?1 ORDER BY account_id LIMIT ?2", *PROFILE);
+            let sql = format!("{PROFILE} WHERE account_id > ?1 ORDER BY account_id LIMIT ?2");
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query(params![after.map_or(0, AccountId::number), row_limit(limit)])?;
             let mut accounts = Vec::new();
@@ -314,10 +314,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-static PROFILE: LazyLock<String> = LazyLock::new(|| {
-    "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at FROM account"
-        .to_owned()
-});
+const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -325,7 +322,7 @@ pub(super) fn account_profile(
     condition: &str,
     number: i64,
 ) -> Result<Option<AccountProfile>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("{} WHERE {condition} LIMIT 1", *PROFILE))?;
+    let mut statement = connection.prepare_cached(&format!("{PROFILE} WHERE {condition} LIMIT 1"))?;
     let mut rows = statement.query([number])?;
     rows.next()?.map(profile_from_row).transpose()
 }

@@ -187,6 +187,8 @@
   function showLive(connected) {
     live.hidden = false;
     live.classList.toggle("lost", !connected);
+    // On a phone the conversation stands alone, and says it in its own head.
+    document.documentElement.classList.toggle("lost", !connected);
     document.getElementById("live-word").textContent = connected ? "Live" : "Reconnecting…";
   }
 
