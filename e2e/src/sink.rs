@@ -73,14 +73,15 @@ impl Sink {
     }
 
     /// Waits until what came satisfies a condition, and answers what came; an error after `deadline`.
-    pub async fn wait_until(&self, deadline: Duration, met: impl Fn(&[Report]) -> bool) -> Result<Vec<Report>> {
+    pub async fn wait_until(&self, deadline: Duration, mut met: impl FnMut(&[Report]) -> bool) -> Result<Vec<Report>> {
         let wait = async {
             loop {
                 // Registered before the look, so that nothing that comes in between is missed.
                 let came = self.state.came.notified();
-                let reports = self.reports();
-                if met(&reports) {
-                    return reports;
+                // Looked at where they are: a copy for every arrival would grow with their square.
+                let enough = met(&lock(&self.state.reports));
+                if enough {
+                    return self.reports();
                 }
                 came.await;
             }

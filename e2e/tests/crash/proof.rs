@@ -16,6 +16,9 @@ const READERS: usize = 8;
 /// What a message costs in these tests, in micro-credits.
 const FEE: Credits = Credits::from_micros(10_000);
 
+/// The sandbox account's first credit, and what the test adds.
+const PURCHASES: u64 = 2;
+
 /// Every acknowledged request is there, as it was told or further on.
 pub(crate) async fn requests(api: &Api, record: &mut Record) -> Result<()> {
     let mut readers = JoinSet::new();
@@ -95,10 +98,10 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// Entries besides the first purchase and one charge a request.
+    /// Entries besides the purchases and one charge a request.
     fn refunds(&self) -> Result<u64> {
         self.entries
-            .checked_sub(1 + self.requests)
+            .checked_sub(PURCHASES + self.requests)
             .with_context(|| format!("{} requests, but only {} ledger entries", self.requests, self.entries))
     }
 
@@ -165,26 +168,39 @@ pub(crate) fn nothing_is_under_way(record: &Record) -> Result<()> {
 
 /// P4: every state after `sent` came in, signed, in order, and the same bytes each time.
 pub(crate) async fn reports(sink: &Sink, record: &Record, token: &str, deadline: Duration) -> Result<()> {
+    let mut open: HashMap<&str, &str> = HashMap::new();
+    open.extend(
+        record
+            .known
+            .values()
+            .map(|known| (known.id.as_str(), known.delivery.as_str())),
+    );
+    let mut looked_at = 0;
     let last_came = |reports: &[Report]| {
-        let came = by_request(reports).unwrap_or_default();
-        let last_is = |known: &Known| {
-            let last = came.get(&known.id).and_then(|states| states.last());
-            last.is_some_and(|(state, _)| *state == known.delivery)
-        };
-        record.known.values().all(last_is)
+        for report in &reports[looked_at..] {
+            let Ok((id, state)) = told_by(report) else { continue };
+            if open.get(id.as_str()).is_some_and(|last| *last == state) {
+                open.remove(id.as_str());
+            }
+        }
+        looked_at = reports.len();
+        open.is_empty()
     };
     let waited = sink.wait_until(deadline, last_came).await;
     let reports = sink.reports();
     let came = by_request(&reports)?;
-    let without: Vec<_> = record
-        .known
-        .values()
-        .filter(|known| !came.contains_key(&known.id))
+    let states = |id: &str| {
+        came.get(id)
+            .map(|states| states.iter().map(|(state, _)| state).collect::<Vec<_>>())
+    };
+    let missing: Vec<_> = open
+        .iter()
+        .map(|(id, last)| format!("{id} is {last}, reported {:?}", states(id)))
         .collect();
     ensure!(
         waited.is_ok(),
-        "after {deadline:?} reports are missing; of {} requests none came: {without:?}",
-        without.len()
+        "after {deadline:?} {} last reports are missing: {missing:#?}",
+        missing.len()
     );
     for states in came.values() {
         in_order(states)?;
@@ -213,14 +229,20 @@ type States = Vec<(String, Vec<u8>)>;
 fn by_request(reports: &[Report]) -> Result<HashMap<String, States>> {
     let mut by_request: HashMap<String, States> = HashMap::new();
     for report in reports {
-        let body: Value = serde_json::from_slice(&report.body)?;
-        let states = by_request.entry(text(&body["request_id"])?).or_default();
-        let next = (text(&body["delivery_status"]["status"])?, report.body.to_vec());
+        let (id, state) = told_by(report)?;
+        let states = by_request.entry(id).or_default();
+        let next = (state, report.body.to_vec());
         if states.last() != Some(&next) {
             states.push(next);
         }
     }
     Ok(by_request)
+}
+
+/// Which request a report is of, and its state.
+fn told_by(report: &Report) -> Result<(String, String)> {
+    let body: Value = serde_json::from_slice(&report.body)?;
+    Ok((text(&body["request_id"])?, text(&body["delivery_status"]["status"])?))
 }
 
 fn in_order(states: &States) -> Result<()> {
