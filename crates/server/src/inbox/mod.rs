@@ -279,6 +279,10 @@ async fn read(State(room): State<Room>, headers: HeaderMap, body: Body) -> Resul
         None => None,
     };
     let wanted = |message: &InboxMessage| only.is_none_or(|request| message.request == request);
+    // What is answered is listed first: a message that comes in meanwhile isn't shown as one that stayed unread.
+    let mut messages = room.inbox.messages(Some(phone), MAX_LIMIT);
+    messages.retain(wanted);
+    messages.truncate(DEFAULT_LIMIT);
     let unread = room.inbox.unread(phone).into_iter().filter(wanted);
     stream::iter(unread.map(|message| read_one(&room, message)))
         .buffer_unordered(READS_AT_ONCE)
@@ -288,9 +292,6 @@ async fn read(State(room): State<Room>, headers: HeaderMap, body: Body) -> Resul
         // The page's own form, for a browser without JavaScript.
         return Ok(redirect(&format!("/inbox?phone=%2B{}#newest", phone.digits())));
     }
-    let mut messages = room.inbox.messages(Some(phone), MAX_LIMIT);
-    messages.retain(wanted);
-    messages.truncate(DEFAULT_LIMIT);
     Ok(json_answer(&view::as_json(&view::shown(&room, messages).await?)))
 }
 
