@@ -12,6 +12,10 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+/// The same allocator as the real server's: the ceiling must differ from it in the books alone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures Countersign: the real server beside a ceiling server, and its parts one by one.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-bench", version)]

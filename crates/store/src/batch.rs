@@ -1,7 +1,6 @@
 //! One batch of commands against a backend: facts are loaded once, [`decide`] answers each command in turn, later commands see
 //! earlier ones' changes, and what is left over is the set of rows to write. No SQL here; both backends share it (P5).
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use countersign_core::{
@@ -9,6 +8,7 @@ use countersign_core::{
     LedgerEntry, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent, Timestamp,
     VerificationRequest, decide,
 };
+use foldhash::HashMap;
 
 use crate::Outcome;
 use crate::types::{Committed, RequestRef, StoreError};

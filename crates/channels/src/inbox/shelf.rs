@@ -3,10 +3,10 @@
 //! Plain data without locks, time or news; [`super::Inbox`] guards it and tells its readers. Every list here is bounded by
 //! the ring: a message that leaves it leaves the look-up tables too.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use countersign_core::{AccountKey, DeliveryState, PhoneNumber, RequestId, Script, Timestamp};
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::{InboxMessage, NumberSummary};
 
