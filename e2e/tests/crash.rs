@@ -1,5 +1,5 @@
-//! `kill -9` under load, again and again, on the real binary (DESIGN.md, P1, P2 and P4): what was acknowledged is there,
-//! once, charged once; the books balance; expiries and delivery reports go on where they stopped.
+//! `kill -9` under load, again and again, on the real binary (ARCHITECTURE.md, P1, P2 and P4): what was acknowledged is
+//! there, once, charged once; the books balance; expiries and delivery reports go on where they stopped.
 
 #[path = "crash/load.rs"]
 mod load;

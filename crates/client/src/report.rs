@@ -1,4 +1,4 @@
-//! Tells genuine delivery reports from forged and replayed ones (GATEWAY-API.md, "Delivery reports").
+//! Tells genuine delivery reports from forged and replayed ones (docs/delivery-reports.md).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

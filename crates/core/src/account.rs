@@ -10,7 +10,7 @@ use crate::phone::PhoneNumber;
 use crate::time::{DAY_MS, Timestamp};
 
 /// Credits lapse this long after their purchase: 1096 days, the longest that three calendar years can be
-/// (GATEWAY-API.md, "Account rules").
+/// (docs/api.md, "Money").
 pub const CREDIT_LIFE_MS: i64 = 1_096 * DAY_MS;
 /// The most that one purchase may add: a billion credits. It keeps every sum far inside 64 bits.
 pub const MAX_PURCHASE: Credits = Credits::from_micros(1_000_000_000_000_000);

@@ -4,11 +4,11 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-/// Fewest digits of a code (GATEWAY-API.md, `code_length`).
+/// Fewest digits of a code (docs/api.md, `code_length`).
 pub const MIN_CODE_LENGTH: u8 = 4;
 /// Most digits of a code.
 pub const MAX_CODE_LENGTH: u8 = 8;
-/// Longest text that a check compares, in bytes (GATEWAY-API.md, `checkVerificationStatus`).
+/// Longest text that a check compares, in bytes (docs/api.md, `checkVerificationStatus`).
 pub const MAX_ENTERED_CODE_BYTES: usize = 64;
 
 /// How many digits a generated code has: 4 to 8.

@@ -1,7 +1,7 @@
 //! `decide`: the one rule book (P5). Pure: the same facts and command give the same decision, in both backends, in tests
 //! by the million, and in the audit of what happened.
 //!
-//! Order of judgement: GATEWAY-API.md, "Errors". What is due by time is applied before anything else, so time decides
+//! Order of judgement: docs/errors.md, "Order". What is due by time is applied before anything else, so time decides
 //! and not the sweep.
 
 mod check;

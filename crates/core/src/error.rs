@@ -1,4 +1,4 @@
-//! The errors that a Gateway API caller can get, with their wire names (GATEWAY-API.md, "Errors").
+//! The errors that a Gateway API caller can get, with their wire names (docs/errors.md).
 
 use std::borrow::Cow;
 

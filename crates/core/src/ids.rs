@@ -1,4 +1,4 @@
-//! Identifiers whose formats can't change later (DESIGN.md): account ids, buckets and request ids.
+//! Identifiers whose formats can't change later (ARCHITECTURE.md): account ids, buckets and request ids.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Money: integer micro-credits in a type of its own. No float ever touches a sum.
 //!
 //! One credit is one US dollar of messages. On the wire an amount is a JSON number without binary noise
-//! (GATEWAY-API.md, "Types"), written and read digit by digit here.
+//! (docs/api.md, "Money"), written and read digit by digit here.
 
 use std::fmt;
 use std::iter::Sum;

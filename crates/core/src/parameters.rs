@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-/// Shortest life of a message, in seconds (GATEWAY-API.md, `ttl`).
+/// Shortest life of a message, in seconds (docs/api.md, `ttl`).
 pub const MIN_TTL_SECONDS: u32 = 30;
 /// Longest life of a message, and its life where no `ttl` is given.
 pub const MAX_TTL_SECONDS: u32 = 3600;

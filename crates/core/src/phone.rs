@@ -10,7 +10,7 @@ const SANDBOX_DIGITS: usize = 10;
 /// E.164 allows at most fifteen digits.
 const MAX_DIGITS: usize = 15;
 
-/// A phone number that can exist: known calling code, possible length (GATEWAY-API.md, `PHONE_NUMBER_INVALID`).
+/// A phone number that can exist: known calling code, possible length (docs/errors.md, `PHONE_NUMBER_INVALID`).
 ///
 /// Kept as the digits of its E.164 form, which never start with zero, so a number of 64 bits holds them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

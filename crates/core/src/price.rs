@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::money::Credits;
 use crate::phone::PhoneNumber;
 
-/// The price per message where the list names no prefix of the number: 0.01 (GATEWAY-API.md, "Account rules").
+/// The price per message where the list names no prefix of the number: 0.01 (docs/api.md, "Money").
 pub const DEFAULT_PRICE: Credits = Credits::from_micros(10_000);
 
 /// Prices by prefix of the E.164 digits; the longest matching prefix wins, since calling codes are shared by countries.

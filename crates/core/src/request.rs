@@ -11,7 +11,7 @@ use crate::phone::PhoneNumber;
 use crate::sandbox::Script;
 use crate::time::Timestamp;
 
-/// How long an ability check can be sent on, in milliseconds: 1 hour (GATEWAY-API.md, `checkSendAbility`).
+/// How long an ability check can be sent on, in milliseconds: 1 hour (docs/api.md, `checkSendAbility`).
 pub const ABILITY_LIFE_MS: i64 = 3_600_000;
 /// How long an admitted request may wait for the answer about its reachability before its hold is released.
 pub const ADMISSION_LIFE_MS: i64 = 30_000;

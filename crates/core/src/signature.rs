@@ -1,4 +1,4 @@
-//! The signature of a delivery report (GATEWAY-API.md, "Delivery reports"), made by the server and checked by the client.
+//! The signature of a delivery report (docs/delivery-reports.md), made by the server and checked by the client.
 
 use ring::hmac;
 

@@ -22,7 +22,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since the epoch, as the wire shows times (GATEWAY-API.md, "Calling").
+    /// Whole seconds since the epoch, as the wire shows times (docs/api.md, "Types").
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }

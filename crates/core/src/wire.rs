@@ -1,4 +1,4 @@
-//! The wire's types (GATEWAY-API.md, "Types"): exactly the documented fields, optional ones left out.
+//! The wire's types (docs/api.md, "Types"): exactly the documented fields, optional ones left out.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! What must hold of every decision and of the books after it (DESIGN.md, P2 to P4), said without the code under test.
+//! What must hold of every decision and of the books after it (ARCHITECTURE.md, P2 to P4), said without the code
+//! under test.
 
 use countersign_core::{
     Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, RequestStatus, TimelineKind,

@@ -1,4 +1,4 @@
-//! GATEWAY-API.md, `checkSendAbility`, and sends on its ids.
+//! docs/api.md, `checkSendAbility`, and sends on its ids.
 
 use countersign_core::{ABILITY_LIFE_MS, ApiError, DeliveryState, EntryKind, PhoneNumber, Reach, SenderFact};
 

@@ -1,4 +1,4 @@
-//! GATEWAY-API.md, `checkVerificationStatus`.
+//! docs/api.md, `checkVerificationStatus`.
 
 use countersign_core::{ApiError, DeliveryState, News, VerificationState};
 

@@ -1,4 +1,4 @@
-//! GATEWAY-API.md, "Calling": `Idempotency-Key`.
+//! docs/api.md, "Idempotency": `Idempotency-Key`.
 
 use countersign_core::{Answer, ApiError, DAY_MS, Idempotency, IdempotencyKey, Limit};
 

@@ -1,5 +1,5 @@
-//! The rules of GATEWAY-API.md, line by line, through `decide`: one file a section, one test a sentence. The property that
-//! holds over all histories is in `tests/histories`.
+//! The rules of docs/api.md and docs/errors.md, line by line, through `decide`: one file a section, one test a
+//! sentence. The property that holds over all histories is in `tests/histories`.
 
 #[cfg(test)]
 mod ability;

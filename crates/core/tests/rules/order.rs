@@ -1,4 +1,4 @@
-//! GATEWAY-API.md, "Errors": the order in which a command's rules are judged. Each call is wrong in every way from some
+//! docs/errors.md, "Order": the order in which a command's rules are judged. Each call is wrong in every way from some
 //! rule on; the first rule's error is answered, then that fault is mended and the next one shows.
 
 use countersign_core::{

@@ -1,4 +1,4 @@
-//! GATEWAY-API.md, `revokeVerificationMessage`.
+//! docs/api.md, `revokeVerificationMessage`.
 
 use countersign_core::{Answer, ApiError, DeliveryState, News, TimelineKind, VerificationState, Work};
 

@@ -1,4 +1,4 @@
-//! GATEWAY-API.md, `sendVerificationMessage`: codes, senders, the owner's number, prices.
+//! docs/api.md, `sendVerificationMessage`: codes, senders, the owner's number, prices.
 
 use countersign_core::{
     Answer, ApiError, Code, CodeLength, CodeOrigin, DAY_MS, EntryKind, NumberPrefix, Payload, PhoneNumber, Reach,

@@ -43,7 +43,7 @@ impl From<StoreError> for Refusal {
 }
 
 impl Refusal {
-    /// The answer. Statuses: GATEWAY-API, "Calling".
+    /// The answer. Statuses: docs/api.md, "Calling".
     pub(super) fn into_response(self) -> Response {
         let (status, name) = match self {
             Self::Api(error) => (StatusCode::OK, error.wire_name()),

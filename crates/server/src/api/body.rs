@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 
 use super::answer::Refusal;
 
-/// The longest body of a call (GATEWAY-API, "Calling").
+/// The longest body of a call (docs/api.md, "Calling").
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How much of a refused body is read and thrown away: a client that still writes when the connection closes may lose the
 /// answer. What is longer than this is cut off.

@@ -12,8 +12,8 @@ use crate::clock;
 
 /// The furthest that one call moves: ten years, in seconds.
 const MAX_ADVANCE_SECONDS: i64 = 10 * 366 * 86_400;
-/// No account's clock goes beyond this: times on the wire fit 32 bits signed (GATEWAY-API, "Calling"), those of a message
-/// that is sent then and lives an hour included.
+/// No account's clock goes beyond this: times on the wire fit 32 bits signed (docs/sandbox.md, "The clock"), those of
+/// a message that is sent then and lives an hour included.
 const LAST_CLOCK_SECONDS: i64 = (1 << 31) - 1 - 7_200;
 /// Due requests that are asked for at once.
 const PAGE: usize = 500;

@@ -1,5 +1,5 @@
-//! One attempt to send one delivery report: sign it, post it, and say whether it was acknowledged (GATEWAY-API.md, "Delivery
-//! reports"). When it is tried again is not decided here.
+//! One attempt to send one delivery report: sign it, post it, and say whether it was acknowledged
+//! (docs/delivery-reports.md). When it is tried again is not decided here.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! When a failed delivery report is tried again. Pure: the caller brings the randomness.
 
-/// How often a failed report is tried again (GATEWAY-API.md, "Delivery reports"); then it is lost.
+/// How often a failed report is tried again (docs/delivery-reports.md); then it is lost.
 pub const MAX_RETRIES: usize = 10;
 
 /// Each delay is lengthened by up to this share, so that the reports of one outage don't all come back at once.

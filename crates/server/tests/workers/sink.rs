@@ -60,7 +60,7 @@ impl Received {
         self.status().delivery_status.unwrap().status
     }
 
-    /// Checks the signature by the words of GATEWAY-API.md, with nothing of ours but the token.
+    /// Checks the signature by the words of docs/delivery-reports.md, with nothing of ours but the token.
     pub(crate) fn is_signed_with(&self, token: &ApiToken) -> bool {
         let key = ring::digest::digest(&ring::digest::SHA256, token.as_str().as_bytes());
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.as_ref());
