@@ -19,6 +19,8 @@ use crate::numbers::{float, largest, median, smallest, whole};
 
 /// How long each server is driven before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// How long the disk is probed before each pair of turns.
+const PROBE: Duration = Duration::from_millis(300);
 /// Requests made for a server that answers this many checks for each of the ceiling's: no server is faster, but a disturbed
 /// machine may have measured the ceiling too low.
 const POOL_SHARE: f64 = 1.3;
@@ -51,6 +53,8 @@ struct Turn {
 struct Turns {
     first: Vec<Turn>,
     second: Vec<Turn>,
+    /// The disk's own time for an append with `fdatasync`, between the turns: microseconds.
+    syncs_us: Vec<f64>,
 }
 
 impl Turns {
@@ -64,11 +68,12 @@ impl Turns {
     fn detail(&self, first: &str, second: &str) -> String {
         let ratios = self.ratios();
         format!(
-            "{first} {}; {second} {}; ratios {:.2} to {:.2}",
+            "{first} {}; {second} {}; ratios {:.2} to {:.2}; fdatasync between the turns {:.0} µs",
             summary(&self.first),
             summary(&self.second),
             smallest(&ratios),
-            largest(&ratios)
+            largest(&ratios),
+            median(&self.syncs_us)
         )
     }
 }
@@ -412,8 +417,11 @@ impl<'a> Workbench<'a> {
         let mut turns = Turns {
             first: Vec::new(),
             second: Vec::new(),
+            syncs_us: Vec::new(),
         };
+        let mut probe = DiskProbe::new(&self.directory)?;
         for round in 0..u64::from(self.options.rounds) {
+            turns.syncs_us.extend(probe.sample(PROBE)?);
             if round % 2 == 0 {
                 turns.first.push(first(round)?);
                 turns.second.push(second(round)?);
@@ -500,6 +508,7 @@ mod tests {
         let turns = Turns {
             first: vec![turn(60), turn(10), turn(70)],
             second: vec![turn(100), turn(100), turn(100)],
+            syncs_us: Vec::new(),
         };
         assert!((median(&turns.ratios()) - 0.6).abs() < 1e-9);
     }
