@@ -15,7 +15,7 @@ use countersign_server::http::allow_open_files;
 use countersign_server::settings::Settings;
 use countersign_server::start::{RunningServer, start};
 
-/// As many as the issue asks for; fewer only where the system's hard limit on open files leaves no room for them.
+/// Ten thousand; fewer only where the system's limit on open files forbids it.
 const WANTED: usize = 10_000;
 /// With fewer than this the test would show nothing.
 const LEAST: usize = 1_000;
