@@ -17,9 +17,14 @@ pub struct Limit {
 pub struct LimitState(i64);
 
 impl LimitState {
+    /// A counter on which what was taken is spread until that time.
+    pub const fn until(time: Timestamp) -> Self {
+        Self(time.millis().saturating_mul(1000))
+    }
+
     /// Whether it counts for nothing any more: it may be forgotten.
     pub const fn is_spent(self, now: Timestamp) -> bool {
-        self.0 <= now.millis().saturating_mul(1000)
+        self.0 <= Self::until(now).0
     }
 }
 
@@ -27,7 +32,7 @@ impl Limit {
     /// Takes one at a time: given the counter's state, answers its next state, or how many seconds to wait (at least 1).
     pub fn take(self, state: LimitState, now: Timestamp) -> Result<LimitState, u32> {
         let count = i64::from(self.count.max(1));
-        let now_us = now.millis().saturating_mul(1000);
+        let now_us = LimitState::until(now).0;
         // What one call costs is the period's share.
         let interval_us = (self.period_ms.saturating_mul(1000) / count).max(1);
         let next = state.0.max(now_us).saturating_add(interval_us);
