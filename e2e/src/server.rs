@@ -30,6 +30,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The data directory; a temporary one where none is named.
     pub data_dir: Option<PathBuf>,
+    /// No file may grow beyond so many KiB: a disk that is full at a known moment.
+    pub max_file_kib: Option<u32>,
 }
 
 /// The line that a server prints once it takes calls.
@@ -133,13 +135,23 @@ impl Server {
             .status()
             .context("kill -TERM")?;
         ensure!(sent.success(), "kill -TERM {} failed", self.child.id());
+        self.wait_for_end()
+    }
+
+    /// Gives the next start a disk with room again.
+    pub fn lift_file_limit(&mut self) {
+        self.options.max_file_kib = None;
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + END_DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("the server did not end after SIGTERM; its log:\n{}", self.log());
+                bail!("the server did not end; its log:\n{}", self.log());
             }
             // Polls a process for its end: the standard library can't wait for one with a deadline.
             std::thread::sleep(Duration::from_millis(5));
@@ -194,7 +206,22 @@ impl Drop for Server {
 }
 
 fn spawn(options: &Options, data_dir: &Path, log: &Path) -> Result<(Child, Ready, Duration)> {
-    let mut command = Command::new(binary()?);
+    let mut command = match options.max_file_kib {
+        None => Command::new(binary()?),
+        Some(kib) => {
+            // The shell counts blocks of 512 bytes. Signal 25 (XFSZ) is ignored, so that a write fails as on a full disk.
+            let mut command = Command::new("sh");
+            let script = format!("trap '' 25; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+            command.args(["-c", &script]).arg(binary()?);
+            command
+        }
+    };
+    // A developer's own settings must not reach the server under test.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("COUNTERSIGN_") {
+            command.env_remove(name);
+        }
+    }
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)

@@ -4,7 +4,7 @@ use crate::account::{Account, LedgerEntry, Purchase};
 use crate::code::{Code, CodeLength, EnteredCode};
 use crate::error::ApiError;
 use crate::ids::RequestId;
-use crate::limits::Limit;
+use crate::limits::{Limit, LimitState};
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
 use crate::phone::PhoneNumber;
@@ -183,9 +183,9 @@ pub enum SenderFact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FloodCounters {
     /// Of the account's sends and ability checks.
-    pub account: Timestamp,
+    pub account: LimitState,
     /// Of those to this number.
-    pub number: Timestamp,
+    pub number: LimitState,
 }
 
 /// The operator's rules that `decide` goes by.

@@ -30,7 +30,7 @@ pub use command::{
 pub use decide::{decide, status_at};
 pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
-pub use limits::Limit;
+pub use limits::{Limit, LimitState};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,

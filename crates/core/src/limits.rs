@@ -11,18 +11,36 @@ pub struct Limit {
     pub period_ms: i64,
 }
 
+/// The state of one limit's counter: the time, in microseconds since the epoch, until which what was taken is spread. Finer than
+/// a [`Timestamp`], so that a limit of thousands a second is kept exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct LimitState(i64);
+
+impl LimitState {
+    /// A counter on which what was taken is spread until that time.
+    pub const fn until(time: Timestamp) -> Self {
+        Self(time.millis().saturating_mul(1000))
+    }
+
+    /// Whether it counts for nothing any more: it may be forgotten.
+    pub const fn is_spent(self, now: Timestamp) -> bool {
+        self.0 <= Self::until(now).0
+    }
+}
+
 impl Limit {
     /// Takes one at a time: given the counter's state, answers its next state, or how many seconds to wait (at least 1).
-    pub fn take(self, state: Timestamp, now: Timestamp) -> Result<Timestamp, u32> {
+    pub fn take(self, state: LimitState, now: Timestamp) -> Result<LimitState, u32> {
         let count = i64::from(self.count.max(1));
-        // The state counts in the same milliseconds as time; what one call costs is the period's share, at least 1 ms.
-        let interval_ms = (self.period_ms / count).max(1);
-        let next = state.max(now).plus_millis(interval_ms);
-        let wait_ms = next.millis() - now.plus_millis(interval_ms.saturating_mul(count)).millis();
-        if wait_ms <= 0 {
-            Ok(next)
+        let now_us = LimitState::until(now).0;
+        // What one call costs is the period's share.
+        let interval_us = (self.period_ms.saturating_mul(1000) / count).max(1);
+        let next = state.0.max(now_us).saturating_add(interval_us);
+        let wait_us = next - now_us.saturating_add(interval_us.saturating_mul(count));
+        if wait_us <= 0 {
+            Ok(LimitState(next))
         } else {
-            Err(u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX))
+            Err(u32::try_from((wait_us + 999_999) / 1_000_000).unwrap_or(u32::MAX))
         }
     }
 }
@@ -38,12 +56,30 @@ mod tests {
             period_ms: 60_000,
         };
         let now = Timestamp::from_millis(1_000_000);
-        let mut state = Timestamp::default();
+        let mut state = LimitState::default();
         for _ in 0..3 {
             state = limit.take(state, now).unwrap();
         }
         assert_eq!(limit.take(state, now), Err(20));
         assert_eq!(limit.take(state, now.plus_millis(19_001)), Err(1));
         assert!(limit.take(state, now.plus_millis(20_000)).is_ok());
+    }
+
+    #[test]
+    fn thousands_a_second_are_kept_exactly() {
+        let limit = Limit {
+            count: 1_500,
+            period_ms: 1_000,
+        };
+        let mut state = LimitState::default();
+        let mut passed = 0;
+        for millis in 0..10_000 {
+            while let Ok(next) = limit.take(state, Timestamp::from_millis(millis)) {
+                state = next;
+                passed += 1;
+            }
+        }
+        // Ten seconds' worth, and the burst at the beginning.
+        assert!((16_490..=16_510).contains(&passed), "{passed} passed");
     }
 }

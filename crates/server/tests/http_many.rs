@@ -15,7 +15,7 @@ use countersign_server::http::allow_open_files;
 use countersign_server::settings::Settings;
 use countersign_server::start::{RunningServer, start};
 
-/// As many as the issue asks for; fewer only where the system's hard limit on open files leaves no room for them.
+/// Ten thousand; fewer only where the system's limit on open files forbids it.
 const WANTED: usize = 10_000;
 /// With fewer than this the test would show nothing.
 const LEAST: usize = 1_000;
@@ -27,10 +27,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The callers' process: it holds connections until its standard input ends.
 #[test]
-#[ignore = "a part of the test below, which runs it in a process of its own"]
 fn holds_connections() {
     let variable = |name| std::env::var(name).unwrap();
-    let server: SocketAddr = variable(SERVER).parse().unwrap();
+    // A part of the test below, which runs it in a process of its own; by itself it has nothing to do.
+    let Ok(server) = std::env::var(SERVER) else { return };
+    let server: SocketAddr = server.parse().unwrap();
     let count: usize = variable(CONNECTIONS).parse().unwrap();
     assert_eq!(allow_open_files(count), count);
     let held: Vec<TcpStream> = (0..count)
@@ -77,7 +78,7 @@ async fn ten_thousand_idle_connections_leave_room_for_the_next_caller_and_nothin
     let files_before = open_files();
 
     let mut callers = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holds_connections", "--ignored", "--nocapture"])
+        .args(["--exact", "holds_connections", "--nocapture"])
         .env(SERVER, server.api_address.to_string())
         .env(CONNECTIONS, count.to_string())
         .stdin(Stdio::piped())

@@ -5,16 +5,18 @@ use std::collections::hash_map::Entry;
 
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
-    LedgerEntry, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent, Timestamp,
-    VerificationRequest, decide,
+    LedgerEntry, LimitState, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent,
+    Timestamp, VerificationRequest, decide,
 };
 use foldhash::HashMap;
 
 use crate::Outcome;
 use crate::types::{Committed, RequestRef, StoreError};
 
-/// Most accounts and numbers whose flood counters are kept; beyond it, those that have run out are dropped.
-const MAX_FLOOD_COUNTERS: usize = 200_000;
+/// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
+const SWEEP_FLOOD_COUNTERS_AT: usize = 200_000;
+/// Most flood counters that are kept; beyond it all begin anew, which forgives rather than refuses.
+const MAX_FLOOD_COUNTERS: usize = 2_000_000;
 
 /// Where a batch loads its facts from.
 pub(crate) trait FactSource {
@@ -31,27 +33,40 @@ pub(crate) trait FactSource {
 }
 
 /// Flood counters, in memory: a restart starts them anew.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug)]
 pub(crate) struct FloodBook {
-    accounts: HashMap<AccountKey, Timestamp>,
-    numbers: HashMap<(AccountKey, PhoneNumber), Timestamp>,
+    accounts: HashMap<AccountKey, LimitState>,
+    numbers: HashMap<(AccountKey, PhoneNumber), LimitState>,
+    sweep_at: usize,
+}
+
+impl Default for FloodBook {
+    fn default() -> Self {
+        Self {
+            accounts: HashMap::default(),
+            numbers: HashMap::default(),
+            sweep_at: SWEEP_FLOOD_COUNTERS_AT,
+        }
+    }
 }
 
 impl FloodBook {
-    fn counters(&self, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
-        FloodCounters {
-            account: self.accounts.get(&account).copied().unwrap_or_default(),
-            number: self.numbers.get(&(account, phone)).copied().unwrap_or_default(),
-        }
-    }
-
     fn note(&mut self, account: AccountKey, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
-        if self.accounts.len() + self.numbers.len() >= MAX_FLOOD_COUNTERS {
-            self.accounts.retain(|_, state| *state > now);
-            self.numbers.retain(|_, state| *state > now);
+        if self.numbers.len() >= self.sweep_at {
+            self.sweep(now);
         }
         self.accounts.insert(account, counters.account);
         self.numbers.insert((account, phone), counters.number);
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        self.accounts.retain(|_, state| !state.is_spent(now));
+        self.numbers.retain(|_, state| !state.is_spent(now));
+        if self.numbers.len() >= MAX_FLOOD_COUNTERS {
+            tracing::warn!("too many numbers are counted for flood limits: the counters begin anew");
+            self.numbers.clear();
+        }
+        self.sweep_at = (2 * self.numbers.len()).clamp(SWEEP_FLOOD_COUNTERS_AT, MAX_FLOOD_COUNTERS);
     }
 }
 
@@ -85,7 +100,14 @@ pub(crate) struct Batch {
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
     /// For the workers, in order.
     pub(crate) committed: Vec<Committed>,
-    flood: Vec<BatchFlood>,
+    flood: BatchFlood,
+}
+
+/// Flood counters that a batch changed; they count once it is committed.
+#[derive(Debug, Default)]
+struct BatchFlood {
+    accounts: HashMap<AccountKey, LimitState>,
+    numbers: HashMap<(AccountKey, PhoneNumber), (LimitState, Timestamp)>,
 }
 
 impl Batch {
@@ -216,7 +238,10 @@ impl Batch {
             account.changed = true;
         }
         if let (Some(phone), true) = (phone, counters_before != decision.flood) {
-            self.flood.push((account_key, phone, decision.flood, now));
+            self.flood.accounts.insert(account_key, decision.flood.account);
+            self.flood
+                .numbers
+                .insert((account_key, phone), (decision.flood.number, now));
         }
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
@@ -273,26 +298,36 @@ impl Batch {
 
     /// Notes the flood counters of a batch that was committed.
     pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
-        for (account, phone, counters, now) in self.flood.drain(..) {
-            flood.note(account, phone, counters, now);
+        for ((account, phone), (number, now)) in self.flood.numbers.drain() {
+            let account_state = self.flood.accounts.get(&account).copied().unwrap_or_default();
+            flood.note(
+                account,
+                phone,
+                FloodCounters {
+                    account: account_state,
+                    number,
+                },
+                now,
+            );
         }
     }
 }
 
-/// A batch's own counters, on top of those of the batches before it.
-type BatchFlood = (AccountKey, PhoneNumber, FloodCounters, Timestamp);
-
-fn flood_counters(batch: &[BatchFlood], book: &FloodBook, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
-    let mut counters = book.counters(account, phone);
-    for (changed_account, changed_phone, changed, _) in batch {
-        if *changed_account == account {
-            counters.account = changed.account;
-            if *changed_phone == phone {
-                counters.number = changed.number;
-            }
-        }
+/// The counters as they stand: a batch's own, else those of the batches before it.
+fn flood_counters(batch: &BatchFlood, book: &FloodBook, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
+    let of_number = batch.numbers.get(&(account, phone)).map(|(state, _)| state);
+    FloodCounters {
+        account: batch
+            .accounts
+            .get(&account)
+            .or(book.accounts.get(&account))
+            .copied()
+            .unwrap_or_default(),
+        number: of_number
+            .or(book.numbers.get(&(account, phone)))
+            .copied()
+            .unwrap_or_default(),
     }
-    counters
 }
 
 /// When a request's message lives, if it has one: it comes, goes, and is settled, but otherwise never changes.

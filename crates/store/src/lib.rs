@@ -70,6 +70,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The account whose present token this is, whether open or closed; `None` for an unknown or rotated token.
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>>;
+    /// A keyed hash of a text, the same as long as the master key is: what must be recognised again, but not guessed from a
+    /// backup (P7).
+    fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32];
     /// The account's present token, unsealed, to be shown to its owner or to sign its reports.
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
     /// An account by its id.
@@ -100,8 +103,8 @@ pub trait Store: Send + Sync + 'static {
         after: Option<MessageRef>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(MessageRef, VerificationRequest)>, StoreError>>;
-    /// The newest messages that arrived (delivered or read) since real time `since`, newest first, at most `limit` per
-    /// account: the built-in inbox shows them again after a restart.
+    /// The newest messages that arrived (delivered or read) since real time `since`, newest first in each account, at
+    /// most `limit` in all: the built-in inbox shows them again after a restart.
     fn arrived_messages(
         &self,
         since: Timestamp,

@@ -187,6 +187,10 @@ impl Store for SqliteStore {
         answered(self.access.of_token(&self.vault, &self.readers, token))
     }
 
+    fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32] {
+        self.vault.fingerprint(account.id, text)
+    }
+
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         answered(self.readers.token(account))
     }

@@ -1,7 +1,7 @@
 //! What goes in and out of the books besides core's own types.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use countersign_core::{
     AccountKey, ApiToken, CallbackUrl, Credits, DeliveryReport, PhoneNumber, RequestId, SenderUsername, Timestamp,
@@ -44,6 +44,9 @@ pub enum StoreError {
     /// The master key doesn't open what is stored.
     #[error("the master key doesn't fit this database: use the key that it was made with")]
     WrongMasterKey,
+    /// A row holds what no version of this program wrote, or doesn't open under its key. It concerns that row alone.
+    #[error("{0} in the database isn't one that this program wrote")]
+    Damaged(&'static str),
     /// The database failed.
     #[error("database: {0}")]
     Database(String),
@@ -79,6 +82,8 @@ pub struct AccountProfile {
     pub balance: Credits,
     /// What is on hold of it.
     pub held: Credits,
+    /// How many ledger entries it has.
+    pub entries: u64,
     /// Addresses from which it may call; empty allows all.
     pub allow_list: Vec<IpNet>,
     /// How far the sandbox moved its clock ahead, in milliseconds.
@@ -192,6 +197,9 @@ pub struct Committed {
     pub reports: Vec<DeliveryReport>,
 }
 
+/// Commands' work that may wait for the workers; beyond it, they read it back from the books.
+const MAX_WAITING: usize = 20_000;
+
 /// What the books hand to the workers after a commit.
 #[derive(Debug)]
 pub enum Handed {
@@ -205,6 +213,8 @@ pub enum Handed {
 #[derive(Debug)]
 pub struct CommittedWork {
     batches: mpsc::Receiver<Vec<Committed>>,
+    /// Commands' work in the batches that wait; a batch may hold hundreds.
+    waiting: Arc<AtomicUsize>,
     missed: Arc<AtomicBool>,
 }
 
@@ -212,19 +222,26 @@ pub struct CommittedWork {
 #[derive(Debug)]
 pub(crate) struct CommittedSender {
     batches: mpsc::Sender<Vec<Committed>>,
+    waiting: Arc<AtomicUsize>,
     missed: Arc<AtomicBool>,
 }
 
 impl CommittedWork {
     pub(crate) fn channel(length: usize) -> (CommittedSender, Self) {
         let (sender, batches) = mpsc::channel(length);
-        let missed = Arc::new(AtomicBool::new(false));
+        let (waiting, missed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let books_end = CommittedSender {
+            batches: sender,
+            waiting: Arc::clone(&waiting),
+            missed: Arc::clone(&missed),
+        };
         (
-            CommittedSender {
-                batches: sender,
-                missed: Arc::clone(&missed),
+            books_end,
+            Self {
+                batches,
+                waiting,
+                missed,
             },
-            Self { batches, missed },
         )
     }
 
@@ -234,16 +251,28 @@ impl CommittedWork {
         if self.batches.is_empty() && self.missed.swap(false, Ordering::AcqRel) {
             return Some(Handed::Missed);
         }
-        self.batches.recv().await.map(Handed::Batch)
+        let batch = self.batches.recv().await?;
+        self.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
+        // An empty batch only wakes the receiver, so that it sees what was missed.
+        if batch.is_empty() && self.missed.swap(false, Ordering::AcqRel) {
+            return Some(Handed::Missed);
+        }
+        Some(Handed::Batch(batch))
     }
 }
 
 impl CommittedSender {
     /// Hands a batch over, without ever waiting.
     pub(crate) fn hand_over(&self, batch: Vec<Committed>) {
+        let count = batch.len();
+        let fits = self.waiting.fetch_add(count, Ordering::AcqRel) + count <= MAX_WAITING;
         // A closed hand-over needs no note: the server ends, and the next start reads everything back.
-        if let Err(TrySendError::Full(_)) = self.batches.try_send(batch) {
+        let refused = !fits || matches!(self.batches.try_send(batch), Err(TrySendError::Full(_)));
+        if refused {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
             self.missed.store(true, Ordering::Release);
+            // Where the receiver has just taken everything and sleeps, this wakes it.
+            let _ = self.batches.try_send(Vec::new());
         }
     }
 }

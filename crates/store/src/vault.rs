@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_core::ApiToken;
+use countersign_core::{AccountId, ApiToken};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -49,6 +49,7 @@ pub(crate) enum Purpose {
 pub struct Vault {
     seal: LessSafeKey,
     lookup: hmac::Key,
+    fingerprint: hmac::Key,
     nonce_start: u128,
     nonces: AtomicU64,
 }
@@ -82,6 +83,7 @@ impl Vault {
         Ok(Self {
             seal: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(master, b"seal")?)?),
             lookup: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"token lookup")?),
+            fingerprint: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"fingerprint")?),
             nonce_start: u128::from_be_bytes(start),
             nonces: AtomicU64::new(0),
         })
@@ -90,6 +92,16 @@ impl Vault {
     /// Under which a token is looked up.
     pub(crate) fn token_lookup(&self, token: &ApiToken) -> [u8; 32] {
         self.keyed_hash(token.as_str().as_bytes())
+    }
+
+    /// A keyed hash of a text of an account.
+    pub(crate) fn fingerprint(&self, account: AccountId, text: &[u8]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.fingerprint);
+        context.update(&account.number().to_be_bytes());
+        context.update(text);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.sign().as_ref());
+        hash
     }
 
     /// A value that only this master key makes: stored once, it tells a wrong key at start.
@@ -122,14 +134,15 @@ impl Vault {
     /// Opens what [`Vault::seal`] sealed for the same purpose and row.
     pub(crate) fn open(&self, purpose: Purpose, place: &[i64], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         let Some((nonce, tail)) = sealed.split_at_checked(NONCE_LEN) else {
-            return Err(StoreError::WrongMasterKey);
+            return Err(StoreError::Damaged("a sealed value"));
         };
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|Unspecified| StoreError::WrongMasterKey)?;
+        let nonce =
+            Nonce::try_assume_unique_for_key(nonce).map_err(|Unspecified| StoreError::Damaged("a sealed value"))?;
         let mut tail = tail.to_vec();
         let plain = self
             .seal
             .open_in_place(nonce, context(purpose, place), &mut tail)
-            .map_err(|Unspecified| StoreError::WrongMasterKey)?
+            .map_err(|Unspecified| StoreError::Damaged("a sealed value"))?
             .len();
         tail.truncate(plain);
         Ok(tail)

@@ -458,3 +458,44 @@ async fn an_admitted_message_lives_from_its_settlement_on() {
     );
     assert_eq!(audit(directory.path(), |_| {}).unwrap().violation, None);
 }
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_does_nothing_by_half() {
+    let directory = tempfile::tempdir().unwrap();
+    let books = books(directory.path()).await;
+    // Somebody else holds the database, so the writer stands still while the queue fills.
+    let holder = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let command = |n| Command {
+        now: NOW,
+        generation: None,
+        idempotency: None,
+        action: send(phone(391_230_000_000 + n), n, None),
+    };
+    let mut waiting: Vec<_> = (0..12_000)
+        .map(|n| books.store.submit(books.account, command(n)))
+        .collect();
+    let mut refused = 0;
+    let mut queued = Vec::new();
+    for mut submitted in waiting.drain(..) {
+        match futures_util::FutureExt::now_or_never(&mut submitted) {
+            Some(Err(StoreError::Busy)) => refused += 1,
+            Some(other) => panic!("{other:?}"),
+            None => queued.push(submitted),
+        }
+    }
+    assert!(
+        refused > 0 && queued.len() >= 8_192,
+        "{refused} refused, {} queued",
+        queued.len()
+    );
+    holder.execute_batch("ROLLBACK").unwrap();
+    let answered = futures_util::future::join_all(queued).await;
+    let sent = answered.iter().filter(|answer| matches!(answer, Ok(Ok(_)))).count();
+    assert_eq!(
+        sent, 1_000,
+        "ten credits buy a thousand messages, whoever was refused before"
+    );
+    let report = audit(directory.path(), |_| {}).unwrap();
+    assert_eq!((report.violation, report.requests), (None, 1_000));
+}

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Decision,
-    DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry, Payload,
-    PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact, SenderUsername, TimelineEvent,
-    Timestamp, Ttl, VerificationRequest, decide,
+    DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
+    LimitState, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact, SenderUsername,
+    TimelineEvent, Timestamp, Ttl, VerificationRequest, decide,
 };
 
 use crate::checks;
@@ -37,8 +37,8 @@ pub(crate) struct AccountBook {
     pub(crate) entries: Vec<LedgerEntry>,
     purchases: BTreeMap<u64, Purchase>,
     first_answers: HashMap<u8, FirstAnswer>,
-    flood: Timestamp,
-    number_flood: HashMap<PhoneNumber, Timestamp>,
+    flood: LimitState,
+    number_flood: HashMap<PhoneNumber, LimitState>,
 }
 
 /// What the books know of one request.
@@ -77,7 +77,7 @@ impl<'a> Books<'a> {
                 entries: Vec::new(),
                 purchases: BTreeMap::new(),
                 first_answers: HashMap::new(),
-                flood: Timestamp::default(),
+                flood: LimitState::default(),
                 number_flood: HashMap::new(),
             }
         };

@@ -2,7 +2,7 @@
 //! rule on; the first rule's error is answered, then that fault is mended and the next one shows.
 
 use countersign_core::{
-    ApiError, FirstAnswer, Idempotency, IdempotencyKey, Limit, NumberPrefix, Reach, RequestId, SenderFact,
+    ApiError, FirstAnswer, Idempotency, IdempotencyKey, Limit, LimitState, NumberPrefix, Reach, RequestId, SenderFact,
 };
 
 use crate::world::{OWNER, PHONE, World, credits};
@@ -32,7 +32,7 @@ fn a_sends_faults_are_told_in_the_order_of_the_contract() {
         count: 1,
         period_ms: 60_000,
     });
-    world.flood.number = world.now.plus_millis(60_000);
+    world.flood.number = LimitState::until(world.now.plus_millis(60_000));
     world.rules.prices.set(NumberPrefix::DEFAULT, credits("2"));
     let send = |world: &mut World, named| {
         let refused = world.send_with(|send| {
@@ -68,7 +68,7 @@ fn an_ability_checks_faults_are_told_in_the_order_of_the_contract() {
         count: 1,
         period_ms: 60_000,
     });
-    world.flood.account = world.now.plus_millis(60_000);
+    world.flood.account = LimitState::until(world.now.plus_millis(60_000));
     world.rules.prices.set(NumberPrefix::DEFAULT, credits("2"));
     let mut ability = |change: fn(&mut World)| {
         change(&mut world);

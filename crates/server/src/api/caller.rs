@@ -18,8 +18,6 @@ use crate::http::PeerAddress;
 pub(super) struct Caller {
     /// What the token opens.
     pub(super) access: Arc<AccountAccess>,
-    /// The token itself: it keys the fingerprints of idempotency keys.
-    pub(super) token: ApiToken,
 }
 
 /// The token of an `Authorization: Bearer` header; the scheme in any case. Another scheme, or no token after it, is no
@@ -46,7 +44,7 @@ pub(super) async fn admit(app: &App, token: &str, parts: &Parts) -> Result<Calle
             return Err(ApiError::IpNotAllowed.into());
         }
     }
-    Ok(Caller { access, token })
+    Ok(Caller { access })
 }
 
 /// The caller's address: the connection's, or behind proxies of ours the right-most address of `X-Forwarded-For` that is

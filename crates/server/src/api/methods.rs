@@ -4,8 +4,8 @@ use countersign_core::{
     Action, ApiError, CallbackUrl, Code, CodeLength, EnteredCode, Idempotency, IdempotencyKey, Payload, PhoneNumber,
     PlainHttp, Reach, RequestId, SandboxNumbers, Send, SendCode, SenderUsername, Timestamp, Ttl,
 };
+use countersign_store::Store;
 use http::HeaderMap;
-use ring::hmac;
 
 use super::caller::Caller;
 use super::parameters::{Parameter, Parameters, WrongType};
@@ -178,6 +178,7 @@ fn draw_entropy() -> [u64; 3] {
 
 /// The `Idempotency-Key` of a call, with the fingerprint of what it is used for.
 pub(super) fn idempotency(
+    store: &dyn Store,
     headers: &HeaderMap,
     caller: &Caller,
     action: &Action,
@@ -188,14 +189,13 @@ pub(super) fn idempotency(
     let key = std::str::from_utf8(key.as_bytes()).ok().and_then(IdempotencyKey::new);
     Ok(Some(Idempotency {
         key: key.ok_or(ApiError::BadRequest)?,
-        fingerprint: fingerprint(caller.token.as_str().as_bytes(), action),
+        fingerprint: store.fingerprint(caller.access.key, &canonical(action)),
     }))
 }
 
-/// HMAC-SHA-256 over the method and its parameters as they were understood: however they were written, the same call has
-/// the same fingerprint. It is keyed with the token, which the books don't hold in the clear: a plain hash over a code of
-/// few digits would tell the code to whoever reads a backup (P7).
-fn fingerprint(token: &[u8], action: &Action) -> [u8; 32] {
+/// The method and its parameters as they were understood: however they were written, the same call reads the same. What is
+/// kept of it is a keyed hash: a plain one over a code of few digits would tell the code to whoever reads a backup (P7).
+fn canonical(action: &Action) -> Vec<u8> {
     let mut fields = Fields(Vec::with_capacity(128));
     match action {
         Action::Send(send) => {
@@ -230,10 +230,7 @@ fn fingerprint(token: &[u8], action: &Action) -> [u8; 32] {
         // No other action is a method's.
         _ => {}
     }
-    let key = hmac::Key::new(hmac::HMAC_SHA256, token);
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(hmac::sign(&key, &fields.0).as_ref());
-    fingerprint
+    fields.0
 }
 
 /// Texts in a row, each behind its length, so that no two rows read the same. An absent one differs from an empty one.

@@ -1,7 +1,9 @@
 //! `POST /sandbox/clock`: moves one account's clock forward, and answers once everything that is due then is committed.
 
+use std::time::Duration;
+
 use countersign_core::{Action, ApiError, Command, Timestamp};
-use countersign_store::RequestRef;
+use countersign_store::{RequestRef, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::answer::Refusal;
@@ -17,6 +19,8 @@ const MAX_ADVANCE_SECONDS: i64 = 10 * 366 * 86_400;
 const LAST_CLOCK_SECONDS: i64 = (1 << 31) - 1 - 7_200;
 /// Due requests that are asked for at once.
 const PAGE: usize = 500;
+/// How long a command of this call rests when the books are busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Wake-ups that wait in the books' queue at once, far below its bound.
 const CONCURRENT_WAKES: usize = 64;
 
@@ -74,14 +78,20 @@ async fn settle_due_requests(app: &App, caller: &Caller) -> Result<(), Refusal> 
     }
 }
 
-/// One command of this call. What settles what is due carries no generation, as a worker's: it is due whoever asks.
+/// One command of this call. What settles what is due carries no generation, as a worker's: it is due whoever asks. Once the
+/// clock has moved, busy books are waited for: a caller who is told to try again would move it twice.
 async fn submit(app: &App, caller: &Caller, generation: Option<u32>, action: Action) -> Result<(), Refusal> {
-    let command = Command {
-        now: clock::now(),
-        generation,
-        idempotency: None,
-        action,
-    };
-    app.store.submit(caller.access.key, command).await??;
-    Ok(())
+    let has_moved = generation.is_none();
+    loop {
+        let command = Command {
+            now: clock::now(),
+            generation,
+            idempotency: None,
+            action: action.clone(),
+        };
+        match app.store.submit(caller.access.key, command).await {
+            Err(StoreError::Busy) if has_moved => tokio::time::sleep(BUSY_PAUSE).await,
+            answer => return Ok(answer?.map(|_| ())?),
+        }
+    }
 }

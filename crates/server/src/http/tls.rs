@@ -139,7 +139,8 @@ fn ca_key(data_dir: &Path) -> Result<KeyPair, TlsError> {
     let certificate = ca_parameters()?.self_signed(&key)?;
     let writing = |path: PathBuf| move |source| TlsError::Writing { path, source };
     files::write_secret(&key_path, key.serialize_pem().as_bytes()).map_err(writing(key_path))?;
-    std::fs::write(&certificate_path, certificate.pem()).map_err(writing(certificate_path))?;
+    // Last, and whole or not at all: where it is, the key is there too.
+    files::write_public(&certificate_path, certificate.pem().as_bytes()).map_err(writing(certificate_path))?;
     Ok(key)
 }
 

@@ -9,8 +9,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use countersign_core::{
-    AccountId, AccountKey, Action, ApiToken, Bucket, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers,
-    Timestamp,
+    AccountId, AccountKey, Action, ApiToken, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers, Timestamp,
 };
 use countersign_store::{AccountProfile, NewAccount, StoreError};
 use ipnet::IpNet;
@@ -106,13 +105,9 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<An
         check_purchase(credit)?;
     }
     let id = AccountId::from_entropy(u64::from_ne_bytes(random::bytes()));
-    let [bucket] = random::bytes();
     let token = ApiToken::new(id, random::bytes());
     let new = NewAccount {
-        key: AccountKey {
-            bucket: Bucket(bucket),
-            id,
-        },
+        key: AccountKey::of_new(id),
         token: token.clone(),
         name: name.to_owned(),
         phone,

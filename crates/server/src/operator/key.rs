@@ -2,8 +2,8 @@
 //! and compared in constant time.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use ring::hmac;
 use thiserror::Error;
 
 use crate::random;
+use crate::start::files;
 
 /// Shortest key that is taken, in bytes: a generated one has 43.
 const MIN_KEY_BYTES: usize = 16;
@@ -88,16 +89,16 @@ impl OperatorKey {
 
     /// Reads the key from a file, or makes a new one there, readable by its owner only.
     pub fn load_or_create(path: &Path) -> Result<Self, OperatorKeyError> {
-        let text = generate();
-        match write_new(path, &text) {
-            Ok(()) => Self::new(&text),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(path),
-            Err(source) => Err(OperatorKeyError::File {
-                path: path.to_owned(),
-                attempted: "written",
-                source,
-            }),
+        if path.exists() {
+            return Self::load(path);
         }
+        let text = generate();
+        files::write_secret(path, format!("{text}\n").as_bytes()).map_err(|source| OperatorKeyError::File {
+            path: path.to_owned(),
+            attempted: "written",
+            source,
+        })?;
+        Self::new(&text)
     }
 
     /// Whether this is the key, in time that doesn't depend on where the two differ.
@@ -115,17 +116,6 @@ impl fmt::Debug for OperatorKey {
 /// A new key: 256 random bits, base64url.
 fn generate() -> String {
     URL_SAFE_NO_PAD.encode(random::bytes::<32>())
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! The sandbox's first account: made where there is none, so that the first message needs no set-up.
 
-use countersign_core::{
-    AccountId, AccountKey, Action, ApiToken, Bucket, Command, Credits, MICROS_PER_CREDIT, PhoneNumber,
-};
+use countersign_core::{AccountId, AccountKey, Action, ApiToken, Command, Credits, MICROS_PER_CREDIT, PhoneNumber};
 use countersign_store::{NewAccount, Store, StoreError};
 
 use super::StartError;
@@ -31,6 +29,10 @@ pub(super) async fn find_or_make(store: &dyn Store) -> Result<Option<FirstAccoun
         None if store.accounts(None, 1).await?.is_empty() => return make(store).await.map(Some),
         _ => return Ok(None),
     };
+    if profile.entries == 0 {
+        // The process ended between making the account and crediting it.
+        credit(store, profile.key).await?;
+    }
     Ok(Some(FirstAccount {
         token: store.token(profile.key).await?,
         phone: OWNER,
@@ -38,27 +40,28 @@ pub(super) async fn find_or_make(store: &dyn Store) -> Result<Option<FirstAccoun
 }
 
 async fn make(store: &dyn Store) -> Result<FirstAccount, StartError> {
-    let key = AccountKey {
-        bucket: Bucket(random::bytes::<1>()[0]),
-        id: AccountId::from_entropy(u64::from_be_bytes(random::bytes())),
-    };
+    let key = AccountKey::of_new(AccountId::from_entropy(u64::from_be_bytes(random::bytes())));
     let token = ApiToken::new(key.id, random::bytes());
-    let now = clock::now();
     let account = NewAccount {
         key,
         token: token.clone(),
         name: NAME.to_owned(),
         phone: OWNER,
-        now,
+        now: clock::now(),
     };
     store.create_account(account).await?;
+    credit(store, key).await?;
+    Ok(FirstAccount { token, phone: OWNER })
+}
+
+async fn credit(store: &dyn Store, account: AccountKey) -> Result<(), StartError> {
     let purchase = Command {
-        now,
+        now: clock::now(),
         generation: None,
         idempotency: None,
         action: Action::Purchase { amount: CREDIT },
     };
-    let outcome = store.submit(key, purchase).await?;
+    let outcome = store.submit(account, purchase).await?;
     outcome.map_err(|error| StoreError::Database(format!("the first account's credit was refused: {error}")))?;
-    Ok(FirstAccount { token, phone: OWNER })
+    Ok(())
 }

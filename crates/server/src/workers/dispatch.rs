@@ -233,7 +233,14 @@ impl Dispatch {
 
     async fn follow_up(&self, account: AccountKey, action: Action) {
         // The other end outlives this worker. Were it gone, a restart would find the same work in the books.
-        let _ = self.follow_ups.send(FollowUp { account, action }).await;
+        let _ = self
+            .follow_ups
+            .send(FollowUp {
+                account,
+                action,
+                at: clock::now(),
+            })
+            .await;
     }
 
     /// The message of a request as a channel takes it, and its state; `None` where nothing was sent.

@@ -66,8 +66,11 @@ impl Expiry {
             .buffer_unordered(MAX_UNDER_WAY);
         let mut result = Ok(());
         while let Some(answer) = answers.next().await {
-            if let (Err(error), Ok(())) = (answer, &result) {
-                result = Err(error);
+            match (answer, &result) {
+                // That row alone can't be settled; the others must be.
+                (Err(StoreError::Damaged(what)), _) => tracing::error!("a due request is passed over: {what}"),
+                (Err(error), Ok(())) => result = Err(error),
+                _ => {}
             }
         }
         result

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channels::ChannelNews;
-use countersign_core::{AccountKey, Action, Command};
+use countersign_core::{AccountKey, Action, Command, Timestamp};
 use countersign_store::{Outcome, Store, StoreError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -28,6 +28,8 @@ const MAX_RETRIES: u32 = 60;
 pub(super) struct FollowUp {
     pub(super) account: AccountKey,
     pub(super) action: Action,
+    /// When it happened, real time: what came in time stays in time, however busy the books are.
+    pub(super) at: Timestamp,
 }
 
 impl From<ChannelNews> for FollowUp {
@@ -38,6 +40,7 @@ impl From<ChannelNews> for FollowUp {
                 request: news.request,
                 news: news.news,
             },
+            at: clock::now(),
         }
     }
 }
@@ -45,7 +48,7 @@ impl From<ChannelNews> for FollowUp {
 impl FollowUp {
     fn command(&self) -> Command {
         Command {
-            now: clock::now(),
+            now: self.at,
             generation: None,
             idempotency: None,
             action: self.action.clone(),

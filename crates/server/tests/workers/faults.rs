@@ -52,6 +52,9 @@ impl Store for FaultyStore {
     fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> Answer<'_, ()> {
         self.or_fault(1, self.store.record_report(key, outcome))
     }
+    fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32] {
+        self.store.fingerprint(account, text)
+    }
     fn token(&self, account: AccountKey) -> Answer<'_, ApiToken> {
         self.or_fault(2, self.store.token(account))
     }

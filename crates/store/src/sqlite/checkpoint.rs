@@ -5,18 +5,33 @@
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
+use super::schema::BUSY_TIMEOUT;
 use crate::types::StoreError;
 
 /// Pages in the log (of 8 KiB) at which it is copied back: 32 MiB.
 const LOG_PAGES: i32 = 4_096;
-/// Pages in the log at which the writer stops for a full copy: only a reader that holds on for long leads there.
+/// Pages in the log at which the writer waits for readers, so that the log can begin anew: 512 MiB. Only a reader that holds
+/// on to an old state for long leads there.
 const MAX_LOG_PAGES: i32 = 16 * LOG_PAGES;
+/// How long the writer waits for such a reader, and how often at most.
+const READERS_PATIENCE: Duration = Duration::from_millis(100);
+const READERS_INTERVAL: Duration = Duration::from_secs(1);
+/// What the log's file is cut to once it begins anew, in bytes.
+const LOG_FILE_BYTES: i64 = 64 << 20;
+
+/// No copy is under way, and none was made since the writer last finished one.
+const IDLE: u8 = 0;
+/// The thread copies.
+const COPYING: u8 = 1;
+/// The thread has copied; the writer has yet to finish.
+const COPIED: u8 = 2;
 
 thread_local! {
     /// Pages in the log after this thread's last commit.
@@ -25,30 +40,37 @@ thread_local! {
 
 pub(super) struct Checkpointer {
     wake: SyncSender<()>,
-    /// Set when the thread has copied; the writer takes it and finishes.
-    copied: Arc<AtomicBool>,
+    /// [`IDLE`], [`COPYING`] or [`COPIED`].
+    state: Arc<AtomicU8>,
+    /// When the writer last waited for readers.
+    waited_at: Cell<Option<Instant>>,
 }
 
 impl Checkpointer {
     pub(super) fn start(writer: &Connection, directory: &Path) -> Result<Self, StoreError> {
         // Replaces SQLite's own checkpointing, which would stop the writer in the middle of its commits.
         writer.wal_hook(Some(note_pages));
+        writer.pragma_update(None, "journal_size_limit", LOG_FILE_BYTES)?;
         let connection = Connection::open(directory.join(super::FILE_NAME))?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        let copied = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(AtomicU8::new(IDLE));
         let (wake, woken) = sync_channel::<()>(1);
-        let thread_copied = Arc::clone(&copied);
+        let thread_state = Arc::clone(&state);
         std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
                 while woken.recv().is_ok() {
                     checkpoint(&connection, "PASSIVE");
-                    thread_copied.store(true, Ordering::Release);
+                    thread_state.store(COPIED, Ordering::Release);
                 }
             })
             .map_err(|error| StoreError::Database(format!("could not start the checkpoint thread: {error}")))?;
-        Ok(Self { wake, copied })
+        Ok(Self {
+            wake,
+            state,
+            waited_at: Cell::new(None),
+        })
     }
 
     /// Called by the writer between batches.
@@ -57,16 +79,28 @@ impl Checkpointer {
         if pages < LOG_PAGES {
             return;
         }
-        if pages >= MAX_LOG_PAGES {
+        if pages >= MAX_LOG_PAGES && self.waited_at.get().is_none_or(|at| at.elapsed() >= READERS_INTERVAL) {
+            self.waited_at.set(Some(Instant::now()));
             tracing::warn!(pages, "the write-ahead log is long: a reader holds on to an old state");
-            checkpoint(writer, "PASSIVE");
-            PAGES_IN_LOG.set(LOG_PAGES);
-        } else if self.copied.swap(false, Ordering::AcqRel) {
-            checkpoint(writer, "PASSIVE");
-            // Counted anew by the next commit.
-            PAGES_IN_LOG.set(0);
-        } else if let Err(TrySendError::Disconnected(())) = self.wake.try_send(()) {
-            checkpoint(writer, "PASSIVE");
+            wait_for_readers(writer);
+            return;
+        }
+        match self.state.load(Ordering::Acquire) {
+            IDLE => {
+                self.state.store(COPYING, Ordering::Release);
+                if self.wake.try_send(()).is_err() {
+                    // The thread is gone: the writer does its work.
+                    checkpoint(writer, "PASSIVE");
+                    self.state.store(IDLE, Ordering::Release);
+                }
+            }
+            COPIED => {
+                checkpoint(writer, "PASSIVE");
+                // Counted anew by the next commit.
+                PAGES_IN_LOG.set(0);
+                self.state.store(IDLE, Ordering::Release);
+            }
+            _ => {}
         }
     }
 
@@ -81,6 +115,15 @@ impl Checkpointer {
 fn note_pages(_: &Wal, pages: std::os::raw::c_int) -> rusqlite::Result<()> {
     PAGES_IN_LOG.set(pages);
     Ok(())
+}
+
+/// Lets the log begin anew as soon as no reader needs its old part, or gives up soon.
+fn wait_for_readers(writer: &Connection) {
+    let patience = writer.busy_timeout(READERS_PATIENCE);
+    checkpoint(writer, "RESTART");
+    if let Err(error) = patience.and_then(|()| writer.busy_timeout(BUSY_TIMEOUT)) {
+        tracing::warn!(%error, "the time to wait for readers could not be set");
+    }
 }
 
 fn checkpoint(connection: &Connection, mode: &str) {

@@ -11,8 +11,8 @@ use crate::types::{RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
 
 /// A value in the database that no version of this program wrote.
-pub(crate) fn damaged(what: &'static str) -> StoreError {
-    StoreError::Database(format!("{what} in the database isn't one that this program wrote"))
+pub(crate) const fn damaged(what: &'static str) -> StoreError {
+    StoreError::Damaged(what)
 }
 
 pub(crate) const fn delivery_number(state: DeliveryState) -> i64 {

@@ -158,7 +158,7 @@ impl Readers {
         self.with(|connection| {
             let mut found = Vec::new();
             for bucket in buckets(connection)? {
-                let cursor = match &after {
+                let mut cursor = match &after {
                     Some(after) if bucket < i64::from(after.request.account.bucket.0) => continue,
                     Some(after) if bucket == i64::from(after.request.account.bucket.0) => [
                         after.wake_at.millis(),
@@ -169,30 +169,38 @@ impl Readers {
                     _ => [now.millis(), i64::MAX, i64::MAX, i64::MAX],
                 };
                 let mut statement = connection.prepare_cached(&SQL)?;
-                let left = row_limit(limit.saturating_sub(found.len()));
-                let [wake_at, account_id, created_at, random] = cursor;
-                let rows = statement.query_map(
-                    params![bucket, wake_at, account_id, created_at, random, left],
-                    RequestColumns::read,
-                )?;
-                for columns in rows {
-                    let columns = columns?;
-                    let wake_at = Timestamp::from_millis(columns.wake_at.unwrap_or_default());
-                    let request = columns.open(&self.vault)?;
-                    let reference = RequestRef {
-                        account: request.account,
-                        id: request.id,
-                    };
-                    found.push((
-                        MessageRef {
-                            wake_at,
-                            request: reference,
-                        },
-                        request,
-                    ));
-                }
-                if found.len() >= limit {
-                    break;
+                // Again only where rows could not be read: a full page is what tells the caller to go on.
+                while found.len() < limit {
+                    let left = limit - found.len();
+                    let [wake_at, account_id, created_at, random] = cursor;
+                    let rows = statement.query_map(
+                        params![bucket, wake_at, account_id, created_at, random, row_limit(left)],
+                        RequestColumns::read,
+                    )?;
+                    let mut rows_read = 0;
+                    for columns in rows {
+                        let columns = columns?;
+                        rows_read += 1;
+                        let wake_at = Timestamp::from_millis(columns.wake_at.unwrap_or_default());
+                        let [_, account_id, created_at, random] = columns.place;
+                        cursor = [wake_at.millis(), account_id, created_at, random];
+                        if let Some(request) = readable(columns.open(&self.vault))? {
+                            let reference = RequestRef {
+                                account: request.account,
+                                id: request.id,
+                            };
+                            found.push((
+                                MessageRef {
+                                    wake_at,
+                                    request: reference,
+                                },
+                                request,
+                            ));
+                        }
+                    }
+                    if rows_read < left {
+                        break;
+                    }
                 }
             }
             Ok(found)
@@ -206,9 +214,11 @@ impl Readers {
     ) -> Result<Vec<VerificationRequest>, StoreError> {
         static SQL: LazyLock<String> = LazyLock::new(|| {
             format!(
-                "SELECT {REQUEST_COLUMNS} FROM request \
-                 WHERE bucket = ?1 AND account_id = ?2 AND created_at >= ?3 AND delivery IN (5, 6) \
-                 ORDER BY created_at DESC, random DESC LIMIT ?4"
+                // The inner bound keeps the look-back short where most messages never arrived.
+                "SELECT {REQUEST_COLUMNS} FROM (SELECT * FROM request \
+                 WHERE bucket = ?1 AND account_id = ?2 AND created_at >= ?3 \
+                 ORDER BY created_at DESC, random DESC LIMIT 4 * ?4) \
+                 WHERE delivery IN (5, 6) ORDER BY created_at DESC, random DESC LIMIT ?4"
             )
         });
         self.with(|connection| {
@@ -223,11 +233,14 @@ impl Readers {
                 let mut statement = connection.prepare_cached(&SQL)?;
                 let since = since.plus_millis(clock_offset_ms).millis();
                 let rows = statement.query_map(
-                    params![bucket, account_id, since, row_limit(limit)],
+                    params![bucket, account_id, since, row_limit(limit.saturating_sub(found.len()))],
                     RequestColumns::read,
                 )?;
                 for columns in rows {
-                    found.push(columns?.open(&self.vault)?);
+                    found.extend(readable(columns?.open(&self.vault))?);
+                }
+                if found.len() >= limit {
+                    break;
                 }
             }
             Ok(found)
@@ -287,13 +300,16 @@ impl Readers {
                     account: account_key(place[0], place[1])?,
                     id: request_id(place[2], place[3]),
                 };
+                let Some(body) = readable(self.vault.open(Purpose::Report, &place, &row.get::<_, Vec<u8>>(6)?))? else {
+                    continue;
+                };
                 due.push(DueReport {
                     key: ReportKey {
                         request,
                         number: row.get(4)?,
                     },
                     callback_url: CallbackUrl::from_stored(row.get(5)?),
-                    body: self.vault.open(Purpose::Report, &place, &row.get::<_, Vec<u8>>(6)?)?,
+                    body,
                     attempts: row.get(7)?,
                 });
             }
@@ -314,7 +330,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at FROM account";
+const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -334,6 +350,7 @@ fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
         phone: phone_of(row.get(3)?)?,
         balance: Credits::from_micros(row.get(4)?),
         held: Credits::from_micros(row.get(5)?),
+        entries: row.get::<_, i64>(10)?.cast_unsigned(),
         allow_list: allow_list(&row.get::<_, String>(6)?)?,
         clock_offset_ms: row.get(7)?,
         created_at: Timestamp::from_millis(row.get(8)?),
@@ -375,4 +392,15 @@ pub(super) fn prices(connection: &Connection) -> Result<Vec<(NumberPrefix, Credi
 /// A bound on rows as SQLite takes it.
 fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Leaves out a row that can't be read, and says so: it must not keep all the others from being worked on.
+fn readable<T>(row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match row {
+        Err(StoreError::Damaged(what)) => {
+            tracing::error!("a row is passed over: {what} isn't one that this program wrote");
+            Ok(None)
+        }
+        row => row.map(Some),
+    }
 }

@@ -8,6 +8,8 @@ use rusqlite_migration::{M, Migrations, SchemaVersion};
 
 use crate::types::StoreError;
 
+/// How long a connection waits for a lock that another process holds.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name in the data directory.
 pub(crate) const FILE_NAME: &str = "countersign.db";
 
@@ -29,7 +31,7 @@ pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreErro
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -16_384)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     migrate(&mut connection)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
@@ -39,7 +41,7 @@ pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreErro
 pub(crate) fn open_for_reading(directory: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(directory.join(FILE_NAME), flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "cache_size", -4_096)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)

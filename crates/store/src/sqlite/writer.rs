@@ -1,6 +1,7 @@
 //! The one writer: a thread that takes whatever waits in the queue, judges it as one batch, commits once, and then answers
 //! everyone. It never waits for a batch to fill.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -96,7 +97,14 @@ impl Writer {
         let runtime = Handle::try_current().ok();
         std::thread::Builder::new()
             .name("books".into())
-            .spawn(move || self.run(queue, &checkpointer, runtime.as_ref()))
+            .spawn(move || {
+                let run = AssertUnwindSafe(|| self.run(queue, &checkpointer, runtime.as_ref()));
+                if std::panic::catch_unwind(run).is_err() {
+                    // Nobody would write any more, and nobody would notice: a supervisor starts a fresh process.
+                    tracing::error!("the books' writer panicked: the process ends");
+                    std::process::abort();
+                }
+            })
             .map_err(|error| StoreError::Database(format!("could not start the writer's thread: {error}")))
     }
 
@@ -192,10 +200,10 @@ impl Writer {
         for (account, command, _) in commands {
             outcomes.push(
                 match batch.judge(&mut facts, &self.rules, &self.flood, *account, command) {
-                    // An account that isn't there is this caller's error; anything else is the database's.
-                    Err(StoreError::NotFound(what)) => Err(StoreError::NotFound(what)),
-                    Err(error) => return Err(error),
-                    Ok(outcome) => Ok(outcome),
+                    // The database's own failure is everybody's; a row that isn't there or can't be read is this
+                    // caller's alone.
+                    Err(StoreError::Database(error)) => return Err(StoreError::Database(error)),
+                    judged => judged,
                 },
             );
         }
