@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use countersign_core::{
-    AccountId, AccountKey, Action, Answer, ApiToken, Bucket, Code, CodeLength, Command, DEFAULT_PRICE, EnteredCode,
-    MAX_PURCHASE, News, PhoneNumber, Reach, RequestId, Rules, Send, SendCode, Timestamp, Ttl,
+    AccountId, AccountKey, Action, Answer, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, DEFAULT_PRICE,
+    EnteredCode, MAX_PURCHASE, News, PhoneNumber, Reach, RequestId, Rules, Send, SendCode, Timestamp, Ttl,
 };
 use countersign_server::{clock, random};
 use countersign_store::{CommittedWork, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, StoreError};
@@ -91,11 +91,11 @@ impl Books {
     }
 
     /// Makes `count` requests of now, each accepted by a channel, so that a start doesn't dispatch them again.
-    pub(crate) async fn add_waiting(&self, count: usize) -> Result<Vec<Waiting>> {
+    pub(crate) async fn add_waiting(&self, count: usize, origin: CodeOrigin) -> Result<Vec<Waiting>> {
         stream::iter(0..count)
             .map(|number| async move {
                 let now = clock::now();
-                let waiting = self.send(now, number).await?;
+                let waiting = self.send(now, number, origin).await?;
                 let news = Action::News {
                     request: waiting.id,
                     news: News::Accepted,
@@ -118,7 +118,7 @@ impl Books {
             .try_for_each_concurrent(IN_FLIGHT, |number| async move {
                 let position = i64::try_from(number)?;
                 let now = start.plus_millis(position * step_micros / 1000);
-                let Waiting { id, code } = self.send(now, number).await?;
+                let Waiting { id, code } = self.send(now, number, CodeOrigin::Generated).await?;
                 let answered_at = now.plus_millis(ANSWERED_AFTER_MS);
                 let (at, action) = match number % 10 {
                     0..7 => {
@@ -136,15 +136,19 @@ impl Books {
             .await
     }
 
-    async fn send(&self, now: Timestamp, number: usize) -> Result<Waiting> {
+    async fn send(&self, now: Timestamp, number: usize, origin: CodeOrigin) -> Result<Waiting> {
         let entropy = u128::from_be_bytes(random::bytes());
         let phone = PhoneNumber::from_stored(first_number(FILL_ROUND) + u64::try_from(number)?);
         let length = CodeLength::default();
-        let send = send_to(phone, length, entropy);
+        let code = Code::from_entropy(length, entropy);
+        let mut send = send_to(phone, length, entropy);
+        if origin == CodeOrigin::Supplied {
+            send.code = SendCode::Supplied(code);
+        }
         match self.command(now, Action::Send(Box::new(send))).await? {
             Answer::Status(status) => Ok(Waiting {
                 id: RequestId::parse(&status.request_id).ok_or_else(|| anyhow!("an unreadable request id"))?,
-                code: Code::from_entropy(length, entropy),
+                code,
             }),
             other => bail!("a send was answered with {other:?}"),
         }

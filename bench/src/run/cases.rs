@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use countersign_core::ApiToken;
+use countersign_core::{ApiToken, CodeOrigin};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -104,7 +104,7 @@ struct Prepared {
 enum Fill {
     Nothing,
     Past(usize),
-    Waiting(usize),
+    Waiting(usize, CodeOrigin),
 }
 
 impl<'a> Workbench<'a> {
@@ -181,11 +181,31 @@ impl<'a> Workbench<'a> {
         let seconds = float(self.options.seconds * u64::from(self.options.rounds)) + WARM_UP.as_secs_f64();
         let pool = whole(rate * seconds * POOL_SHARE);
         let mut figures = Vec::new();
-        for (name, target, mixed) in [
-            ("first check of a code, of the ceiling", Target::AtLeast(0.6), false),
-            ("the same, requests in random order", Target::None, true),
+        let (own, generated) = (CodeOrigin::Supplied, CodeOrigin::Generated);
+        for (name, directory, target, origin, mixed) in [
+            (
+                "first check of the customer's own code, of the ceiling",
+                "own",
+                Target::AtLeast(0.6),
+                own,
+                false,
+            ),
+            (
+                "first check of a generated code, which proves delivery too",
+                "generated",
+                Target::AtLeast(0.6),
+                generated,
+                false,
+            ),
+            (
+                "first check of a generated code, requests in random order",
+                "mixed",
+                Target::None,
+                generated,
+                true,
+            ),
         ] {
-            let mut books = self.prepare(if mixed { "mixed" } else { "check" }, Fill::Waiting(pool))?;
+            let mut books = self.prepare(directory, Fill::Waiting(pool, origin))?;
             if mixed {
                 books::shuffle(&mut books.waiting);
             }
@@ -242,7 +262,7 @@ impl<'a> Workbench<'a> {
 
     /// Status without a code.
     pub(super) fn status(&self) -> Result<Vec<Figure>> {
-        let books = self.prepare("status", Fill::Waiting(STATUS_POOL))?;
+        let books = self.prepare("status", Fill::Waiting(STATUS_POOL, CodeOrigin::Generated))?;
         let real = Server::countersign(&self.server, &books.directory)?;
         let ceiling = Server::ceiling(&self.directory)?;
         let token = books.token.as_str();
@@ -395,9 +415,9 @@ impl<'a> Workbench<'a> {
                     books.add_past(count).await?;
                     Vec::new()
                 }
-                Fill::Waiting(count) => {
+                Fill::Waiting(count, origin) => {
                     say(&format!("  making {count} requests to ask about …"))?;
-                    books.add_waiting(count).await?
+                    books.add_waiting(count, origin).await?
                 }
             };
             let token = books.close().await?;
@@ -462,7 +482,7 @@ impl<'a> Workbench<'a> {
     }
 
     fn ceiling_check_rate(&self, ceiling: &Server) -> Result<f64> {
-        let books = self.prepare("calibration", Fill::Waiting(1_000))?;
+        let books = self.prepare("calibration", Fill::Waiting(1_000, CodeOrigin::Generated))?;
         let records = self.directory.join("calibration.records");
         books::write_records(&records, &books.waiting)?;
         let load = Load::Check { records: &records };
