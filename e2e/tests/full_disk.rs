@@ -12,6 +12,8 @@ const ATTEMPTS: u64 = 2_000;
 
 #[tokio::test]
 async fn a_failed_commit_ends_the_process_and_loses_nothing_that_was_acknowledged() -> Result<()> {
+    // An error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut server = Server::start(Options {
         max_file_kib: Some(MAX_FILE_KIB),
         ..Options::default()
