@@ -8,6 +8,8 @@ use rusqlite_migration::{M, Migrations, SchemaVersion};
 
 use crate::types::StoreError;
 
+/// How much of the database file readers map into memory: address space, not memory of its own.
+const READ_MAP_BYTES: i64 = 4 << 30;
 /// How long a connection waits for a lock that another process holds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name in the data directory.
@@ -43,6 +45,8 @@ pub(crate) fn open_for_reading(directory: &Path) -> Result<Connection, StoreErro
     let connection = Connection::open_with_flags(directory.join(FILE_NAME), flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "cache_size", -4_096)?;
+    // Readers look at the file where it lies in the system's page cache, instead of copying page after page out of it.
+    connection.pragma_update(None, "mmap_size", READ_MAP_BYTES)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
