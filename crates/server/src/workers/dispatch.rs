@@ -27,7 +27,7 @@ const RECOVERY_PAGE: usize = 500;
 const BATCHES_BETWEEN_PAGES: usize = 64;
 /// How long a recovery rests after the books failed.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// How far back the inbox shows messages that had arrived before a restart, and at most how many of an account.
+/// How far back the inbox shows messages that had arrived before a restart, and at most how many in all.
 const RESTORED_MS: i64 = DAY_MS;
 const MAX_RESTORED: usize = 10_000;
 
