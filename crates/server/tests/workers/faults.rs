@@ -9,7 +9,7 @@ use countersign_core::{
 };
 use countersign_store::{
     AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, SqliteStore, Store, StoreError,
+    SenderProfile, SqliteStore, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -119,6 +119,9 @@ impl Store for FaultyStore {
     }
     fn request(&self, account: AccountKey, id: RequestId) -> Answer<'_, Option<VerificationRequest>> {
         self.store.request(account, id)
+    }
+    fn trouble(&self) -> Option<Trouble> {
+        self.store.trouble()
     }
     fn close(&self) -> Answer<'_, ()> {
         self.store.close()
