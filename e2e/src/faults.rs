@@ -27,14 +27,14 @@ impl FaultyDisk {
         let (source, library) = (scratch.path().join("faults.c"), scratch.path().join("faults.so"));
         fs::write(&source, SOURCE)?;
         let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let compiled = Command::new(compiler)
+        let output = Command::new(compiler)
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .args([&library, &source])
             .arg("-ldl")
             .output()
             .context("a C compiler")?;
-        let said = String::from_utf8_lossy(&compiled.stderr);
-        ensure!(compiled.status.success(), "the faults don't compile: {said}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the faults don't compile: {said}");
         fs::create_dir(scratch.path().join("disk"))?;
         Ok(Self { scratch })
     }

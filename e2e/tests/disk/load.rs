@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 /// Callers at the same time.
 const CALLERS: usize = 8;
 /// How long a wait for answers may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A load that runs.
 pub(crate) struct Load {

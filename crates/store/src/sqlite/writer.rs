@@ -31,6 +31,8 @@ const MANY_ANSWERS: usize = 8;
 type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
 type ReportDone = (ReportKey, ReportOutcome, oneshot::Sender<Result<(), StoreError>>);
 
+type SettingsWrite = Box<dyn FnOnce(&mut Writer, &Connection) + Send>;
+
 /// What waits in the queue.
 pub(super) enum Job {
     /// A command through the one door.
@@ -46,7 +48,7 @@ pub(super) enum Job {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
     /// A write that is no command; it answers its caller itself.
-    Settings(Box<dyn FnOnce(&mut Writer, &Connection) + Send>),
+    Settings(SettingsWrite),
     /// The disk was full: is it still?
     Probe,
     /// The end: everything queued before is answered first.
