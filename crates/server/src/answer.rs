@@ -117,6 +117,9 @@ impl From<StoreError> for Refusal {
             StoreError::Busy | StoreError::Closing => {
                 Self::unavailable(format!("nothing was done: {error}; try again in a second"))
             }
+            StoreError::DiskFull => Self::unavailable(
+                "nothing was done: the disk of the data directory is full; make room on it, and try again",
+            ),
             StoreError::NotFound(what) => Self::not_found(format!("there is no such {what}")),
             StoreError::Conflict(what) => Self::conflict(format!("{what} exists already")),
             error => {
