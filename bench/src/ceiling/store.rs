@@ -12,7 +12,7 @@ use countersign_core::{
 };
 use countersign_store::{
     AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, Store, StoreError,
+    SenderProfile, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -163,6 +163,10 @@ impl Store for CeilingStore {
     ) -> BoxFuture<'_, Result<Option<VerificationRequest>, StoreError>> {
         let code = Code::from_entropy(CodeLength::default(), 0);
         at_once(Some(sent_request(account, id, ANY_PHONE, code)))
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        None
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -18,7 +18,7 @@ pub use audit::{AuditReport, Violation, audit};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, DueReport, Handed, MessageRef, NewAccount, ReportKey,
-    ReportOutcome, RequestRef, SenderProfile, StoreError,
+    ReportOutcome, RequestRef, SenderProfile, StoreError, Trouble,
 };
 pub use vault::{MasterKey, Vault};
 
@@ -120,6 +120,9 @@ pub trait Store: Send + Sync + 'static {
     /// Delivery reports that may go out at real time `now`, oldest due first, at most `limit`. Of each request at most one:
     /// the next waits until this one is acknowledged or lost.
     fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>>;
+
+    /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
+    fn trouble(&self) -> Option<Trouble>;
 
     /// Ends the store: no new work, everything queued answered, the log written back.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -4,9 +4,9 @@
 //! (who asks, and from where), `body` and `parameters` (with what), `methods` (as a command), the books, `answer`.
 //! Nothing here decides about money or states: that is `core::decide`.
 
-mod answer;
+pub(crate) mod answer;
 mod body;
-mod caller;
+pub(crate) mod caller;
 mod endpoint;
 mod methods;
 mod parameters;
@@ -44,7 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = match Endpoint::of(&parts.method, parts.uri.path(), app.mode) {
-        Some(Endpoint::Health) => return answer::health(*app.draining.borrow()),
+        Some(Endpoint::Health) => return answer::health(*app.draining.borrow(), app.store.trouble()),
         Some(Endpoint::Method(method)) => call(&app, method, &parts, body).await,
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {

@@ -143,13 +143,17 @@ impl Reports {
             ReportOutcome::Acknowledged { at } | ReportOutcome::Lost { at, .. } => *at,
         };
         let mut backoff = FIRST_RECORD_BACKOFF;
-        for _ in 0..MAX_RECORD_TRIES {
+        let mut tries = 0;
+        while tries < MAX_RECORD_TRIES {
+            tries += 1;
             match self.store.record_report(key, outcome.clone()).await {
                 Ok(()) | Err(StoreError::NotFound(_)) => {
                     let wait_ms = due_again.millis().saturating_sub(clock::now().millis());
                     return (key, Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
                 }
                 Err(StoreError::Closing) => break,
+                // However long it takes: an attempt that is given up is made again, once for each try.
+                Err(StoreError::DiskFull) => tries = 0,
                 Err(error) => tracing::debug!(%error, "an attempt is not recorded yet"),
             }
             tokio::time::sleep(backoff).await;

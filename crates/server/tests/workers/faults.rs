@@ -9,7 +9,7 @@ use countersign_core::{
 };
 use countersign_store::{
     AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, SqliteStore, Store, StoreError,
+    SenderProfile, SqliteStore, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -20,7 +20,7 @@ use crate::support::{House, PHONE, open_reports, quick};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// Passes everything on, but fails each of the workers' questions and writes so many times first, busy and broken in turn.
+/// Passes everything on, but fails each of the workers' questions and writes so many times first, busy, without room, and broken in turn.
 pub(crate) struct FaultyStore {
     store: Arc<SqliteStore>,
     /// Of each method that the workers use.
@@ -38,7 +38,8 @@ impl FaultyStore {
     fn or_fault<'a, T: Send + 'a>(&self, method: usize, answer: Answer<'a, T>) -> Answer<'a, T> {
         let take = |left: u32| left.checked_sub(1);
         match self.faults_left[method].fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(left) if left % 2 == 0 => std::future::ready(Err(StoreError::Busy)).boxed(),
+            Ok(left) if left % 3 == 1 => std::future::ready(Err(StoreError::DiskFull)).boxed(),
+            Ok(left) if left % 3 == 2 => std::future::ready(Err(StoreError::Busy)).boxed(),
             Ok(_) => std::future::ready(Err(StoreError::Database("a fault of the test".into()))).boxed(),
             Err(_) => answer,
         }
@@ -120,6 +121,9 @@ impl Store for FaultyStore {
     fn request(&self, account: AccountKey, id: RequestId) -> Answer<'_, Option<VerificationRequest>> {
         self.store.request(account, id)
     }
+    fn trouble(&self) -> Option<Trouble> {
+        self.store.trouble()
+    }
     fn close(&self) -> Answer<'_, ()> {
         self.store.close()
     }
@@ -127,7 +131,7 @@ impl Store for FaultyStore {
 
 #[tokio::test]
 async fn no_failure_of_the_books_ends_a_worker_or_loses_work() {
-    let house = House::with_faults(quick(), 4).await;
+    let house = House::with_faults(quick(), 6).await;
     let sink = Sink::ok().await;
     let mut reader = house.open_inbox(PHONE);
     let delivered = house.send(PHONE, Some(sink.url("/"))).await;

@@ -17,12 +17,6 @@ pub(crate) const FILE_NAME: &str = "countersign.db";
 
 const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("migrations/0001_books.sql"))];
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
-    }
-}
-
 /// Opens the writing connection and brings the schema up to date. Refuses a schema newer than this program's.
 pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(directory.join(FILE_NAME))?;
@@ -35,6 +29,8 @@ pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreErro
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     migrate(&mut connection)?;
+    // Batches are small: what a statement sets aside fits in memory, and a full /tmp must not fail a write.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
