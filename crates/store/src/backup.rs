@@ -1,6 +1,7 @@
 //! Backups as files: how one is made whole, synced and named, and how one is put in the place of the books. A backup is a copy
 //! of the database; it carries the master key's fingerprint, never the key. The copying itself is the backend's.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,9 @@ pub enum BackupError {
     /// The file is there, and may not be replaced.
     #[error("{0} is already there and was left alone: name another file, or replace it with --force")]
     Exists(PathBuf),
+    /// The name is taken by the books themselves.
+    #[error("{0} is one of the books' own files: name another file, best on another disk")]
+    OwnFile(PathBuf),
     /// One backup at a time.
     #[error("a backup is being made already: wait for its end, or cancel it")]
     UnderWay,
@@ -162,7 +166,15 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     /// Makes way for it: what an earlier one left half done is removed.
-    pub(crate) fn begin(path: &Path, force: bool) -> Result<Self, BackupError> {
+    pub(crate) fn begin(path: &Path, force: bool, data_dir: &Path) -> Result<Self, BackupError> {
+        let named = path.file_name().unwrap_or_default().to_string_lossy();
+        if named.starts_with(FILE_NAME) && same_directory(path, data_dir) {
+            return Err(BackupError::OwnFile(path.to_owned()));
+        }
+        Self::begin_at(path, force)
+    }
+
+    fn begin_at(path: &Path, force: bool) -> Result<Self, BackupError> {
         if !force && path.exists() {
             return Err(BackupError::Exists(path.to_owned()));
         }
@@ -212,7 +224,7 @@ pub fn back_up_at_rest(
     force: bool,
     progress: &BackupProgress,
 ) -> Result<BackupDone, BackupError> {
-    let unfinished = Unfinished::begin(path, force)?;
+    let unfinished = Unfinished::begin(path, force, data_dir)?;
     copy_books(data_dir, unfinished.partial(), progress)?;
     unfinished.finish()
 }
@@ -238,7 +250,7 @@ pub fn restore(
             key,
         });
     }
-    let mut unfinished = Unfinished::begin(&data_dir.join("countersign.db.restored"), true)?;
+    let mut unfinished = Unfinished::begin_at(&data_dir.join("countersign.db.restored"), true)?;
     let bytes = copy_file(backup, unfinished.partial(), progress)?;
     check_integrity(backup, unfinished.partial())?;
     let old_books = if books.exists() { Some(set_aside(&books)?) } else { None };
@@ -295,7 +307,10 @@ fn open_unchanging(path: &Path) -> Result<Connection, BackupError> {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
             // As URIs write what has a meaning in them.
-            other => uri.push_str(&format!("%{other:02x}")),
+            other => {
+                // Writing to a string can't fail.
+                let _ = write!(uri, "%{other:02x}");
+            }
         }
     }
     uri.push_str("?immutable=1");
@@ -384,6 +399,16 @@ fn remove_log(books: &Path) -> Result<(), BackupError> {
         }
     }
     Ok(())
+}
+
+/// Whether a file lies in a directory, however both are named.
+fn same_directory(file: &Path, directory: &Path) -> bool {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let places = (
+        fs::canonicalize(parent.unwrap_or(Path::new("."))),
+        fs::canonicalize(directory),
+    );
+    matches!(places, (Ok(parent), Ok(directory)) if parent == directory)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -65,6 +65,8 @@ pub struct SqliteOptions {
 pub struct SqliteStore {
     /// The bounded queue. The writer closes it at its end.
     jobs: mpsc::Sender<Job>,
+    /// The data directory.
+    directory: PathBuf,
     readers: Readers,
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
@@ -94,6 +96,7 @@ impl SqliteStore {
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
             jobs,
+            directory: options.path,
             readers,
             vault,
             access,
@@ -285,11 +288,12 @@ impl Store for SqliteStore {
             let (reply, answer) = oneshot::channel();
             let place = BackupPlace::take(&self.backing_up).ok_or(BackupError::UnderWay)?;
             let jobs = self.jobs.downgrade();
+            let directory = self.directory.clone();
             // A thread of its own: it waits for the copy, and then for the disk.
             std::thread::Builder::new()
                 .name("backup".into())
                 .spawn(move || {
-                    let made = make_backup(&jobs, &file, force, progress);
+                    let made = make_backup(&jobs, &directory, &file, force, progress);
                     drop(place);
                     // A caller who went away finds the file all the same.
                     let _ = reply.send(made);
@@ -333,11 +337,12 @@ impl Drop for BackupPlace {
 /// Has the writer copy the books, and makes a backup of the copy.
 fn make_backup(
     jobs: &mpsc::WeakSender<Job>,
+    directory: &Path,
     file: &Path,
     force: bool,
     progress: Arc<BackupProgress>,
 ) -> Result<BackupDone, BackupError> {
-    let unfinished = Unfinished::begin(file, force)?;
+    let unfinished = Unfinished::begin(file, force, directory)?;
     let (reply, copied) = oneshot::channel();
     let task = BackupTask {
         partial: unfinished.partial().to_owned(),
