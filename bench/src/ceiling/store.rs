@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{

@@ -368,7 +368,7 @@ fn set_aside(books: &Path) -> Result<PathBuf, BackupError> {
     if let Err(error) = fold_log(books) {
         tracing::warn!(%error, "the old books' log can't be folded into them; it stays beside them");
     }
-    let aside = (1_u32..)
+    let aside = (1_u32..=9_999)
         .map(|number| with_suffix(books, &format!(".replaced-{number}")))
         .find(|path| !path.exists())
         .unwrap_or_else(|| with_suffix(books, ".replaced"));

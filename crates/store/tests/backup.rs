@@ -1,7 +1,7 @@
 //! Backups of books that are written meanwhile: whole, with everything acknowledged before they began, without letting the log
 //! grow; and what a restoration refuses.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use countersign_store::{BackupDone, BackupError, BackupProgress};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::answer::{self, Answer, Refusal};
+use crate::answer::{self, Answer, Refusal};
 use crate::app::App;
 
 /// The backup that is made, or was made last.

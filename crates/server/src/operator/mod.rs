@@ -3,7 +3,6 @@
 //! first caller. What changes money goes through the books' one door like everything else.
 
 mod accounts;
-mod answer;
 mod backups;
 mod key;
 mod senders;
@@ -19,8 +18,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 
+use crate::answer::Refusal;
 use crate::app::App;
-use answer::Refusal;
 
 /// Where the operator's API begins.
 pub const OPERATOR_PATH: &str = "/operator/v1";
