@@ -260,14 +260,14 @@ impl Caller {
         if answer["error"] == "UNAVAILABLE" {
             return Ok(());
         }
-        let sent = &answer["result"];
+        let result = &answer["result"];
         ensure!(
-            sent["request_id"] == id && sent["remaining_balance"].is_null(),
+            result["request_id"] == id && result["remaining_balance"].is_null(),
             "a send on a checked number was answered {answer}"
         );
         let known = self.known(&id)?;
-        known.told(sent)?;
-        known.answer = sent.clone();
+        known.told(result)?;
+        known.answer = result.clone();
         // Nobody counts any more once the round is over.
         let _ = self.told.send(());
         Ok(())

@@ -46,6 +46,10 @@ async fn statuses(api: Api, mut part: Vec<Known>) -> Result<Vec<Known>> {
             known.id
         );
         let status = &answer["result"];
+        if known.delivery == NOT_SENT {
+            // The send on it may have got through without an answer, and brought its payload.
+            known.answer["payload"] = status["payload"].clone();
+        }
         for field in ["request_id", "phone_number", "request_cost", "payload"] {
             ensure!(
                 status[field] == known.answer[field],
