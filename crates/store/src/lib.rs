@@ -8,6 +8,9 @@
 //! a `limit`, a key to go on from instead of an offset), and its test beside it. To add a fact that a rule needs: add it to
 //! `core`'s `Facts`, then load it where `batch` gathers facts.
 
+// Money is integers: where nothing is computed in floats, no sum can be.
+#![deny(clippy::float_arithmetic)]
+
 mod audit;
 mod backup;
 mod batch;

@@ -144,7 +144,12 @@ impl Language {
         child.stdin.take().context("a pipe")?.write_all(input)?;
         let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the {} snippet ended with {}: {said}", self.name, output.status);
+        ensure!(
+            output.status.success(),
+            "the {} snippet ended with {}: {said}",
+            self.name,
+            output.status
+        );
         Ok(Some(output.stdout))
     }
 }

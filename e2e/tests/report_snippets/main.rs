@@ -62,7 +62,10 @@ async fn every_snippet_of_the_page_tells_true_reports_from_others() -> Result<()
         if let Some(judged) = language.judge(snippet(&page, language)?, &cases)? {
             compare(language.name, &cases, &judged)?;
         } else {
-            println!("{}: left out, {} is not on this machine", language.name, language.runtime);
+            println!(
+                "{}: left out, {} is not on this machine",
+                language.name, language.runtime
+            );
         }
     }
     let judged: Vec<bool> = cases.iter().map(rust::judge).collect();
@@ -82,9 +85,18 @@ fn the_rust_code_that_is_compiled_is_the_pages() -> Result<()> {
 
 #[cfg(test)]
 fn compare(language: &str, cases: &[Case], judged: &[bool]) -> Result<()> {
-    ensure!(judged.len() == cases.len(), "{language} judged {} of {}", judged.len(), cases.len());
+    ensure!(
+        judged.len() == cases.len(),
+        "{language} judged {} of {}",
+        judged.len(),
+        cases.len()
+    );
     for (case, judged) in cases.iter().zip(judged) {
-        ensure!(*judged == case.genuine, "{language} takes {} for genuine = {judged}", case.what);
+        ensure!(
+            *judged == case.genuine,
+            "{language} takes {} for genuine = {judged}",
+            case.what
+        );
     }
     Ok(())
 }
@@ -93,7 +105,10 @@ fn compare(language: &str, cases: &[Case], judged: &[bool]) -> Result<()> {
 #[cfg(test)]
 fn true_and_changed(report: &Report, token: &str) -> Result<Vec<Case>> {
     let header = |name: &str| -> Result<String> {
-        let value = report.headers.get(name).with_context(|| format!("a report without {name}"))?;
+        let value = report
+            .headers
+            .get(name)
+            .with_context(|| format!("a report without {name}"))?;
         Ok(value.to_str()?.to_owned())
     };
     let (timestamp, signature) = (header(TIMESTAMP_HEADER)?, header(SIGNATURE_HEADER)?);
@@ -121,8 +136,12 @@ fn true_and_changed(report: &Report, token: &str) -> Result<Vec<Case>> {
         forged("another token", &|case| case.token.push('x')),
         forged("another timestamp", &|case| case.timestamp.clone_from(&later)),
         forged("no signature", &|case| case.signature.clear()),
-        forged("a signature that is cut off", &|case| cut.clone_into(&mut case.signature)),
-        forged("a signature with something behind it", &|case| case.signature.push_str("zz")),
+        forged("a signature that is cut off", &|case| {
+            cut.clone_into(&mut case.signature);
+        }),
+        forged("a signature with something behind it", &|case| {
+            case.signature.push_str("zz");
+        }),
         forged("a signature in capitals", &|case| case.signature.make_ascii_uppercase()),
         forged("a signature that isn't ASCII", &|case| case.signature = "é".repeat(32)),
         forged("another's signature", &|case| case.signature = "0".repeat(64)),
