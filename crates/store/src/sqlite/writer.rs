@@ -15,10 +15,12 @@ use super::access::AccessCache;
 use super::checkpoint::Checkpointer;
 use super::load::Facts;
 use super::settings::Settings;
-use super::write::{record_report, write_batch};
+use super::reports;
+use super::write::write_batch;
 use crate::Outcome;
 use crate::batch::{Batch, FloodBook};
-use crate::types::{CommittedSender, ReportKey, ReportOutcome, StoreError};
+use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
+use crate::types::{CommittedSender, StoreError};
 use crate::vault::Vault;
 
 /// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
@@ -28,7 +30,8 @@ const MAX_BATCH: usize = 512;
 const MANY_ANSWERS: usize = 8;
 
 type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
-type ReportDone = (ReportKey, ReportOutcome, oneshot::Sender<Result<(), StoreError>>);
+type ReportReply = oneshot::Sender<Result<Option<DueReport>, StoreError>>;
+type ReportDone = (ReportKey, ReportAttempt, ReportOutcome, ReportReply);
 
 /// What waits in the queue.
 pub(super) enum Job {
@@ -41,14 +44,18 @@ pub(super) enum Job {
     /// What became of an attempt to send a report. It joins the batch of the commands around it.
     Report {
         key: ReportKey,
+        attempt: ReportAttempt,
         outcome: ReportOutcome,
-        reply: oneshot::Sender<Result<(), StoreError>>,
+        reply: ReportReply,
     },
     /// A write that is no command; it answers its caller itself.
     Settings(Box<dyn FnOnce(&mut Writer) + Send>),
     /// The end: everything queued before is answered first.
     Close(oneshot::Sender<()>),
 }
+
+/// What a batch answers: to each command its outcome, to each attempt the request's next report.
+type Written = (Vec<Result<Outcome, StoreError>>, Vec<Option<DueReport>>);
 
 /// What waits to be committed together.
 #[derive(Default)]
@@ -121,7 +128,12 @@ impl Writer {
                         command,
                         reply,
                     } => pending.commands.push((account, command, reply)),
-                    Job::Report { key, outcome, reply } => pending.reports.push((key, outcome, reply)),
+                    Job::Report {
+                        key,
+                        attempt,
+                        outcome,
+                        reply,
+                    } => pending.reports.push((key, attempt, outcome, reply)),
                     Job::Settings(write) => {
                         self.commit(&mut pending, runtime);
                         write(&mut self);
@@ -158,17 +170,19 @@ impl Writer {
         let many = commands.len() + reports.len() >= MANY_ANSWERS;
         let answer_all = move || {
             // A caller who went away doesn't undo what was committed.
-            let failed = written.as_ref().err().map(ToString::to_string);
-            for (_, _, reply) in reports {
-                let _ = reply.send(failed.clone().map_or(Ok(()), |error| Err(StoreError::Database(error))));
-            }
             match written {
-                Ok(outcomes) => {
+                Ok((outcomes, next_reports)) => {
+                    for ((.., reply), next) in reports.into_iter().zip(next_reports) {
+                        let _ = reply.send(Ok(next));
+                    }
                     for ((_, _, reply), outcome) in commands.into_iter().zip(outcomes) {
                         let _ = reply.send(outcome);
                     }
                 }
                 Err(error) => {
+                    for (.., reply) in reports {
+                        let _ = reply.send(Err(StoreError::Database(error.to_string())));
+                    }
                     for (_, _, reply) in commands {
                         let _ = reply.send(Err(StoreError::Database(error.to_string())));
                     }
@@ -187,7 +201,7 @@ impl Writer {
         &mut self,
         commands: &[(AccountKey, Command, Reply)],
         reports: &[ReportDone],
-    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+    ) -> Result<Written, StoreError> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -208,10 +222,12 @@ impl Writer {
             );
         }
         write_batch(&transaction, &self.vault, &batch)?;
+        let new_reports = reports::write_new(&transaction, &self.vault, &batch.reports)?;
         // After the batch's new reports: one that waits behind a report that is done now becomes due.
-        for (key, outcome, _) in reports {
-            record_report(&transaction, *key, outcome)?;
-        }
+        let next_reports = reports
+            .iter()
+            .map(|(key, attempt, outcome, _)| reports::record(&transaction, &self.vault, *key, attempt, *outcome))
+            .collect::<Result<_, _>>()?;
         if let Err(error) = transaction.commit() {
             end_process(&error);
         }
@@ -220,9 +236,17 @@ impl Writer {
         }
         batch.note_flood(&mut self.flood);
         if !batch.committed.is_empty() {
-            self.committed.hand_over(batch.committed);
+            self.committed.commands.hand_over(batch.committed);
         }
-        Ok(outcomes)
+        self.hand_over_reports(new_reports);
+        Ok((outcomes, next_reports))
+    }
+
+    /// Hands reports that were made due by a commit to their worker. Before the next commit, see [`crate::NewReports`].
+    pub(super) fn hand_over_reports(&self, due: Vec<DueReport>) {
+        if !due.is_empty() {
+            self.committed.reports.hand_over(due);
+        }
     }
 
     /// Runs a write that is no command, in a transaction of its own.
