@@ -1,12 +1,14 @@
 //! What the whole-system tests share: the real binary as a child process ([`Server`]), a caller of its API ([`Api`]),
-//! and a receiver of delivery reports ([`Sink`]). The tests themselves are in `tests/`, one file a subject.
+//! a receiver of delivery reports ([`Sink`]), and disks that fail ([`FaultyDisk`], [`SmallDisk`]). The tests themselves are in `tests/`, one file a subject.
 
 mod api;
 mod binary;
+mod faults;
 mod server;
 mod sink;
 
 pub use api::{Api, http_client};
 pub use binary::binary;
+pub use faults::{FaultyDisk, SmallDisk};
 pub use server::{Options, Ready, Server};
 pub use sink::{Report, Sink};

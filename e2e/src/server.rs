@@ -30,6 +30,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The data directory; a temporary one where none is named.
     pub data_dir: Option<PathBuf>,
+    /// A command that starts the binary in surroundings of its own: a program and its arguments, to which the binary is added.
+    pub wrapper: Vec<String>,
     /// No file may grow beyond so many KiB: a disk that is full at a known moment.
     pub max_file_kib: Option<u32>,
 }
@@ -168,7 +170,7 @@ impl Server {
 
     /// Runs the command line of the same binary against this server: its data directory and its address are set.
     pub fn cli<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
-        let mut command = Command::new(binary()?);
+        let mut command = wrapped(&self.options.wrapper)?;
         command
             .args(args)
             .arg("--data-dir")
@@ -205,9 +207,19 @@ impl Drop for Server {
     }
 }
 
+/// The binary, behind the wrapper where there is one.
+fn wrapped(wrapper: &[String]) -> Result<Command> {
+    let Some((program, arguments)) = wrapper.split_first() else {
+        return Ok(Command::new(binary()?));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).arg(binary()?);
+    Ok(command)
+}
+
 fn spawn(options: &Options, data_dir: &Path, log: &Path) -> Result<(Child, Ready, Duration)> {
     let mut command = match options.max_file_kib {
-        None => Command::new(binary()?),
+        None => wrapped(&options.wrapper)?,
         Some(kib) => {
             // The shell counts blocks of 512 bytes. Signal 25 (XFSZ) is ignored, so that a write fails as on a full disk.
             let mut command = Command::new("sh");

@@ -28,6 +28,9 @@ pub(crate) fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(stderr_colour())
+        // A log that can't be written (its disk is full) is not told on standard error, which is that same log: the attempt
+        // would panic, and end the server.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         log.with_target(false).init();

@@ -17,15 +17,15 @@ mod types;
 mod vault;
 
 pub use audit::{AuditReport, Violation, audit};
-pub use sqlite::{SqliteOptions, SqliteStore};
 pub use handover::Handed;
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
 };
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StoreError,
+    StoreError, Trouble,
 };
 pub use vault::{MasterKey, Vault};
 
@@ -166,6 +166,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<ReportProfile>, StoreError>>;
     /// One report, with its body and its attempts.
     fn report(&self, key: ReportKey) -> BoxFuture<'_, Result<Option<ReportDetail>, StoreError>>;
+
+    /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
+    fn trouble(&self) -> Option<Trouble>;
 
     /// Ends the store: no new work, everything queued answered, the log written back.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

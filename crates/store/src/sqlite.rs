@@ -1,11 +1,12 @@
 //! The books in one SQLite file: one writer on a thread of its own that commits in batches, readers beside it.
 //!
 //! `writer` takes jobs from the bounded queue and commits them; `load` and `write` are its SQL; `read` answers questions from
-//! connections of its own; `checkpoint` keeps the write-ahead log bounded; `settings` holds the writes that are no commands.
+//! connections of its own; `checkpoint` keeps the write-ahead log bounded; `disk` says what becomes of a write that fails; `settings` holds the writes that are no commands.
 
 mod access;
 mod checkpoint;
 mod codec;
+mod disk;
 mod load;
 mod read;
 mod report_hosts;
@@ -36,10 +37,12 @@ use crate::reports::{
 };
 use crate::types::{
     AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StoreError,
+    Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
 use access::AccessCache;
+use disk::{Disk, DiskWatch};
 use read::Readers;
 use writer::Job;
 
@@ -64,6 +67,7 @@ pub struct SqliteStore {
     readers: Readers,
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
+    disk: Arc<Disk>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -81,13 +85,16 @@ impl SqliteStore {
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let (committed, work) = CommittedWork::channel();
-        let writer = writer::Writer::new(connection, Arc::clone(&vault), rules, Arc::clone(&access), committed);
-        let writer = writer.start(queue, &options.path)?;
+        let disk = Arc::new(Disk::default());
+        let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
+        let writer = writer::Writer::new(Arc::clone(&vault), rules, Arc::clone(&access), committed, watch);
+        let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
             jobs,
             readers,
             vault,
             access,
+            disk,
             writer: Mutex::new(Some(writer)),
         };
         Ok((Arc::new(store), work))
@@ -110,9 +117,9 @@ impl SqliteStore {
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.queue(Job::Settings(Box::new(move |writer| {
+            self.queue(Job::Settings(Box::new(move |writer, connection| {
                 // A caller who went away doesn't undo the write.
-                let _ = reply.send(writer.set(write));
+                let _ = reply.send(writer.set(connection, write));
             })))?;
             answer.await.map_err(|_| StoreError::Lost)?
         })
@@ -195,8 +202,8 @@ impl Store for SqliteStore {
     fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.queue(Job::Settings(Box::new(move |writer| {
-                let written = writer.set(|settings| settings.redeliver_report(key, now));
+            self.queue(Job::Settings(Box::new(move |writer, connection| {
+                let written = writer.set(connection, |settings| settings.redeliver_report(key, now));
                 // A caller who went away doesn't undo the write.
                 let _ = reply.send(written.map(|(profile, due)| {
                     writer.hand_over_reports(Vec::from_iter(due));
@@ -320,6 +327,10 @@ impl Store for SqliteStore {
 
     fn report(&self, key: ReportKey) -> BoxFuture<'_, Result<Option<ReportDetail>, StoreError>> {
         answered(self.readers.report(key))
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.disk.is_full().then_some(Trouble::DiskFull)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

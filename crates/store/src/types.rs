@@ -1,5 +1,7 @@
 //! What goes in and out of the books besides core's own types.
 
+use std::fmt;
+
 use countersign_core::{
     AccountKey, ApiToken, Credits, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest, Work,
 };
@@ -21,6 +23,12 @@ pub enum StoreError {
     /// The writer ended before it answered.
     #[error("the books ended before they answered: the outcome is unknown")]
     Lost,
+    /// The disk is full. Nothing was done; the books go on by themselves once there is room.
+    #[error("the disk is full: nothing was done, and the books go on once there is room")]
+    DiskFull,
+    /// The disk refused to keep something for another reason than want of room. A write ends the process then.
+    #[error("disk: {0}")]
+    Disk(String),
     /// What was named isn't there.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -47,6 +55,22 @@ pub enum StoreError {
     /// The database failed.
     #[error("database: {0}")]
     Database(String),
+}
+
+/// What keeps the books from taking writes. They go on by themselves once it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no room for another write.
+    DiskFull,
+}
+
+/// As the health check tells it: a word or two.
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DiskFull => "disk full",
+        })
+    }
 }
 
 /// What a caller's token opens.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use countersign_core::{ApiError, RequestStatus, Timestamp};
-use countersign_store::StoreError;
+use countersign_store::{StoreError, Trouble};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -18,7 +18,7 @@ pub(super) enum Refusal {
     Api(ApiError),
     /// The body is longer than [`super::MAX_BODY_BYTES`].
     BodyTooLarge,
-    /// Draining, the queue full, or the books closing; nothing is half done.
+    /// Draining, the queue or the disk full, or the books closing; nothing is half done.
     Unavailable,
     /// The outcome may be unknown.
     Internal,
@@ -33,7 +33,7 @@ impl From<ApiError> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Closing => Self::Unavailable,
+            StoreError::Busy | StoreError::Closing | StoreError::DiskFull => Self::Unavailable,
             error => {
                 tracing::error!(%error, "a call was answered with INTERNAL_ERROR");
                 Self::Internal
@@ -90,12 +90,12 @@ pub(super) fn clock(account_now: Timestamp) -> Response {
     json(format!("{{\"ok\":true,\"result\":{{\"now\":{seconds}}}}}").into_bytes())
 }
 
-/// Whether the server takes work, for a load balancer.
-pub(super) fn health(draining: bool) -> Response {
-    let (status, text) = if draining {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else {
-        (StatusCode::OK, "ok")
+/// Whether the server takes work, for a load balancer: `ok`, or with 503 why not.
+pub(super) fn health(draining: bool, trouble: Option<Trouble>) -> Response {
+    let (status, text) = match (draining, trouble) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
+        (false, Some(trouble)) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_string()),
+        (false, None) => (StatusCode::OK, "ok".to_owned()),
     };
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
@@ -125,8 +125,9 @@ mod tests {
         for (failure, status) in [
             (StoreError::Busy, 503),
             (StoreError::Closing, 503),
+            (StoreError::DiskFull, 503),
             (StoreError::Lost, 500),
-            (StoreError::Database("disk full".to_owned()), 500),
+            (StoreError::Database("malformed".to_owned()), 500),
         ] {
             let response = Refusal::from(failure).into_response();
             assert_eq!(response.status().as_u16(), status);

@@ -44,7 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = match Endpoint::of(&parts.method, parts.uri.path(), app.mode) {
-        Some(Endpoint::Health) => return answer::health(*app.draining.borrow()),
+        Some(Endpoint::Health) => return answer::health(*app.draining.borrow(), app.store.trouble()),
         Some(Endpoint::Method(method)) => call(&app, method, &parts, body).await,
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {

@@ -79,7 +79,7 @@ async fn settle_due_requests(app: &App, caller: &Caller) -> Result<(), Refusal> 
 }
 
 /// One command of this call. What settles what is due carries no generation, as a worker's: it is due whoever asks. Once the
-/// clock has moved, busy books are waited for: a caller who is told to try again would move it twice.
+/// clock has moved, books that are busy or have no room are waited for: a caller who is told to try again would move it twice.
 async fn submit(app: &App, caller: &Caller, generation: Option<u32>, action: Action) -> Result<(), Refusal> {
     let has_moved = generation.is_none();
     loop {
@@ -90,7 +90,7 @@ async fn submit(app: &App, caller: &Caller, generation: Option<u32>, action: Act
             action: action.clone(),
         };
         match app.store.submit(caller.access.key, command).await {
-            Err(StoreError::Busy) if has_moved => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(StoreError::Busy | StoreError::DiskFull) if has_moved => tokio::time::sleep(BUSY_PAUSE).await,
             answer => return Ok(answer?.map(|_| ())?),
         }
     }

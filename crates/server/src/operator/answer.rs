@@ -108,6 +108,10 @@ impl From<StoreError> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("nothing was done: {error}; try again in a second"),
             ),
+            StoreError::DiskFull => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nothing was done: the disk of the data directory is full; make room on it, and try again",
+            ),
             StoreError::NotFound(what) => Self::not_found(format!("there is no such {what}")),
             StoreError::Conflict(what) => Self::conflict(format!("{what} exists already")),
             error => {

@@ -86,6 +86,8 @@ impl Worker for Expiry {
             pause = match self.sweep().await {
                 // Busy: callers come first; what is due stays due.
                 Ok(()) | Err(StoreError::Busy) => POLL_INTERVAL,
+                // The books have told it already; what is due stays due until there is room.
+                Err(StoreError::DiskFull) => ERROR_PAUSE,
                 Err(error) => {
                     tracing::error!(%error, "what is due could not be settled; it is tried again");
                     ERROR_PAUSE

@@ -1,6 +1,7 @@
 //! Brings news to the books: what channels say of messages, and what the dispatcher has to say after a hand-over. Many
 //! commands are under way at once, so that they share batches; a busy store holds the queue up, in order, and loses nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const MAX_UNDER_WAY: usize = 512;
 /// The first wait after the books were busy; doubled up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(2);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// How long what a full disk refused waits until it is handed in again.
+const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
 /// How often a command is tried again that failed for another reason than a busy store: half a minute, about.
 const MAX_RETRIES: u32 = 60;
 
@@ -86,22 +89,49 @@ impl Worker for News {
     async fn run(&mut self) {
         let store = &*self.store;
         let mut under_way = FuturesUnordered::new();
+        // What a full disk refused, by its place in the order in which it came.
+        let mut postponed = BTreeMap::new();
+        let mut came = 0_u64;
+        let mut ended = false;
         loop {
-            let room = under_way.len() < MAX_UNDER_WAY;
+            if under_way.is_empty() {
+                if !postponed.is_empty() {
+                    tokio::time::sleep(DISK_FULL_PAUSE).await;
+                    for (place, follow_up) in std::mem::take(&mut postponed) {
+                        under_way.extend(begin(store, place, follow_up).await);
+                    }
+                    continue;
+                }
+                if ended {
+                    return;
+                }
+            }
+            let room = !ended && postponed.is_empty() && under_way.len() < MAX_UNDER_WAY;
             let follow_up = tokio::select! {
                 biased;
-                Some(()) = under_way.next(), if !under_way.is_empty() => continue,
+                Some((place, again)) = under_way.next(), if !under_way.is_empty() => {
+                    postponed.extend(again.map(|follow_up| (place, follow_up)));
+                    continue;
+                }
                 Some(news) = self.from_channels.recv(), if room => FollowUp::from(news),
                 Some(follow_up) = self.follow_ups.recv(), if room => follow_up,
                 // Last, so that what has come already is still taken.
-                () = signalled(&mut self.ending), if room => break,
+                () = signalled(&mut self.ending), if room => {
+                    ended = true;
+                    continue;
+                }
             };
-            if let Some(answer) = hand_in(store, &follow_up).await {
-                under_way.push(see_through(store, follow_up, answer));
-            }
+            came += 1;
+            under_way.extend(begin(store, came, follow_up).await);
         }
-        while under_way.next().await.is_some() {}
     }
+}
+
+/// Hands a command in; answers what is left to be waited for: its place in the order, and the command itself where it must be
+/// handed in again.
+async fn begin(store: &dyn Store, place: u64, follow_up: FollowUp) -> Option<BoxFuture<'_, (u64, Option<FollowUp>)>> {
+    let answer = hand_in(store, &follow_up).await?;
+    Some(async move { (place, see_through(store, follow_up, answer).await) }.boxed())
 }
 
 type Answering<'a> = BoxFuture<'a, Result<Outcome, StoreError>>;
@@ -123,19 +153,21 @@ async fn hand_in<'a>(store: &'a dyn Store, follow_up: &FollowUp) -> Option<Answe
     }
 }
 
-/// Waits for a command's answer, and tries it again where the books failed.
-async fn see_through(store: &dyn Store, follow_up: FollowUp, answer: Answering<'_>) {
+/// Waits for a command's answer, and tries it again where the books failed. Where the disk is full it answers the command: all
+/// that waits for room is handed in again in its order, however long that takes.
+async fn see_through(store: &dyn Store, follow_up: FollowUp, answer: Answering<'_>) -> Option<FollowUp> {
     let mut result = answer.await;
     let mut backoff = FIRST_BACKOFF;
     let mut retries = 0;
     loop {
         match result {
             // A refusal by the rules is an answer: the news came too late, or the request is none of that account's.
-            Ok(_) | Err(StoreError::Closing | StoreError::NotFound(_)) => return,
+            Ok(_) | Err(StoreError::Closing | StoreError::NotFound(_)) => return None,
+            Err(StoreError::DiskFull) => return Some(follow_up),
             Err(StoreError::Busy) => {}
             Err(error) if retries >= MAX_RETRIES => {
                 tracing::error!(%error, "news of a message could not be written down and is dropped");
-                return;
+                return None;
             }
             Err(error) => {
                 if retries == 0 {

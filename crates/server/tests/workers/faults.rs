@@ -8,8 +8,9 @@ use countersign_core::{
     VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, SqliteStore, Store, StoreError,
+    AccountAccess, AccountProfile, DuePlace, DueReport, MessageRef, NewAccount, Outcome, ReportAttempt, ReportDetail,
+    ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, Store,
+    StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -20,11 +21,11 @@ use crate::support::{House, PHONE, open_reports, quick};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// Passes everything on, but fails each of the workers' questions and writes so many times first, busy and broken in turn.
+/// Passes everything on, but fails each of the workers' questions and writes so many times first, busy, without room, and broken in turn.
 pub(crate) struct FaultyStore {
     store: Arc<SqliteStore>,
     /// Of each method that the workers use.
-    faults_left: [AtomicU32; 8],
+    faults_left: [AtomicU32; 10],
 }
 
 impl FaultyStore {
@@ -38,7 +39,8 @@ impl FaultyStore {
     fn or_fault<'a, T: Send + 'a>(&self, method: usize, answer: Answer<'a, T>) -> Answer<'a, T> {
         let take = |left: u32| left.checked_sub(1);
         match self.faults_left[method].fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(left) if left % 2 == 0 => std::future::ready(Err(StoreError::Busy)).boxed(),
+            Ok(left) if left % 3 == 1 => std::future::ready(Err(StoreError::DiskFull)).boxed(),
+            Ok(left) if left % 3 == 2 => std::future::ready(Err(StoreError::Busy)).boxed(),
             Ok(_) => std::future::ready(Err(StoreError::Database("a fault of the test".into()))).boxed(),
             Err(_) => answer,
         }
@@ -49,8 +51,16 @@ impl Store for FaultyStore {
     fn submit(&self, account: AccountKey, command: Command) -> Answer<'_, Outcome> {
         self.or_fault(0, self.store.submit(account, command))
     }
-    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> Answer<'_, ()> {
-        self.or_fault(1, self.store.record_report(key, outcome))
+    fn record_report(
+        &self,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> Answer<'_, Option<DueReport>> {
+        self.or_fault(1, self.store.record_report(key, attempt, outcome))
+    }
+    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> Answer<'_, ReportProfile> {
+        self.store.redeliver_report(key, now)
     }
     fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32] {
         self.store.fingerprint(account, text)
@@ -75,8 +85,37 @@ impl Store for FaultyStore {
     fn due_requests(&self, now: Timestamp, account: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<RequestRef>> {
         self.or_fault(6, self.store.due_requests(now, account, limit))
     }
-    fn due_reports(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<DueReport>> {
-        self.or_fault(7, self.store.due_reports(now, limit))
+    fn report_accounts(&self, after: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<AccountKey>> {
+        self.or_fault(7, self.store.report_accounts(after, limit))
+    }
+    fn report_lanes(
+        &self,
+        account: AccountKey,
+        after: Option<Arc<str>>,
+        limit: usize,
+    ) -> Answer<'_, Vec<(ReportLane, Timestamp)>> {
+        self.or_fault(8, self.store.report_lanes(account, after, limit))
+    }
+    fn due_reports(
+        &self,
+        lane: ReportLane,
+        now: Timestamp,
+        after: Option<DuePlace>,
+        limit: usize,
+    ) -> Answer<'_, Vec<DueReport>> {
+        self.or_fault(9, self.store.due_reports(lane, now, after, limit))
+    }
+    fn reports(
+        &self,
+        account: AccountKey,
+        filter: ReportFilter,
+        before: Option<ReportKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<ReportProfile>> {
+        self.store.reports(account, filter, before, limit)
+    }
+    fn report(&self, key: ReportKey) -> Answer<'_, Option<ReportDetail>> {
+        self.store.report(key)
     }
     fn create_account(&self, new: NewAccount) -> Answer<'_, AccountProfile> {
         self.store.create_account(new)
@@ -120,6 +159,9 @@ impl Store for FaultyStore {
     fn request(&self, account: AccountKey, id: RequestId) -> Answer<'_, Option<VerificationRequest>> {
         self.store.request(account, id)
     }
+    fn trouble(&self) -> Option<Trouble> {
+        self.store.trouble()
+    }
     fn close(&self) -> Answer<'_, ()> {
         self.store.close()
     }
@@ -127,7 +169,7 @@ impl Store for FaultyStore {
 
 #[tokio::test]
 async fn no_failure_of_the_books_ends_a_worker_or_loses_work() {
-    let house = House::with_faults(quick(), 4).await;
+    let house = House::with_faults(quick(), 6).await;
     let sink = Sink::ok().await;
     let mut reader = house.open_inbox(PHONE);
     let delivered = house.send(PHONE, Some(sink.url("/"))).await;

@@ -23,6 +23,8 @@ const MAX_LOG_PAGES: i32 = 16 * LOG_PAGES;
 /// How long the writer waits for such a reader, and how often at most.
 const READERS_PATIENCE: Duration = Duration::from_millis(100);
 const READERS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a copy that failed rests.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// What the log's file is cut to once it begins anew, in bytes.
 const LOG_FILE_BYTES: i64 = 64 << 20;
 
@@ -32,6 +34,9 @@ const IDLE: u8 = 0;
 const COPYING: u8 = 1;
 /// The thread has copied; the writer has yet to finish.
 const COPIED: u8 = 2;
+/// The thread could not copy: the disk is full, or failing. Nothing is lost by it, since the log is only cut back once its
+/// content is synced in the database; but neither the writer nor the thread tries again at once.
+const FAILED: u8 = 3;
 
 thread_local! {
     /// Pages in the log after this thread's last commit.
@@ -40,8 +45,10 @@ thread_local! {
 
 pub(super) struct Checkpointer {
     wake: SyncSender<()>,
-    /// [`IDLE`], [`COPYING`] or [`COPIED`].
+    /// [`IDLE`], [`COPYING`], [`COPIED`] or [`FAILED`].
     state: Arc<AtomicU8>,
+    /// When the writer saw that the thread's copy had failed.
+    failed_at: Cell<Option<Instant>>,
     /// When the writer last waited for readers.
     waited_at: Cell<Option<Instant>>,
 }
@@ -61,14 +68,15 @@ impl Checkpointer {
             .name("checkpoint".into())
             .spawn(move || {
                 while woken.recv().is_ok() {
-                    checkpoint(&connection, "PASSIVE");
-                    thread_state.store(COPIED, Ordering::Release);
+                    let copied = checkpoint(&connection, "PASSIVE");
+                    thread_state.store(if copied { COPIED } else { FAILED }, Ordering::Release);
                 }
             })
             .map_err(|error| StoreError::Database(format!("could not start the checkpoint thread: {error}")))?;
         Ok(Self {
             wake,
             state,
+            failed_at: Cell::new(None),
             waited_at: Cell::new(None),
         })
     }
@@ -79,13 +87,18 @@ impl Checkpointer {
         if pages < LOG_PAGES {
             return;
         }
+        let state = self.state.load(Ordering::Acquire);
+        if state == FAILED {
+            self.rest_after_failure();
+            return;
+        }
         if pages >= MAX_LOG_PAGES && self.waited_at.get().is_none_or(|at| at.elapsed() >= READERS_INTERVAL) {
             self.waited_at.set(Some(Instant::now()));
             tracing::warn!(pages, "the write-ahead log is long: a reader holds on to an old state");
             wait_for_readers(writer);
             return;
         }
-        match self.state.load(Ordering::Acquire) {
+        match state {
             IDLE => {
                 self.state.store(COPYING, Ordering::Release);
                 if self.wake.try_send(()).is_err() {
@@ -101,6 +114,17 @@ impl Checkpointer {
                 self.state.store(IDLE, Ordering::Release);
             }
             _ => {}
+        }
+    }
+
+    fn rest_after_failure(&self) {
+        match self.failed_at.get() {
+            None => self.failed_at.set(Some(Instant::now())),
+            Some(at) if at.elapsed() >= FAILURE_PAUSE => {
+                self.failed_at.set(None);
+                self.state.store(IDLE, Ordering::Release);
+            }
+            Some(_) => {}
         }
     }
 
@@ -126,10 +150,12 @@ fn wait_for_readers(writer: &Connection) {
     }
 }
 
-fn checkpoint(connection: &Connection, mode: &str) {
-    // A checkpoint that can't go on now is tried again at the next commits; nothing is lost by it.
+/// Answers whether it succeeded. One that can't go on now is tried again later; nothing is lost by it, whatever failed: what is
+/// in the log was synced there at its commit, and stays there until a copy of all of it is synced.
+fn checkpoint(connection: &Connection, mode: &str) -> bool {
     let result = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-    if let Err(error) = result {
+    if let Err(error) = &result {
         tracing::warn!(%error, "the write-ahead log could not be copied back now");
     }
+    result.is_ok()
 }

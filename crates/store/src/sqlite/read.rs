@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Credits, NumberPrefix, PhoneNumber, SenderUsername, Timestamp,
-    VerificationRequest,
+    AccountId, AccountKey, ApiToken, Credits, NumberPrefix, PhoneNumber, SenderUsername, Timestamp, VerificationRequest,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -32,7 +32,9 @@ impl Readers {
             let mut cursor = after.map_or([-1, 0], |account| [i64::from(account.bucket.0), account.id.number()]);
             let mut found = Vec::new();
             while found.len() < limit {
-                let row = next.query_row(cursor, |row| Ok([row.get(0)?, row.get(1)?])).optional()?;
+                let row = next
+                    .query_row(cursor, |row| Ok([row.get(0)?, row.get(1)?]))
+                    .optional()?;
                 let Some([bucket, id]) = row else { break };
                 found.push(account_key(bucket, id)?);
                 cursor = [bucket, id];
@@ -132,10 +134,11 @@ impl Readers {
         before: Option<ReportKey>,
         limit: usize,
     ) -> Result<Vec<ReportProfile>, StoreError> {
+        // `state <> 1` is what the index covers; SQLite must be told in its own words.
         let (index, condition) = match filter {
             ReportFilter::All => ("", ""),
-            ReportFilter::Pending => ("INDEXED BY report_open", "AND state = 0"),
-            ReportFilter::Lost => ("INDEXED BY report_open", "AND state = 2"),
+            ReportFilter::Pending => ("INDEXED BY report_open", "AND state <> 1 AND state = 0"),
+            ReportFilter::Lost => ("INDEXED BY report_open", "AND state <> 1 AND state = 2"),
         };
         let sql = format!(
             "SELECT {PROFILE} FROM report {index} WHERE bucket = ?1 AND account_id = ?2 {condition} \
@@ -178,7 +181,9 @@ impl Readers {
                     "SELECT body_sealed FROM report \
                      WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = ?5",
                 )?
-                .query_row(params![bucket, account_id, created_at, random, key.number], |row| row.get(0))?;
+                .query_row(params![bucket, account_id, created_at, random, key.number], |row| {
+                    row.get(0)
+                })?;
             let body = self.vault.open(Purpose::Report, &place, &sealed)?;
             let mut statement = snapshot.prepare_cached(
                 "SELECT try, at, duration_ms, status, error, response_sealed, held FROM report_attempt \
@@ -233,7 +238,8 @@ fn due_from_row(vault: &Vault, lane: &ReportLane, row: &Row<'_>) -> Result<DueRe
 }
 
 /// What [`profile_from_row`] reads.
-const PROFILE: &str = "bucket, account_id, created_at, random, number, kind, state, callback_url, attempts, due_at, made_at, finished_at";
+const PROFILE: &str =
+    "bucket, account_id, created_at, random, number, kind, state, callback_url, attempts, due_at, made_at, finished_at";
 
 /// One report's line in the list.
 pub(super) fn report_profile(connection: &Connection, key: ReportKey) -> Result<Option<ReportProfile>, StoreError> {

@@ -90,7 +90,9 @@ pub(super) fn record(
     let [bucket, account_id, created_at, random] = request_place(key.request);
     let (state, due_at) = match outcome {
         ReportOutcome::Acknowledged => (ReportState::Acknowledged, None),
-        ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => (ReportState::Pending, Some(due_at.millis())),
+        ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => {
+            (ReportState::Pending, Some(due_at.millis()))
+        }
         ReportOutcome::Lost => (ReportState::Lost, None),
     };
     let is_held = matches!(outcome, ReportOutcome::Held { .. });
@@ -152,7 +154,10 @@ fn write_attempt(
     is_held: bool,
 ) -> Result<(), StoreError> {
     let [bucket, account_id, created_at, random] = request_place(key.request);
-    let kept = attempt.response.get(..MAX_KEPT_RESPONSE_BYTES).unwrap_or(&attempt.response);
+    let kept = attempt
+        .response
+        .get(..MAX_KEPT_RESPONSE_BYTES)
+        .unwrap_or(&attempt.response);
     let place = [bucket, account_id, created_at, random, key.number.into(), number.into()];
     let sealed = match kept {
         [] => None,
@@ -197,7 +202,12 @@ fn release_next(
         )?
         .query_row(place, |row| {
             let texts: (String, String) = (row.get(2)?, row.get(3)?);
-            Ok((row.get::<_, u16>(0)?, row.get::<_, u16>(1)?, texts, row.get::<_, Vec<u8>>(4)?))
+            Ok((
+                row.get::<_, u16>(0)?,
+                row.get::<_, u16>(1)?,
+                texts,
+                row.get::<_, Vec<u8>>(4)?,
+            ))
         })
         .optional()?;
     let Some((number, attempts, (host, callback_url), sealed)) = next else {

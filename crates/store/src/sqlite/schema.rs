@@ -21,17 +21,12 @@ pub(crate) const FILE_NAME: &str = "countersign.db";
 static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
     vec![
         M::up(include_str!("migrations/0001_books.sql")),
-        M::up_with_hook(include_str!("migrations/0002_reports.sql"), |transaction: &Transaction<'_>| {
-            Ok(report_hosts::fill(transaction)?)
-        }),
+        M::up_with_hook(
+            include_str!("migrations/0002_reports.sql"),
+            |transaction: &Transaction<'_>| Ok(report_hosts::fill(transaction)?),
+        ),
     ]
 });
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
-    }
-}
 
 /// Opens the writing connection and brings the schema up to date. Refuses a schema newer than this program's.
 pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreError> {
@@ -45,6 +40,8 @@ pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreErro
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     migrate(&mut connection)?;
+    // Batches are small: what a statement sets aside fits in memory, and a full /tmp must not fail a write.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

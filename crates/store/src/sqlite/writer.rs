@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use countersign_core::{AccountKey, Command, Rules};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::AccessCache;
 use super::checkpoint::Checkpointer;
+use super::disk::{DiskWatch, in_transaction, probe};
 use super::load::Facts;
-use super::settings::Settings;
 use super::reports;
+use super::settings::Settings;
 use super::write::write_batch;
 use crate::Outcome;
 use crate::batch::{Batch, FloodBook};
@@ -33,6 +34,8 @@ type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
 type ReportReply = oneshot::Sender<Result<Option<DueReport>, StoreError>>;
 type ReportDone = (ReportKey, ReportAttempt, ReportOutcome, ReportReply);
 
+type SettingsWrite = Box<dyn FnOnce(&mut Writer, &Connection) + Send>;
+
 /// What waits in the queue.
 pub(super) enum Job {
     /// A command through the one door.
@@ -49,7 +52,9 @@ pub(super) enum Job {
         reply: ReportReply,
     },
     /// A write that is no command; it answers its caller itself.
-    Settings(Box<dyn FnOnce(&mut Writer) + Send>),
+    Settings(SettingsWrite),
+    /// The disk was full: is it still?
+    Probe,
     /// The end: everything queued before is answered first.
     Close(oneshot::Sender<()>),
 }
@@ -70,42 +75,47 @@ impl Pending {
     }
 }
 
-/// The writer's state, on its thread.
+/// The writer's state, on its thread. The connection stands beside it, since a backup borrows that for its whole length.
 pub(super) struct Writer {
-    connection: Connection,
     vault: Arc<Vault>,
     rules: Rules,
     flood: FloodBook,
     access: Arc<AccessCache>,
     committed: CommittedSender,
+    disk: DiskWatch,
 }
 
 impl Writer {
     pub(super) fn new(
-        connection: Connection,
         vault: Arc<Vault>,
         rules: Rules,
         access: Arc<AccessCache>,
         committed: CommittedSender,
+        disk: DiskWatch,
     ) -> Self {
         Self {
-            connection,
             vault,
             rules,
             flood: FloodBook::default(),
             access,
             committed,
+            disk,
         }
     }
 
     /// Starts the thread. Must be called within a Tokio runtime where answers are awaited on one.
-    pub(super) fn start(self, queue: mpsc::Receiver<Job>, directory: &Path) -> Result<JoinHandle<()>, StoreError> {
-        let checkpointer = Checkpointer::start(&self.connection, directory)?;
+    pub(super) fn start(
+        self,
+        connection: Connection,
+        queue: mpsc::Receiver<Job>,
+        directory: &Path,
+    ) -> Result<JoinHandle<()>, StoreError> {
+        let checkpointer = Checkpointer::start(&connection, directory)?;
         let runtime = Handle::try_current().ok();
         std::thread::Builder::new()
             .name("books".into())
             .spawn(move || {
-                let run = AssertUnwindSafe(|| self.run(queue, &checkpointer, runtime.as_ref()));
+                let run = AssertUnwindSafe(|| self.run(&connection, queue, &checkpointer, runtime.as_ref()));
                 if std::panic::catch_unwind(run).is_err() {
                     // Nobody would write any more, and nobody would notice: a supervisor starts a fresh process.
                     tracing::error!("the books' writer panicked: the process ends");
@@ -115,58 +125,91 @@ impl Writer {
             .map_err(|error| StoreError::Database(format!("could not start the writer's thread: {error}")))
     }
 
-    fn run(mut self, mut queue: mpsc::Receiver<Job>, checkpointer: &Checkpointer, runtime: Option<&Handle>) {
-        let mut pending = Pending::default();
+    fn run(
+        mut self,
+        connection: &Connection,
+        mut queue: mpsc::Receiver<Job>,
+        checkpointer: &Checkpointer,
+        runtime: Option<&Handle>,
+    ) {
         while let Some(first) = queue.blocking_recv() {
-            let mut next = Some(first);
-            // A batch is a run of commands and report outcomes; anything else stands between two batches.
-            while let Some(job) = next {
-                next = None;
-                match job {
-                    Job::Command {
-                        account,
-                        command,
-                        reply,
-                    } => pending.commands.push((account, command, reply)),
-                    Job::Report {
-                        key,
-                        attempt,
-                        outcome,
-                        reply,
-                    } => pending.reports.push((key, attempt, outcome, reply)),
-                    Job::Settings(write) => {
-                        self.commit(&mut pending, runtime);
-                        write(&mut self);
-                    }
-                    Job::Close(reply) => {
-                        self.commit(&mut pending, runtime);
-                        queue.close();
-                        // What was queued meanwhile is still answered: the loop ends when the closed queue is empty.
-                        let _ = reply.send(());
-                    }
+            self.work_off(connection, first, &mut queue, runtime);
+            checkpointer.keep_log_bounded(connection);
+        }
+        checkpointer.finish(connection);
+    }
+
+    /// Works off one batch: a run of commands and report outcomes. Anything else stands between two batches.
+    fn work_off(
+        &mut self,
+        connection: &Connection,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+        runtime: Option<&Handle>,
+    ) {
+        let mut pending = Pending::default();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            next = None;
+            match job {
+                Job::Command {
+                    account,
+                    command,
+                    reply,
+                } => pending.commands.push((account, command, reply)),
+                Job::Report {
+                    key,
+                    attempt,
+                    outcome,
+                    reply,
+                } => pending.reports.push((key, attempt, outcome, reply)),
+                Job::Settings(write) => {
+                    self.commit(connection, &mut pending, runtime);
+                    write(self, connection);
                 }
-                if (1..MAX_BATCH).contains(&pending.len()) {
-                    next = queue.try_recv().ok();
+                Job::Probe => {
+                    self.commit(connection, &mut pending, runtime);
+                    self.probe_disk(connection);
                 }
-                if next.is_none() {
-                    self.commit(&mut pending, runtime);
+                Job::Close(reply) => {
+                    self.commit(connection, &mut pending, runtime);
+                    queue.close();
+                    // What was queued meanwhile is still answered: the loop ends when the closed queue is empty.
+                    let _ = reply.send(());
                 }
             }
-            checkpointer.keep_log_bounded(&self.connection);
+            if (1..MAX_BATCH).contains(&pending.len()) {
+                next = queue.try_recv().ok();
+            }
+            if next.is_none() {
+                self.commit(connection, &mut pending, runtime);
+            }
         }
-        checkpointer.finish(&self.connection);
+    }
+
+    /// While the disk is full, nothing but this tries to write: a batch that fails costs its work and helps nobody.
+    fn probe_disk(&self, connection: &Connection) {
+        if self.disk.is_full() {
+            self.disk.note(&probe(connection));
+        }
     }
 
     /// Judges the commands, makes all changes durable, and only then answers.
-    fn commit(&mut self, pending: &mut Pending, runtime: Option<&Handle>) {
+    fn commit(&mut self, connection: &Connection, pending: &mut Pending, runtime: Option<&Handle>) {
         if pending.len() == 0 {
             return;
         }
         let Pending { commands, reports } = std::mem::take(pending);
-        let written = self.judge_and_write(&commands, &reports);
-        if let Err(error) = &written {
-            tracing::error!(%error, commands = commands.len(), "a batch could not be written; nothing of it was kept");
-        }
+        let written = if self.disk.is_full() {
+            Err(StoreError::DiskFull)
+        } else {
+            let written = self.judge_and_write(connection, &commands, &reports);
+            self.disk.note(&written);
+            if let Err(error) = &written {
+                tracing::error!(%error, commands = commands.len(), "a batch could not be written; nothing of it was kept");
+            }
+            written
+        };
         let many = commands.len() + reports.len() >= MANY_ANSWERS;
         let answer_all = move || {
             // A caller who went away doesn't undo what was committed.
@@ -181,10 +224,10 @@ impl Writer {
                 }
                 Err(error) => {
                     for (.., reply) in reports {
-                        let _ = reply.send(Err(StoreError::Database(error.to_string())));
+                        let _ = reply.send(Err(told(&error)));
                     }
                     for (_, _, reply) in commands {
-                        let _ = reply.send(Err(StoreError::Database(error.to_string())));
+                        let _ = reply.send(Err(told(&error)));
                     }
                 }
             }
@@ -199,38 +242,37 @@ impl Writer {
 
     fn judge_and_write(
         &mut self,
+        connection: &Connection,
         commands: &[(AccountKey, Command, Reply)],
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut batch = Batch::default();
-        let mut facts = Facts {
-            connection: &transaction,
-            vault: &self.vault,
-        };
-        let mut outcomes = Vec::with_capacity(commands.len());
-        for (account, command, _) in commands {
-            outcomes.push(
-                match batch.judge(&mut facts, &self.rules, &self.flood, *account, command) {
+        let (vault, rules, flood) = (&self.vault, &self.rules, &self.flood);
+        let (mut batch, new_reports, answers) = in_transaction(connection, |transaction| {
+            let mut batch = Batch::default();
+            let mut facts = Facts {
+                connection: transaction,
+                vault,
+            };
+            let mut outcomes = Vec::with_capacity(commands.len());
+            for (account, command, _) in commands {
+                outcomes.push(match batch.judge(&mut facts, rules, flood, *account, command) {
                     // The database's own failure is everybody's; a row that isn't there or can't be read is this
                     // caller's alone.
-                    Err(StoreError::Database(error)) => return Err(StoreError::Database(error)),
+                    Err(error @ (StoreError::Database(_) | StoreError::Disk(_) | StoreError::DiskFull)) => {
+                        return Err(error);
+                    }
                     judged => judged,
-                },
-            );
-        }
-        write_batch(&transaction, &self.vault, &batch)?;
-        let new_reports = reports::write_new(&transaction, &self.vault, &batch.reports)?;
-        // After the batch's new reports: one that waits behind a report that is done now becomes due.
-        let next_reports = reports
-            .iter()
-            .map(|(key, attempt, outcome, _)| reports::record(&transaction, &self.vault, *key, attempt, *outcome))
-            .collect::<Result<_, _>>()?;
-        if let Err(error) = transaction.commit() {
-            end_process(&error);
-        }
+                });
+            }
+            write_batch(transaction, vault, &batch)?;
+            let new_reports = reports::write_new(transaction, vault, &batch.reports)?;
+            // After the batch's new reports: one that waits behind a report that is done now becomes due.
+            let next_reports = reports
+                .iter()
+                .map(|(key, attempt, outcome, _)| reports::record(transaction, vault, *key, attempt, *outcome))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((batch, new_reports, (outcomes, next_reports)))
+        })?;
         for (account, _) in &batch.clocks_moved {
             self.access.drop_entry(account.id);
         }
@@ -239,7 +281,7 @@ impl Writer {
             self.committed.commands.hand_over(batch.committed);
         }
         self.hand_over_reports(new_reports);
-        Ok((outcomes, next_reports))
+        Ok(answers)
     }
 
     /// Hands reports that were made due by a commit to their worker. Before the next commit, see [`crate::NewReports`].
@@ -252,18 +294,20 @@ impl Writer {
     /// Runs a write that is no command, in a transaction of its own.
     pub(super) fn set<T>(
         &mut self,
+        connection: &Connection,
         write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut rules = self.rules.clone();
-        let mut settings = Settings::new(&transaction, &self.vault, &mut rules);
-        let answer = write(&mut settings)?;
-        let changed_accounts = settings.changed_accounts();
-        if let Err(error) = transaction.commit() {
-            end_process(&error);
+        if self.disk.is_full() {
+            return Err(StoreError::DiskFull);
         }
+        let mut rules = self.rules.clone();
+        let written = in_transaction(connection, |transaction| {
+            let mut settings = Settings::new(transaction, &self.vault, &mut rules);
+            let answer = write(&mut settings)?;
+            Ok((answer, settings.changed_accounts()))
+        });
+        self.disk.note(&written);
+        let (answer, changed_accounts) = written?;
         self.rules = rules;
         for id in changed_accounts {
             self.access.drop_entry(id);
@@ -272,8 +316,10 @@ impl Writer {
     }
 }
 
-/// P1: after a commit that failed nobody can say what is on the disk; only a fresh start can read it. So the process ends.
-fn end_process(error: &rusqlite::Error) -> ! {
-    tracing::error!(%error, "a commit failed: the process ends, so that no answer is given that the disk doesn't hold");
-    std::process::abort()
+/// One failure, told to each caller of its batch.
+fn told(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::DiskFull => StoreError::DiskFull,
+        error => StoreError::Database(error.to_string()),
+    }
 }
