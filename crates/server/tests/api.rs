@@ -1,7 +1,9 @@
-//! The wire contract through real HTTP: each test starts its own server on a free loopback port, with its own books.
+//! The wire contract and the owner's API through real HTTP: each test starts its own server on a free loopback port, with its own books.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "api/account.rs"]
+mod account;
 #[path = "api/errors.rs"]
 mod errors;
 #[path = "api/idempotency.rs"]

@@ -13,7 +13,7 @@ const USUAL_BYTES: usize = 512;
 
 /// Why a call gets no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The contract's own error; nothing was charged.
     Api(ApiError),
     /// The body is longer than [`super::MAX_BODY_BYTES`].

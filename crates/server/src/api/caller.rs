@@ -1,4 +1,5 @@
-//! Who calls: the token, and the address from which an account allows calls.
+//! Who calls: the token, and the address from which an account allows calls. The owner's API (`account/`) lets its callers
+//! in by the same rules.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,19 +11,20 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use ipnet::IpNet;
 
-use super::answer::Refusal;
+use crate::api::answer::Refusal;
 use crate::app::App;
 use crate::http::PeerAddress;
 
 /// A caller whose token and address passed.
-pub(super) struct Caller {
+#[derive(Clone)]
+pub(crate) struct Caller {
     /// What the token opens.
-    pub(super) access: Arc<AccountAccess>,
+    pub(crate) access: Arc<AccountAccess>,
 }
 
 /// The token of an `Authorization: Bearer` header; the scheme in any case. Another scheme, or no token after it, is no
 /// token.
-pub(super) fn header_token(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn header_token(headers: &HeaderMap) -> Option<&str> {
     let value = std::str::from_utf8(headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
     let (scheme, token) = value.trim_ascii().split_once([' ', '\t'])?;
     let token = token.trim_ascii();
@@ -30,7 +32,7 @@ pub(super) fn header_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Judges a token, then the caller's address.
-pub(super) async fn admit(app: &App, token: &str, parts: &Parts) -> Result<Caller, Refusal> {
+pub(crate) async fn admit(app: &App, token: &str, parts: &Parts) -> Result<Caller, Refusal> {
     let token = ApiToken::parse(token).ok_or(ApiError::AccessTokenInvalid)?;
     let access = app.store.authenticate(&token).await?;
     let access = access

@@ -4,9 +4,9 @@
 //! (who asks, and from where), `body` and `parameters` (with what), `methods` (as a command), the books, `answer`.
 //! Nothing here decides about money or states: that is `core::decide`.
 
-mod answer;
+pub(crate) mod answer;
 mod body;
-mod caller;
+pub(crate) mod caller;
 mod endpoint;
 mod methods;
 mod parameters;

@@ -17,7 +17,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::answer::{self, Answer, Refusal};
+use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
 use crate::{clock, random};
 

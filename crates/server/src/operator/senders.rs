@@ -10,7 +10,7 @@ use countersign_store::{SenderProfile, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{Amount, find, require_open};
-use super::answer::{self, Answer, Refusal};
+use crate::answer::{self, Answer, Refusal};
 use crate::app::App;
 use crate::clock;
 

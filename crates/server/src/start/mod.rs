@@ -21,7 +21,7 @@ use crate::http::{HttpLimits, HttpServer, allow_open_files, bind, tls};
 use crate::operator::{OperatorKey, OperatorKeyError};
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
-use crate::{App, Mode, api, inbox, operator};
+use crate::{App, Mode, account, api, inbox, operator};
 
 /// News of channels that may wait for the books; beyond it channels wait.
 const NEWS_LENGTH: usize = 4_096;
@@ -151,10 +151,11 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     })
 }
 
-/// All that can be asked: what isn't a page's or the operator's path is a method of the API.
+/// All that can be asked: what isn't a page's, an owner's or the operator's path is a method of the API.
 pub fn router(app: &Arc<App>) -> axum::Router {
     axum::Router::new()
         .merge(inbox::router(Arc::clone(app)))
+        .merge(account::router(Arc::clone(app)))
         .merge(operator::router(Arc::clone(app)))
         // Merged, not nested as a service: its only route is its fallback, which costs a call one router less this way.
         .merge(api::router(Arc::clone(app)))

@@ -13,7 +13,7 @@ use countersign_server::http::{HttpLimits, HttpServer, bind};
 use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
 use countersign_server::workers::{self, Workers};
-use countersign_server::{App, Mode, api};
+use countersign_server::{App, Mode, account, api};
 use countersign_store::{MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -94,7 +94,8 @@ impl Server {
             draining: is_draining,
         });
         let workers = workers::start(&app, committed, news_queue).unwrap();
-        let http = HttpServer::new(api::router(app), HttpLimits::new(100, setup.request_timeout));
+        let router = account::router(Arc::clone(&app)).merge(api::router(app));
+        let http = HttpServer::new(router, HttpLimits::new(100, setup.request_timeout));
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         http.listen(listener, None);

@@ -1,5 +1,6 @@
 //! Books that fail as often as a test says: the workers must get everything done all the same.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,9 +9,9 @@ use countersign_core::{
     VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, DuePlace, DueReport, MessageRef, NewAccount, Outcome, ReportAttempt, ReportDetail,
-    ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, Store,
-    StoreError, Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
+    NewAccount, Outcome, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome,
+    ReportProfile, RequestRef, SenderProfile, SqliteStore, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -161,6 +162,14 @@ impl Store for FaultyStore {
     }
     fn trouble(&self) -> Option<Trouble> {
         self.store.trouble()
+    }
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        self.store.back_up(file, force, progress)
     }
     fn close(&self) -> Answer<'_, ()> {
         self.store.close()

@@ -1,5 +1,5 @@
-//! How the operator's API answers: JSON with an HTTP status, refusals as sentences with their remedy. Its handlers return
-//! `Result<Answer, Refusal>`.
+//! How the operator's and the owner's API answer: JSON with an HTTP status, refusals as sentences with their remedy. Their
+//! handlers return `Result<Answer, Refusal>`. The Gateway methods answer otherwise (`api/answer.rs`).
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
@@ -11,25 +11,30 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A JSON answer.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     status: StatusCode,
     body: Vec<u8>,
 }
 
 impl Answer {
     /// What was asked for.
-    pub(super) fn ok(value: &impl Serialize) -> Result<Self, Refusal> {
+    pub(crate) fn ok(value: &impl Serialize) -> Result<Self, Refusal> {
         Self::with_status(StatusCode::OK, value)
     }
 
     /// What was made.
-    pub(super) fn created(value: &impl Serialize) -> Result<Self, Refusal> {
+    pub(crate) fn created(value: &impl Serialize) -> Result<Self, Refusal> {
         Self::with_status(StatusCode::CREATED, value)
+    }
+
+    /// What was begun and goes on.
+    pub(crate) fn accepted(value: &impl Serialize) -> Result<Self, Refusal> {
+        Self::with_status(StatusCode::ACCEPTED, value)
     }
 
     fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Self, Refusal> {
         let body = serde_json::to_vec(value).map_err(|error| {
-            tracing::error!(%error, "an operator's answer could not be written as JSON");
+            tracing::error!(%error, "an answer could not be written as JSON");
             Refusal::internal()
         })?;
         Ok(Self { status, body })
@@ -44,7 +49,7 @@ impl IntoResponse for Answer {
 
 /// Why nothing was done. `sentence` says what to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     sentence: String,
 }
@@ -63,37 +68,47 @@ impl Refusal {
     }
 
     /// What was sent makes no sense.
-    pub(super) fn bad_request(sentence: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, sentence)
     }
 
-    /// The operator key is missing or wrong.
-    pub(super) fn unauthorized(sentence: impl Into<String>) -> Self {
+    /// The key or the token is missing or wrong.
+    pub(crate) fn unauthorized(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, sentence)
     }
 
+    /// The caller is known, and not allowed in.
+    pub(crate) fn forbidden(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, sentence)
+    }
+
+    /// Not now; nothing was done.
+    pub(crate) fn unavailable(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
+    }
+
     /// What was named isn't there.
-    pub(super) fn not_found(sentence: impl Into<String>) -> Self {
+    pub(crate) fn not_found(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, sentence)
     }
 
     /// The path takes other methods.
-    pub(super) fn method_not_allowed(sentence: impl Into<String>) -> Self {
+    pub(crate) fn method_not_allowed(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
     }
 
     /// What is asked contradicts what stands in the books.
-    pub(super) fn conflict(sentence: impl Into<String>) -> Self {
+    pub(crate) fn conflict(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, sentence)
     }
 
     /// Our fault, and only a part was done: the sentence says which.
-    pub(super) fn half_done(sentence: impl Into<String>) -> Self {
+    pub(crate) fn half_done(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
     }
 
     /// Our fault; the log says more.
-    pub(super) fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the server failed and can't tell whether this was done: its log says why; look before you try again",
@@ -104,18 +119,16 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Closing => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("nothing was done: {error}; try again in a second"),
-            ),
-            StoreError::DiskFull => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Busy | StoreError::Closing => {
+                Self::unavailable(format!("nothing was done: {error}; try again in a second"))
+            }
+            StoreError::DiskFull => Self::unavailable(
                 "nothing was done: the disk of the data directory is full; make room on it, and try again",
             ),
             StoreError::NotFound(what) => Self::not_found(format!("there is no such {what}")),
             StoreError::Conflict(what) => Self::conflict(format!("{what} exists already")),
             error => {
-                tracing::error!(%error, "the books failed under an operator's call");
+                tracing::error!(%error, "the books failed under a call of the operator's or an owner's API");
                 Self::internal()
             }
         }
@@ -155,14 +168,14 @@ fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 /// Reads a JSON body; `example` shows a right one where it is wrong.
-pub(super) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>, example: &str) -> Result<T, Refusal> {
+pub(crate) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>, example: &str) -> Result<T, Refusal> {
     let bytes = bytes.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::bad_request(format!("the body is wrong ({error}): send JSON like {example}")))
 }
 
 /// The parameters of a query string, decoded.
-pub(super) fn query(raw: Option<&str>) -> Vec<(String, String)> {
+pub(crate) fn query(raw: Option<&str>) -> Vec<(String, String)> {
     form_urlencoded::parse(raw.unwrap_or_default().as_bytes())
         .into_owned()
         .collect()
