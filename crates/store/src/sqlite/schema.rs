@@ -1,11 +1,13 @@
 //! The database file: how it is opened, and its migrations. A migration, once released, is never edited.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
 
+use super::report_hosts;
 use crate::types::StoreError;
 
 /// How much of the database file readers map into memory: address space, not memory of its own.
@@ -15,7 +17,16 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name in the data directory.
 pub(crate) const FILE_NAME: &str = "countersign.db";
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("migrations/0001_books.sql"))];
+/// All migrations, in order.
+static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
+    vec![
+        M::up(include_str!("migrations/0001_books.sql")),
+        M::up_with_hook(
+            include_str!("migrations/0002_reports.sql"),
+            |transaction: &Transaction<'_>| Ok(report_hosts::fill(transaction)?),
+        ),
+    ]
+});
 
 /// Opens the writing connection and brings the schema up to date. Refuses a schema newer than this program's.
 pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreError> {
@@ -60,7 +71,7 @@ pub(crate) fn require_known_schema(connection: &Connection) -> Result<(), StoreE
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     require_known_schema(connection)?;
-    let migrations = Migrations::from_slice(MIGRATIONS);
+    let migrations = Migrations::from_slice(&MIGRATIONS);
     migrations
         .to_latest(connection)
         .map_err(|error| StoreError::Database(format!("migration: {error}")))?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_core::{Answer, ApiError, Decision, DeliveryReport, Rules, VerificationRequest, Work};
+use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
     CommittedWork, Handed, MasterKey, NewAccount, Outcome, SqliteOptions, SqliteStore, Store, StoreError,
@@ -42,7 +42,6 @@ enum Reply {
 struct ForTheWorkers {
     work: Option<Work>,
     request: VerificationRequest,
-    reports: Vec<DeliveryReport>,
 }
 
 /// A store under test.
@@ -195,7 +194,6 @@ impl Driver {
             self.for_the_workers.push_back(ForTheWorkers {
                 work: decision.work,
                 request: request.clone(),
-                reports: decision.reports.clone(),
             });
         }
     }
@@ -211,7 +209,6 @@ impl Driver {
                 let handed = ForTheWorkers {
                     work: committed.work,
                     request: committed.request,
-                    reports: committed.reports,
                 };
                 let expected = self.for_the_workers.pop_front();
                 if expected.as_ref() != Some(&handed) {
