@@ -8,17 +8,18 @@ mod overview;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use countersign_core::ApiError;
 
 use crate::answer::Refusal;
 use crate::api::answer::Refusal as GatewayRefusal;
 use crate::api::caller;
 use crate::app::App;
+use crate::reports;
 
 /// Where the owner's API begins.
 pub const ACCOUNT_PATH: &str = "/account/v1";
@@ -30,6 +31,11 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/", get(overview::show))
+        .route("/reports", get(reports::list))
+        .route("/reports/ping", post(reports::ping::ping))
+        .route("/reports/{id}", get(reports::show))
+        .route("/reports/{id}/redeliver", post(reports::redeliver))
+        .layer(Extension(Arc::<reports::ping::Pings>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/cli.md"))
         .method_not_allowed_fallback(async || {
             Refusal::method_not_allowed("this path of the owner's API takes another HTTP method: see docs/cli.md")

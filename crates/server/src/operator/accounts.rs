@@ -282,7 +282,7 @@ fn token_view(profile: &AccountProfile, token: &ApiToken) -> TokenView {
 }
 
 /// The account of that id or phone number.
-pub(super) async fn find(app: &App, text: &str) -> Result<AccountProfile, Refusal> {
+pub(crate) async fn find(app: &App, text: &str) -> Result<AccountProfile, Refusal> {
     // `"+39…".parse::<i64>()` takes the sign: a text with `+` is a phone number, never an id.
     let digits = Some(text).filter(|text| !text.starts_with('+'));
     if let Some(id) = digits.and_then(|digits| digits.parse().ok()).and_then(AccountId::new)

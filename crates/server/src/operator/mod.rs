@@ -7,6 +7,7 @@ mod backups;
 mod key;
 mod senders;
 
+pub(crate) use accounts::find as find_account;
 pub use key::{OperatorKey, OperatorKeyError};
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use axum::routing::{get, post, put};
 
 use crate::answer::Refusal;
 use crate::app::App;
+use crate::reports;
 
 /// Where the operator's API begins.
 pub const OPERATOR_PATH: &str = "/operator/v1";
@@ -37,6 +39,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route("/accounts/{account}/token", get(accounts::token))
         .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
+        .route("/accounts/{account}/reports", get(reports::operator_list))
+        .route("/accounts/{account}/reports/{id}", get(reports::operator_show))
+        .route(
+            "/accounts/{account}/reports/{id}/redeliver",
+            post(reports::operator_redeliver),
+        )
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
         .route("/prices", get(senders::prices).put(senders::set_price))
