@@ -25,7 +25,7 @@ Exit codes:
   3  `check`: the code is not the right one
 
 Environment:
-  COUNTERSIGN_TOKEN          token of `send`, `check`, `status` and `revoke`
+  COUNTERSIGN_TOKEN          token of `send`, `check`, `status`, `revoke` and `reports`
   COUNTERSIGN_URL            the server's address, like --url
   COUNTERSIGN_OPERATOR_KEY   like --operator-key
   COUNTERSIGN_DATA_DIR       like --data-dir
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Status(crate::verify::RequestArguments),
     /// End a code and withdraw its message
     Revoke(crate::verify::RequestArguments),
+    /// List, show, redeliver and try out delivery reports
+    Reports(crate::reports::ReportsArguments),
     /// Look into the built-in messenger (sandbox)
     Inbox(crate::inbox::InboxArguments),
     /// Print a completion script for a shell

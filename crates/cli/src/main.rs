@@ -20,6 +20,7 @@ mod key;
 mod logging;
 mod output;
 mod price;
+mod reports;
 mod sender;
 mod serve;
 mod token;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Check(check)) => verify::check(check, common, output),
         Some(Command::Status(status)) => verify::status(status, common, output),
         Some(Command::Revoke(revoke)) => verify::revoke(revoke, common, output),
+        Some(Command::Reports(reports)) => reports::run(reports, common, output),
         Some(Command::Inbox(inbox)) => inbox::run(inbox, common, output),
         Some(Command::Completions(completions)) => completions::run(completions, output),
     }

@@ -12,4 +12,6 @@ mod mistakes;
 #[cfg(test)]
 mod operator;
 #[cfg(test)]
+mod reports;
+#[cfg(test)]
 mod support;

@@ -142,7 +142,10 @@ async fn page(
         Some(ReportState::Acknowledged) => return acknowledged(app, account, query).await,
     };
     // One more than asked for tells whether there is a next page.
-    let mut reports = app.store.reports(account, filter, query.before, query.limit + 1).await?;
+    let mut reports = app
+        .store
+        .reports(account, filter, query.before, query.limit + 1)
+        .await?;
     let more = reports.len() > query.limit;
     reports.truncate(query.limit);
     let next = reports.last().filter(|_| more).map(|report| report.key);
@@ -158,7 +161,10 @@ async fn acknowledged(
     let mut found = Vec::new();
     let mut before = query.before;
     for _ in 0..MAX_PAGES_LOOKED_THROUGH {
-        let reports = app.store.reports(account, ReportFilter::All, before, MAX_PAGE_REPORTS).await?;
+        let reports = app
+            .store
+            .reports(account, ReportFilter::All, before, MAX_PAGE_REPORTS)
+            .await?;
         let last_page = reports.len() < MAX_PAGE_REPORTS;
         for report in reports {
             if found.len() == query.limit {

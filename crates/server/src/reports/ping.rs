@@ -94,7 +94,10 @@ pub(crate) async fn ping(
         .try_acquire()
         .map_err(|_| Refusal::unavailable("nothing was sent: many pings are under way; try again in a second"))?;
     pings.count(account.id, now)?;
-    let postman = pings.postman.get_or_try_init(async || Postman::new(&settings(&app))).await;
+    let postman = pings
+        .postman
+        .get_or_try_init(async || Postman::new(&settings(&app)))
+        .await;
     let postman = postman.map_err(|error| {
         tracing::error!(%error, "a ping could not be sent");
         Refusal::internal()
@@ -111,7 +114,11 @@ pub(crate) async fn ping(
     let answered = postman.post(&url, Bytes::from(content), &token, now).await;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (status, error, response) = match answered {
-        Ok(answer) => (Some(answer.status), answer.failure().map(|failure| failure.to_string()), answer.response),
+        Ok(answer) => (
+            Some(answer.status),
+            answer.failure().map(|failure| failure.to_string()),
+            answer.response,
+        ),
         Err(failure) => (None, Some(failure.to_string()), Vec::new()),
     };
     Answer::ok(&PingView {

@@ -103,7 +103,11 @@ impl DetailView {
         Self {
             report: ReportView::new(&detail.profile, audience),
             body: (audience == Audience::Owner).then(body),
-            attempts: detail.attempts.iter().map(|kept| AttemptView::new(kept, audience)).collect(),
+            attempts: detail
+                .attempts
+                .iter()
+                .map(|kept| AttemptView::new(kept, audience))
+                .collect(),
         }
     }
 }
