@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
@@ -11,8 +12,8 @@ use countersign_core::{
     SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, Store, StoreError, Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DueReport, MessageRef, NewAccount, Outcome,
+    ReportKey, ReportOutcome, RequestRef, SenderProfile, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -167,6 +168,15 @@ impl Store for CeilingStore {
 
     fn trouble(&self) -> Option<Trouble> {
         None
+    }
+
+    fn back_up(
+        &self,
+        _file: PathBuf,
+        _force: bool,
+        _progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        ready(Err(BackupError::Closing)).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -53,6 +53,12 @@ pub(crate) enum Command {
     Init(crate::init::InitArguments),
     /// Check that the books balance and states only moved forward, beside a live server too
     Audit,
+    /// Copy the books into a file, beside a live server too
+    Backup(crate::backup::BackupArguments),
+    /// Put a backup in the place of a data directory's books
+    Restore(crate::backup::RestoreArguments),
+    /// Export the master key, or tell its fingerprint
+    Key(crate::key::KeyArguments),
     /// Make, list, show, credit and close accounts (operator)
     Account(crate::account::AccountArguments),
     /// Show or replace an account's API token (operator)

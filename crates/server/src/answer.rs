@@ -27,6 +27,11 @@ impl Answer {
         Self::with_status(StatusCode::CREATED, value)
     }
 
+    /// What was begun and goes on.
+    pub(crate) fn accepted(value: &impl Serialize) -> Result<Self, Refusal> {
+        Self::with_status(StatusCode::ACCEPTED, value)
+    }
+
     fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Self, Refusal> {
         let body = serde_json::to_vec(value).map_err(|error| {
             tracing::error!(%error, "an answer could not be written as JSON");

@@ -9,19 +9,22 @@
 //! `core`'s `Facts`, then load it where `batch` gathers facts.
 
 mod audit;
+mod backup;
 mod batch;
 mod sqlite;
 mod types;
 mod vault;
 
 pub use audit::{AuditReport, Violation, audit};
+pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, DueReport, Handed, MessageRef, NewAccount, ReportKey,
     ReportOutcome, RequestRef, SenderProfile, StoreError, Trouble,
 };
-pub use vault::{MasterKey, Vault};
+pub use vault::{KeyFingerprint, MasterKey, Vault};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
@@ -123,6 +126,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
     fn trouble(&self) -> Option<Trouble>;
+
+    /// Copies the books, as they stand at one commit, into a file on this machine while they are written; one copy at a time. The
+    /// file is there once it is whole and durable, and never half; `force` lets it replace another.
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>>;
 
     /// Ends the store: no new work, everything queued answered, the log written back.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -4,6 +4,7 @@
 //! connections of its own; `checkpoint` keeps the write-ahead log bounded; `disk` says what becomes of a write that fails; `settings` holds the writes that are no commands.
 
 mod access;
+mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
@@ -14,7 +15,9 @@ mod settings;
 mod write;
 mod writer;
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -29,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
 pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
 
+use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::types::{
     AccountAccess, AccountProfile, CommittedWork, DueReport, MessageRef, NewAccount, ReportKey, ReportOutcome,
     RequestRef, SenderProfile, StoreError, Trouble,
@@ -36,6 +40,7 @@ use crate::types::{
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
 use access::AccessCache;
+use backup::BackupTask;
 use disk::{Disk, DiskWatch};
 use read::Readers;
 use writer::Job;
@@ -60,10 +65,14 @@ pub struct SqliteOptions {
 pub struct SqliteStore {
     /// The bounded queue. The writer closes it at its end.
     jobs: mpsc::Sender<Job>,
+    /// The data directory.
+    directory: PathBuf,
     readers: Readers,
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
     disk: Arc<Disk>,
+    /// Whether a backup is under way.
+    backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -87,10 +96,12 @@ impl SqliteStore {
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
             jobs,
+            directory: options.path,
             readers,
             vault,
             access,
             disk,
+            backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
         Ok((Arc::new(store), work))
@@ -267,6 +278,31 @@ impl Store for SqliteStore {
         self.disk.is_full().then_some(Trouble::DiskFull)
     }
 
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let place = BackupPlace::take(&self.backing_up).ok_or(BackupError::UnderWay)?;
+            let jobs = self.jobs.downgrade();
+            let directory = self.directory.clone();
+            // A thread of its own: it waits for the copy, and then for the disk.
+            std::thread::Builder::new()
+                .name("backup".into())
+                .spawn(move || {
+                    let made = make_backup(&jobs, &directory, &file, force, progress);
+                    drop(place);
+                    // A caller who went away finds the file all the same.
+                    let _ = reply.send(made);
+                })
+                .map_err(|error| StoreError::Database(format!("could not start the backup's thread: {error}")))?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (reply, closed) = oneshot::channel();
@@ -281,4 +317,53 @@ impl Store for SqliteStore {
             Ok(())
         })
     }
+}
+
+/// The one place for a backup; free again when it is dropped.
+struct BackupPlace(Arc<AtomicBool>);
+
+impl BackupPlace {
+    fn take(taken: &Arc<AtomicBool>) -> Option<Self> {
+        (!taken.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for BackupPlace {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Has the writer copy the books, and makes a backup of the copy.
+fn make_backup(
+    jobs: &mpsc::WeakSender<Job>,
+    directory: &Path,
+    file: &Path,
+    force: bool,
+    progress: Arc<BackupProgress>,
+) -> Result<BackupDone, BackupError> {
+    let unfinished = Unfinished::begin(file, force, directory)?;
+    let (reply, copied) = oneshot::channel();
+    let task = BackupTask {
+        partial: unfinished.partial().to_owned(),
+        progress,
+        reply,
+    };
+    let jobs = jobs.upgrade().ok_or(BackupError::Closing)?;
+    jobs.blocking_send(Job::Backup(task))
+        .map_err(|_| BackupError::Closing)?;
+    drop(jobs);
+    copied.blocking_recv().map_err(|_| BackupError::Closing)??;
+    unfinished.finish()
+}
+
+/// Copies books that nobody writes.
+pub(crate) fn copy_books(directory: &Path, partial: &Path, progress: &BackupProgress) -> Result<(), BackupError> {
+    if !directory.join(FILE_NAME).exists() {
+        return Err(StoreError::NotFound("database in this data directory").into());
+    }
+    // A log that a killed server left is read, and stays: nothing of the books is changed by a backup.
+    let source = open_for_reading(directory)?;
+    require_known_schema(&source)?;
+    backup::copy(&source, partial, progress, || ControlFlow::Continue(()))
 }

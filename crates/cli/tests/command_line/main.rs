@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts use it: every command, every kind of mistake, exact exit codes.
 
 #[cfg(test)]
+mod backup;
 mod client;
 #[cfg(test)]
 mod lifecycle;

@@ -2,11 +2,13 @@
 //! under test.
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, RequestStatus, TimelineKind,
-    VerificationRequest, VerificationState, status_at,
+    Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, PhoneNumber, RequestStatus,
+    Rules, TimelineKind, VerificationRequest, VerificationState, status_at,
 };
 
-use crate::books::{Books, RequestBook, Submitted, must_ask, price};
+use countersign_model::{Books, RequestBook, Submitted, must_ask};
+
+use crate::seen::Seen;
 
 /// Ends the check with a sentence where something doesn't hold.
 macro_rules! hold {
@@ -20,7 +22,7 @@ macro_rules! hold {
 type Held = Result<(), String>;
 
 /// Whether a decision may follow from what stands in the books.
-pub(crate) fn decision(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision) -> Held {
+pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decision: &Decision) -> Held {
     if refused_or_repeated(books, submitted, decision)? {
         return Ok(());
     }
@@ -43,7 +45,7 @@ pub(crate) fn decision(books: &Books<'_>, submitted: &Submitted<'_>, decision: &
     };
     hold!(decision.request_is_new == before.is_none(), "request_is_new is wrong");
     if let Some(before) = before {
-        states(books, before, after, decision)?;
+        states(books, seen, before, after, decision)?;
         what_never_changes(&before.request, after)?;
         events(before, after, decision)?;
     } else {
@@ -64,14 +66,15 @@ pub(crate) fn decision(books: &Books<'_>, submitted: &Submitted<'_>, decision: &
 }
 
 /// A stale token, a repeated key, a key that came again for something else: nothing may change. Answers whether it was so.
-fn refused_or_repeated(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision) -> Result<bool, String> {
+fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision) -> Result<bool, String> {
     let account = &books.accounts[submitted.account].account;
-    let command = submitted.command;
+    let command = &submitted.command;
     let stale = command
         .generation
         .is_some_and(|generation| account.closed || generation != account.generation);
     let kept = submitted
         .first_answer
+        .as_ref()
         .filter(|first| command.now.millis() - first.at.millis() < 86_400_000);
     let expected = match (&command.idempotency, kept) {
         _ if stale => Err(ApiError::AccessTokenInvalid),
@@ -108,7 +111,7 @@ fn refused_or_repeated(books: &Books<'_>, submitted: &Submitted<'_>, decision: &
 }
 
 /// Entries are numbered without a gap, with the right balance after each.
-fn entries(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision) -> Held {
+fn entries(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
     let account = &books.accounts[submitted.account].account;
     let (mut number, mut balance) = (account.entries, account.balance);
     for entry in &decision.entries {
@@ -161,11 +164,11 @@ fn errors_charge_nothing(decision: &Decision) -> Held {
 }
 
 /// P3: each move is one of the graph's, and nothing moves unseen by the timeline once a message is under way.
-fn states(books: &Books<'_>, before: &RequestBook, after: &VerificationRequest, decision: &Decision) -> Held {
+fn states(books: &Books, seen: &Seen, before: &RequestBook, after: &VerificationRequest, decision: &Decision) -> Held {
     let mut state = before.request.delivery;
     let mut step = |next: DeliveryState| {
         hold!(state.may_become(next), "{state:?} became {next:?}");
-        books.seen.delivery_moved(state, next);
+        seen.delivery_moved(state, next);
         state = next;
         Ok(())
     };
@@ -190,7 +193,7 @@ fn states(books: &Books<'_>, before: &RequestBook, after: &VerificationRequest, 
     let wrong_again = after.wrong_attempts > before.request.wrong_attempts;
     if was != is || wrong_again {
         hold!(was.may_become(is), "a code {was:?} became {is:?}");
-        books.seen.verification_moved(was, is);
+        seen.verification_moved(was, is);
     }
     hold!(
         after.wrong_attempts <= books.rules.max_check_attempts,
@@ -351,10 +354,10 @@ fn charge_and_refund(before: Option<&RequestBook>, after: &VerificationRequest, 
 }
 
 /// What the caller is told is what stands there, at the price of the list.
-fn answer(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision, after: &VerificationRequest) -> Held {
+fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &VerificationRequest) -> Held {
     let owner = books.accounts[submitted.account].account.owner;
     if decision.request_is_new {
-        let price = price(books.rules, owner, after.phone);
+        let price = price(&books.rules, owner, after.phone);
         hold!(after.fee == price, "the fee is {:?} instead of {price:?}", after.fee);
         let admitted = decision.outcome == Ok(Answer::Admitted(after.id));
         hold!(
@@ -400,7 +403,7 @@ fn answer(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision, aft
 }
 
 /// What must hold of an account's books between any two commands (P2).
-pub(crate) fn books(books: &Books<'_>, account: usize) -> Held {
+pub(crate) fn books(books: &Books, account: usize) -> Held {
     let book = &books.accounts[account];
     let standing = &book.account;
     let sum: Credits = book.entries.iter().map(|entry| entry.amount).sum();
@@ -473,7 +476,7 @@ pub(crate) fn books(books: &Books<'_>, account: usize) -> Held {
 }
 
 /// A reader of the stored request and a command see the same; where the reader can't know, it says so.
-pub(crate) fn readers_see_what_a_command_would_say(books: &Books<'_>, account: usize) -> Held {
+pub(crate) fn readers_see_what_a_command_would_say(books: &Books, account: usize) -> Held {
     // The newest is the one that histories mostly work on; all of them each time would cost more than it finds.
     let Some(index) = books.requests.iter().rposition(|request| request.owner == account) else {
         return Ok(());
@@ -496,7 +499,7 @@ pub(crate) fn readers_see_what_a_command_would_say(books: &Books<'_>, account: u
 }
 
 /// After everything had its time, no message is under way and nothing is on hold.
-pub(crate) fn nothing_is_left_open(books: &Books<'_>) -> Held {
+pub(crate) fn nothing_is_left_open(books: &Books) -> Held {
     for book in &books.requests {
         let state = book.request.delivery;
         hold!(
@@ -515,4 +518,18 @@ pub(crate) fn nothing_is_left_open(books: &Books<'_>) -> Held {
         "something is on hold for ever"
     );
     Ok(())
+}
+
+/// What a first send or ability check costs, told apart from the code under test.
+fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber) -> Credits {
+    if phone == owner {
+        return Credits::ZERO;
+    }
+    let digits = phone.digits().to_string();
+    let longest = rules
+        .prices
+        .iter()
+        .filter(|(prefix, _)| prefix.digits() == 0 || digits.starts_with(&prefix.digits().to_string()))
+        .max_by_key(|(prefix, _)| prefix.digits());
+    longest.unwrap().1
 }

@@ -1,5 +1,6 @@
 //! Books that fail as often as a test says: the workers must get everything done all the same.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,8 +9,8 @@ use countersign_core::{
     VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, SqliteStore, Store, StoreError, Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DueReport, MessageRef, NewAccount, Outcome,
+    ReportKey, ReportOutcome, RequestRef, SenderProfile, SqliteStore, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -123,6 +124,14 @@ impl Store for FaultyStore {
     }
     fn trouble(&self) -> Option<Trouble> {
         self.store.trouble()
+    }
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        self.store.back_up(file, force, progress)
     }
     fn close(&self) -> Answer<'_, ()> {
         self.store.close()
