@@ -136,7 +136,12 @@ impl Account {
     /// refund; what it takes is used up, oldest credit first. [`ApiError::BadRequest`] where the amount is zero, beyond
     /// [`MAX_PURCHASE`] either way, or a sum would leave its bounds; [`ApiError::BalanceNotEnough`] where it takes more
     /// than is available.
-    pub fn adjust(&mut self, amount: Credits, reason: &AdjustmentReason, at: Timestamp) -> Result<LedgerEntry, ApiError> {
+    pub fn adjust(
+        &mut self,
+        amount: Credits,
+        reason: &AdjustmentReason,
+        at: Timestamp,
+    ) -> Result<LedgerEntry, ApiError> {
         if amount.is_zero() || amount > MAX_PURCHASE || amount < -MAX_PURCHASE {
             return Err(ApiError::BadRequest);
         }
@@ -302,7 +307,10 @@ mod tests {
         let reason = AdjustmentReason::new("a message that never left").unwrap();
         let (_, mut purchase) = account.purchase(credits("1"), NOW).unwrap();
         let given = account.adjust(credits("0.5"), &reason, NOW).unwrap();
-        assert_eq!((given.kind, given.balance_after), (EntryKind::Adjustment, credits("1.5")));
+        assert_eq!(
+            (given.kind, given.balance_after),
+            (EntryKind::Adjustment, credits("1.5"))
+        );
         assert_eq!(given.reason, Some(reason.clone()));
         assert!(account.hold(credits("0.3")));
         assert_eq!(

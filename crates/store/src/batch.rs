@@ -341,7 +341,11 @@ fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
 fn named_request(action: &Action) -> Option<RequestId> {
     match action {
         Action::Send(send) => send.request,
-        Action::CheckAbility { .. } | Action::Purchase { .. } | Action::AdvanceClock { .. } => None,
+        Action::CheckAbility { .. }
+        | Action::Purchase { .. }
+        | Action::Adjust { .. }
+        | Action::Lapse
+        | Action::AdvanceClock { .. } => None,
         Action::Settle { request, .. }
         | Action::Check { request, .. }
         | Action::Revoke { request }

@@ -15,7 +15,7 @@ mod sqlite;
 mod types;
 mod vault;
 
-pub use audit::{AuditReport, Violation, audit};
+pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
@@ -120,6 +120,8 @@ pub trait Store: Send + Sync + 'static {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>>;
+    /// Accounts with credit whose time to lapse has come at real time `now`, at most `limit`. It reads all accounts.
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>>;
     /// Delivery reports that may go out at real time `now`, oldest due first, at most `limit`. Of each request at most one:
     /// the next waits until this one is acknowledged or lost.
     fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>>;

@@ -8,6 +8,7 @@ mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
+mod ledger_chain;
 mod load;
 mod read;
 mod schema;
@@ -29,8 +30,10 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
-pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
+pub(crate) use codec::{
+    ENTRY_COLUMNS, TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_from_row, request_id,
+};
+pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
 
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::types::{
@@ -268,6 +271,10 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
         answered(self.readers.due_requests(now, account, limit))
+    }
+
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        answered(self.readers.due_lapses(now, limit))
     }
 
     fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {

@@ -286,6 +286,20 @@ impl Readers {
         })
     }
 
+    pub(super) fn due_lapses(&self, now: Timestamp, limit: usize) -> Result<Vec<AccountKey>, StoreError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT bucket, account_id FROM account WHERE next_lapse_at <= ?1 + clock_offset_ms LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![now.millis(), row_limit(limit)])?;
+            let mut due = Vec::new();
+            while let Some(row) = rows.next()? {
+                due.push(account_key(row.get(0)?, row.get(1)?)?);
+            }
+            Ok(due)
+        })
+    }
+
     pub(super) fn due_reports(&self, now: Timestamp, limit: usize) -> Result<Vec<DueReport>, StoreError> {
         self.with(|connection| {
             let mut statement = connection.prepare_cached(
