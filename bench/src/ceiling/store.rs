@@ -247,6 +247,10 @@ impl Store for CeilingStore {
     fn arrived_messages(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
         at_once(Vec::new())
     }
+    fn due_lapses(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        at_once(Vec::new())
+    }
+
     fn due_requests(
         &self,
         _: Timestamp,

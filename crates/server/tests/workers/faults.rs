@@ -74,6 +74,9 @@ impl Store for FaultyStore {
     fn arrived_messages(&self, since: Timestamp, limit: usize) -> Answer<'_, Vec<VerificationRequest>> {
         self.or_fault(5, self.store.arrived_messages(since, limit))
     }
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<AccountKey>> {
+        self.or_fault(6, self.store.due_lapses(now, limit))
+    }
     fn due_requests(&self, now: Timestamp, account: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<RequestRef>> {
         self.or_fault(6, self.store.due_requests(now, account, limit))
     }
