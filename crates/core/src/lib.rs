@@ -3,6 +3,9 @@
 //! Start at [`decide`]: it takes what the books know ([`Facts`]) and a [`Command`], and answers a [`Decision`]: the outcome
 //! for the caller and the changes for the books. Everything else is the vocabulary it speaks.
 
+// Money is integers: where nothing is computed in floats, no sum can be.
+#![deny(clippy::float_arithmetic)]
+
 mod account;
 mod code;
 mod command;

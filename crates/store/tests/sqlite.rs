@@ -154,61 +154,6 @@ async fn a_thousand_commands_at_once_are_judged_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn reports_of_one_request_go_out_one_after_the_other() {
-    let directory = tempfile::tempdir().unwrap();
-    let books = books(directory.path()).await;
-    let request = books
-        .send(phone(391_234_567_890), 1, Some("http://127.0.0.1:9/r"))
-        .await;
-    for news in [News::Delivered, News::Read] {
-        books
-            .ask(Action::News { request, news }, NOW.plus_millis(1_000))
-            .await
-            .unwrap();
-    }
-    let later = NOW.plus_millis(60_000);
-    let due = books.store.due_reports(later, 10).await.unwrap();
-    assert_eq!(due.len(), 1);
-    let body: RequestStatus = serde_json::from_slice(&due[0].body).unwrap();
-    assert_eq!(body.delivery_status.unwrap().status, "delivered");
-    let retry = ReportOutcome::Retry {
-        due_at: later.plus_millis(1),
-        reason: "status 500".into(),
-    };
-    books.store.record_report(due[0].key, retry).await.unwrap();
-    assert!(books.store.due_reports(later, 10).await.unwrap().is_empty());
-    let again = books.store.due_reports(later.plus_millis(1), 10).await.unwrap();
-    assert_eq!((again.len(), again[0].attempts, &again[0].body), (1, 1, &due[0].body));
-    books
-        .store
-        .record_report(again[0].key, ReportOutcome::Acknowledged { at: later })
-        .await
-        .unwrap();
-    let next = books.store.due_reports(later, 10).await.unwrap();
-    let body: RequestStatus = serde_json::from_slice(&next[0].body).unwrap();
-    assert_eq!(body.delivery_status.unwrap().status, "read");
-    books
-        .store
-        .record_report(
-            next[0].key,
-            ReportOutcome::Lost {
-                at: later,
-                reason: "refused".into(),
-            },
-        )
-        .await
-        .unwrap();
-    assert!(
-        books
-            .store
-            .due_reports(later.plus_millis(99), 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-}
-
-#[tokio::test]
 async fn a_moved_clock_brings_what_waits_closer() {
     let directory = tempfile::tempdir().unwrap();
     let books = books(directory.path()).await;

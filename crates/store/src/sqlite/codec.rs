@@ -7,6 +7,7 @@ use countersign_core::{
 };
 use rusqlite::Row;
 
+use crate::reports::{ReportKind, ReportState};
 use crate::types::{RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -95,6 +96,37 @@ pub(crate) fn account_key(bucket: i64, id: i64) -> Result<AccountKey, StoreError
         bucket: Bucket(bucket),
         id,
     })
+}
+
+/// A report still to be acknowledged, and one that was lost.
+pub(super) const REPORT_PENDING: i64 = 0;
+pub(super) const REPORT_LOST: i64 = 2;
+
+pub(super) const fn report_state_number(state: ReportState) -> i64 {
+    match state {
+        ReportState::Pending => REPORT_PENDING,
+        ReportState::Acknowledged => 1,
+        ReportState::Lost => REPORT_LOST,
+    }
+}
+
+pub(super) fn report_state_of(number: i64) -> Result<ReportState, StoreError> {
+    let all = [ReportState::Pending, ReportState::Acknowledged, ReportState::Lost];
+    let found = all.into_iter().find(|state| report_state_number(*state) == number);
+    found.ok_or_else(|| damaged("a delivery report's state"))
+}
+
+pub(super) const fn report_kind_number(kind: ReportKind) -> i64 {
+    match kind {
+        ReportKind::Delivery => 0,
+        ReportKind::LowBalance => 1,
+    }
+}
+
+pub(super) fn report_kind_of(number: i64) -> Result<ReportKind, StoreError> {
+    let all = [ReportKind::Delivery, ReportKind::LowBalance];
+    let found = all.into_iter().find(|kind| report_kind_number(*kind) == number);
+    found.ok_or_else(|| damaged("a delivery report's kind"))
 }
 
 /// The key columns of a request's row.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction};
 use rusqlite_migration::{HookError, M, Migrations, SchemaVersion};
 
-use super::ledger_chain;
+use super::{ledger_chain, report_hosts};
 use crate::types::StoreError;
 
 /// How much of the database file readers map into memory: address space, not memory of its own.
@@ -17,11 +17,16 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name in the data directory.
 pub(crate) const FILE_NAME: &str = "countersign.db";
 
+/// All migrations, in order.
 static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
     vec![
         M::up(include_str!("migrations/0001_books.sql")),
         M::up_with_hook(
-            include_str!("migrations/0002_ledger.sql"),
+            include_str!("migrations/0002_reports.sql"),
+            |transaction: &Transaction<'_>| Ok(report_hosts::fill(transaction)?),
+        ),
+        M::up_with_hook(
+            include_str!("migrations/0003_ledger.sql"),
             |transaction: &Transaction<'_>| {
                 ledger_chain::chain_all(transaction).map_err(|error| HookError::Hook(error.to_string()))
             },
