@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, Message, NumberPrefix, PhoneNumber, RequestId, RequestStatus, Send,
-    SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, NumberPrefix, PhoneNumber, RequestId,
+    RequestStatus, Send, SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState,
+    VerificationStatus,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
@@ -194,6 +195,9 @@ impl Store for CeilingStore {
         absent()
     }
     fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
+        absent()
+    }
+    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
     fn add_sender(

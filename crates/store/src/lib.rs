@@ -38,8 +38,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId,
-    SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, LowBalance, NumberPrefix, PhoneNumber,
+    RequestId, SenderUsername, Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -61,6 +61,13 @@ pub trait Store: Send + Sync + 'static {
     fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets the addresses from which the account may call; an empty list allows all.
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Sets when the account's owner is told of a low balance, and where; `None`: never. It begins anew: a balance that is low
+    /// already is told with the account's next command.
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
     fn add_sender(
         &self,

@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, Rules, SenderUsername,
-    Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, Credits, LowBalance, NumberPrefix, PhoneNumber, RequestId, Rules,
+    SenderUsername, Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -172,6 +172,14 @@ impl Store for SqliteStore {
 
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.set(move |settings| settings.set_allow_list(account, &allow_list))
+    }
+
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref()))
     }
 
     fn add_sender(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, Credits, LowBalance, NumberPrefix, PhoneNumber, RequestId,
+    SenderUsername, Timestamp, VerificationRequest,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
@@ -132,6 +132,9 @@ impl Store for FaultyStore {
     }
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> Answer<'_, ()> {
         self.store.set_allow_list(account, allow_list)
+    }
+    fn set_low_balance(&self, account: AccountKey, low_balance: Option<LowBalance>) -> Answer<'_, ()> {
+        self.store.set_low_balance(account, low_balance)
     }
     fn add_sender(&self, account: AccountKey, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
         self.store.add_sender(account, username, now)
