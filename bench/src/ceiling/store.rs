@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, Message, NumberPrefix, PhoneNumber, RequestId, RequestStatus, Send,
-    SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, NumberPrefix, PhoneNumber, RequestId,
+    RequestStatus, Send, SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState,
+    VerificationStatus,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
@@ -196,6 +197,9 @@ impl Store for CeilingStore {
     fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
+    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>) -> BoxFuture<'_, Result<(), StoreError>> {
+        absent()
+    }
     fn add_sender(
         &self,
         _: AccountKey,
@@ -256,6 +260,10 @@ impl Store for CeilingStore {
     fn arrived_messages(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
         at_once(Vec::new())
     }
+    fn due_lapses(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        at_once(Vec::new())
+    }
+
     fn due_requests(
         &self,
         _: Timestamp,

@@ -71,7 +71,8 @@ enum ReportsAction {
     /// Send a signed test ping to a URL, and show what came of it
     Ping {
         /// Where to, like https://example.com/reports
-        url: String,
+        #[arg(value_name = "URL")]
+        target: String,
         /// The account's API token [env: COUNTERSIGN_TOKEN]
         #[arg(long)]
         token: Option<String>,
@@ -232,8 +233,9 @@ pub(crate) fn run(arguments: &ReportsArguments, common: &Common, output: &Output
                     None => redeliver_lost(&asking, output).await,
                 }
             }
-            ReportsAction::Ping { url, token } => {
-                ping(&Connection::owner(common, token.as_deref())?, url, output).await
+            // Not `url`: that is the server's, an option of every command.
+            ReportsAction::Ping { target, token } => {
+                ping(&Connection::owner(common, token.as_deref())?, target, output).await
             }
         }
     })?;

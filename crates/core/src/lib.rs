@@ -12,7 +12,9 @@ mod command;
 mod decide;
 mod error;
 mod ids;
+mod ledger;
 mod limits;
+mod low_balance;
 mod money;
 mod parameters;
 mod phone;
@@ -24,7 +26,7 @@ mod time;
 mod token;
 mod wire;
 
-pub use account::{Account, CREDIT_LIFE_MS, EntryKind, LedgerEntry, MAX_PURCHASE, Purchase};
+pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{
     Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, News, Reach,
@@ -33,7 +35,9 @@ pub use command::{
 pub use decide::{decide, status_at};
 pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
+pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
+pub use low_balance::{LowBalance, LowBalanceReport};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,

@@ -20,7 +20,7 @@ mod sqlite;
 mod types;
 mod vault;
 
-pub use audit::{AuditReport, Violation, audit};
+pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use handover::Handed;
 pub use reports::{
@@ -38,8 +38,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId,
-    SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, LowBalance, NumberPrefix, PhoneNumber,
+    RequestId, SenderUsername, Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -61,6 +61,13 @@ pub trait Store: Send + Sync + 'static {
     fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets the addresses from which the account may call; an empty list allows all.
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Sets when the account's owner is told of a low balance, and where; `None`: never. It begins anew: a balance that is low
+    /// already is told with the account's next command.
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
     fn add_sender(
         &self,
@@ -139,6 +146,8 @@ pub trait Store: Send + Sync + 'static {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>>;
+    /// Accounts with credit whose time to lapse has come at real time `now`, at most `limit`. It reads all accounts.
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>>;
     /// Accounts that have a report to send now or later, in key order after one, at most `limit`.
     fn report_accounts(
         &self,

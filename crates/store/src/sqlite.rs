@@ -8,6 +8,7 @@ mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
+mod ledger_chain;
 mod load;
 mod read;
 mod report_hosts;
@@ -25,15 +26,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, Rules, SenderUsername,
-    Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, Credits, LowBalance, NumberPrefix, PhoneNumber, RequestId, Rules,
+    SenderUsername, Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
-pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
+pub(crate) use codec::{
+    ENTRY_COLUMNS, TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_from_row, request_id,
+};
+pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
 
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::reports::{
@@ -171,6 +174,14 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.set_allow_list(account, &allow_list))
     }
 
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref()))
+    }
+
     fn add_sender(
         &self,
         account: AccountKey,
@@ -297,6 +308,10 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
         answered(self.readers.due_requests(now, account, limit))
+    }
+
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        answered(self.readers.due_lapses(now, limit))
     }
 
     fn report_accounts(

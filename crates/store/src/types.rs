@@ -3,7 +3,8 @@
 use std::fmt;
 
 use countersign_core::{
-    AccountKey, ApiToken, Credits, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest, Work,
+    AccountKey, ApiToken, Credits, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest,
+    Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -109,6 +110,8 @@ pub struct AccountProfile {
     pub allow_list: Vec<IpNet>,
     /// How far the sandbox moved its clock ahead, in milliseconds.
     pub clock_offset_ms: i64,
+    /// When its owner is told of a low balance, and where.
+    pub low_balance: Option<LowBalance>,
     /// When it was made, real time.
     pub created_at: Timestamp,
     /// When it was closed, real time.

@@ -4,6 +4,7 @@
 //! A handler takes `Extension<Caller>`: the token, the account's closing and its address allow-list were judged before, by the
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
+mod low_balance;
 mod overview;
 
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/reports/{id}", get(reports::show))
         .route("/reports/{id}/redeliver", post(reports::redeliver))
         .layer(Extension(Arc::<reports::ping::Pings>::default()))
+        .route(
+            "/low-balance",
+            get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
+        )
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/cli.md"))
         .method_not_allowed_fallback(async || {
             Refusal::method_not_allowed("this path of the owner's API takes another HTTP method: see docs/cli.md")

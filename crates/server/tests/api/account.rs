@@ -120,3 +120,41 @@ async fn a_server_that_ends_says_so() {
     assert_refused(&reply, 503, "try again");
     assert_eq!(reply.header("retry-after"), Some("1"));
 }
+
+async fn put_low_balance(server: &Server, token: &str, body: Value) -> Reply {
+    let authorization = format!("Bearer {token}");
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let path = "/account/v1/low-balance";
+    server.send("PUT", path, &headers, body.to_string().as_bytes()).await
+}
+
+#[tokio::test]
+async fn an_owner_sets_shows_and_clears_the_low_balance_report() {
+    let server = Server::start().await;
+    let token = &server.account.token;
+    assert_eq!(get_as(&server, token, "/account/v1/low-balance").await.body, "{}");
+    let set = r#"{"below":2.5,"url":"http://127.0.0.1:9/low"}"#;
+    let reply = put_low_balance(&server, token, serde_json::from_str(set).unwrap()).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, set));
+    assert_eq!(get_as(&server, token, "/account/v1/low-balance").await.body, set);
+    let headers = [("authorization", &*format!("Bearer {token}"))];
+    let cleared = server.send("DELETE", "/account/v1/low-balance", &headers, b"").await;
+    assert_eq!((cleared.status, cleared.body.as_str()), (200, "{}"));
+
+    for (body, word) in [
+        (json!({ "below": 0, "url": "https://example.com" }), "more than 0"),
+        (json!({ "below": -1, "url": "https://example.com" }), "more than 0"),
+        (json!({ "below": "1,5", "url": "https://example.com" }), "not an amount"),
+        (json!({ "below": 1, "url": "ftp://example.com" }), "https://"),
+        (
+            json!({ "below": 1, "url": "https://me:secret@example.com" }),
+            "password",
+        ),
+        (json!({ "below": 1 }), "url"),
+    ] {
+        assert_refused(&put_low_balance(&server, token, body).await, 400, word);
+    }
+}

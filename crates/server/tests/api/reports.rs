@@ -118,8 +118,10 @@ fn ids(list: &Value) -> Vec<&str> {
 async fn attempts(server: &Server, id: &str, count: usize) -> Value {
     let look = async {
         loop {
-            let detail = read(&owner(server, "GET", &format!("/{id}")).await);
-            if detail["attempts"].as_array().unwrap().len() >= count {
+            // Its state may be yet to come: a script goes on in commands of its own.
+            let reply = owner(server, "GET", &format!("/{id}")).await;
+            let detail: Value = serde_json::from_str(&reply.body).unwrap();
+            if detail["attempts"].as_array().is_some_and(|made| made.len() >= count) {
                 return detail;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -287,7 +289,7 @@ async fn reports_are_shown_to_their_account_only_and_to_the_operator_without_the
     for path in [format!("/{request}-1"), String::new()] {
         let path = format!("/account/v1/reports{path}");
         let reply = ask(&server, &other.token, "GET", &path, "").await;
-        assert!(!reply.body.contains("delivery"), "{}", reply.body);
+        assert!(!reply.body.contains(&request) || reply.status == 404, "{}", reply.body);
     }
     for path in [format!("/{request}-1"), String::new()] {
         let reply = operator(&server, "GET", &path).await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, Credits, LowBalance, NumberPrefix, PhoneNumber, RequestId,
+    SenderUsername, Timestamp, VerificationRequest,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
@@ -83,6 +83,9 @@ impl Store for FaultyStore {
     fn arrived_messages(&self, since: Timestamp, limit: usize) -> Answer<'_, Vec<VerificationRequest>> {
         self.or_fault(5, self.store.arrived_messages(since, limit))
     }
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<AccountKey>> {
+        self.or_fault(6, self.store.due_lapses(now, limit))
+    }
     fn due_requests(&self, now: Timestamp, account: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<RequestRef>> {
         self.or_fault(6, self.store.due_requests(now, account, limit))
     }
@@ -129,6 +132,9 @@ impl Store for FaultyStore {
     }
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> Answer<'_, ()> {
         self.store.set_allow_list(account, allow_list)
+    }
+    fn set_low_balance(&self, account: AccountKey, low_balance: Option<LowBalance>) -> Answer<'_, ()> {
+        self.store.set_low_balance(account, low_balance)
     }
     fn add_sender(&self, account: AccountKey, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
         self.store.add_sender(account, username, now)

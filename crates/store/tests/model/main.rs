@@ -86,7 +86,7 @@ async fn run(seed: u64, commands: usize) -> Result<(), String> {
 
 #[cfg(test)]
 fn no_violation(directory: &std::path::Path) -> Result<(), String> {
-    let report = audit(directory, |_| {}).map_err(|error| error.to_string())?;
+    let report = audit(directory, &[], |_| {}).map_err(|error| error.to_string())?;
     report
         .violation
         .map_or(Ok(()), |violation| Err(format!("the audit finds: {violation}")))
