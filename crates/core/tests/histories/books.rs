@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use countersign_core::{
-    Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Decision,
-    DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
-    LimitState, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact, SenderUsername,
-    TimelineEvent, Timestamp, Ttl, VerificationRequest, decide,
+    Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
+    DEFAULT_PRICE, Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency,
+    IdempotencyKey, LedgerEntry, LimitState, NumberPrefix, Payload, PhoneNumber, PriceRoute, PriceRow, Purchase, Reach,
+    RequestId, RouteName, Rules, Send, SendCode, SenderFact, SenderUsername, TimelineEvent, Timestamp, Ttl,
+    VerificationRequest, decide,
 };
 
 use crate::checks;
@@ -29,7 +30,7 @@ pub(crate) const PHONES: [u64; 11] = [
     9_996_660_006,
 ];
 /// When every history begins.
-const START: Timestamp = Timestamp::from_millis(1_790_000_000_123);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_790_000_000_123);
 
 /// What the books know of one account.
 pub(crate) struct AccountBook {
@@ -445,17 +446,29 @@ fn called_phone(command: &Command) -> Option<PhoneNumber> {
 }
 
 /// What a first send or ability check costs, told apart from the code under test.
-pub(crate) fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber) -> countersign_core::Credits {
+pub(crate) fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber, at: Timestamp) -> Credits {
     if phone == owner {
-        return countersign_core::Credits::ZERO;
+        return Credits::ZERO;
     }
     let digits = phone.digits().to_string();
-    let longest = rules
-        .prices
+    let mut named: Vec<PriceRow> = rules.prices.history().collect();
+    // Of rows for the same numbers the latest that holds already counts, whether it names a price or takes it away.
+    named.retain(|row| row.effective_from <= at);
+    let overtaken = |row: &PriceRow| {
+        let same = |later: &&PriceRow| (&later.route, later.prefix) == (&row.route, row.prefix);
+        named
+            .iter()
+            .filter(same)
+            .any(|later| later.effective_from > row.effective_from)
+    };
+    let matches =
+        |row: &&PriceRow| row.prefix == NumberPrefix::DEFAULT || digits.starts_with(&row.prefix.digits().to_string());
+    let holding = named
         .iter()
-        .filter(|(prefix, _)| prefix.digits() == 0 || digits.starts_with(&prefix.digits().to_string()))
-        .max_by_key(|(prefix, _)| prefix.digits());
-    longest.unwrap().1
+        .filter(matches)
+        .filter(|row| row.price.is_some() && !overtaken(row));
+    let best = holding.max_by_key(|row| (row.route == PriceRoute::Only(RouteName::INBOX), row.prefix.digits()));
+    best.and_then(|row| row.price).unwrap_or(DEFAULT_PRICE)
 }
 
 /// Whether a call's reachability is asked of the network first.

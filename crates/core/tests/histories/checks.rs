@@ -354,7 +354,7 @@ fn charge_and_refund(before: Option<&RequestBook>, after: &VerificationRequest, 
 fn answer(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision, after: &VerificationRequest) -> Held {
     let owner = books.accounts[submitted.account].account.owner;
     if decision.request_is_new {
-        let price = price(books.rules, owner, after.phone);
+        let price = price(books.rules, owner, after.phone, after.id.created_at());
         hold!(after.fee == price, "the fee is {:?} instead of {price:?}", after.fee);
         let admitted = decision.outcome == Ok(Answer::Admitted(after.id));
         hold!(

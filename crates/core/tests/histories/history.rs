@@ -1,10 +1,15 @@
 //! What a random history is made of: rules, and steps that name accounts, phones and requests by small numbers, so that
 //! commands meet each other and a failing history shrinks to something that a person can read.
 
-use countersign_core::{Credits, Limit, News, NumberPrefix, PriceList, Reach, Rules, SenderFact};
+use countersign_core::{
+    Credits, Limit, News, NumberPrefix, PriceChange, PriceList, PriceRoute, PriceRow, Reach, RouteName, Rules,
+    SenderFact,
+};
 use proptest::collection::vec;
 use proptest::option::{self, weighted};
 use proptest::prelude::*;
+
+use crate::books::START;
 
 /// Rules and what happens under them.
 #[derive(Debug, Clone)]
@@ -132,15 +137,33 @@ fn rules() -> impl Strategy<Value = Rules> {
             free_sends_per_day,
             account_limit,
             number_limit,
+            ..Rules::default()
         },
     )
 }
 
-/// Prefixes inside each other, and one number that costs nothing.
+/// Prefixes inside each other, one number that costs nothing, a route's own price, and prices that come and go while a history
+/// runs.
 fn prices() -> PriceList {
     let mut prices = PriceList::default();
     for (prefix, micros) in [("1", 20_000), ("1650", 50_001), ("44", 0)] {
         prices.set(NumberPrefix::parse(prefix).unwrap(), Credits::from_micros(micros));
+    }
+    let inbox = PriceRoute::Only(RouteName::INBOX);
+    for (route, prefix, after_ms, micros) in [
+        (&PriceRoute::All, "1650", 20 * SECOND_MS, Some(30_000)),
+        (&PriceRoute::All, "1", HOUR_MS, None),
+        (&inbox, "1650", 2 * HOUR_MS, Some(70_003)),
+        (&inbox, "1650", 24 * HOUR_MS, None),
+        (&PriceRoute::All, "default", 24 * HOUR_MS, Some(15_000)),
+    ] {
+        let row = PriceRow {
+            route: route.clone(),
+            prefix: NumberPrefix::parse_or_default(prefix).unwrap(),
+            effective_from: START.plus_millis(after_ms),
+            price: micros.map(Credits::from_micros),
+        };
+        assert_eq!(prices.record(&row), Ok(PriceChange::Added));
     }
     prices
 }
