@@ -2,6 +2,8 @@
 //! answers the status that it was told to.
 
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub struct Report {
     pub headers: HeaderMap,
     /// The body, byte for byte.
     pub body: Bytes,
+    /// What it was answered.
+    pub answered: StatusCode,
 }
 
 /// A running receiver; it ends when it is dropped.
@@ -40,6 +44,8 @@ pub struct Sink {
 struct State {
     reports: Mutex<Vec<Report>>,
     answer: Mutex<StatusCode>,
+    /// Whether a third of the attempts is refused, whatever is answered else.
+    refuses_a_third: AtomicBool,
     came: Notify,
 }
 
@@ -51,6 +57,7 @@ impl Sink {
         let state = Arc::new(State {
             reports: Mutex::default(),
             answer: Mutex::new(StatusCode::OK),
+            refuses_a_third: AtomicBool::new(false),
             came: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state)));
@@ -65,6 +72,11 @@ impl Sink {
     /// What it answers from now on.
     pub fn answer(&self, status: StatusCode) {
         *lock(&self.state.answer) = status;
+    }
+
+    /// From now on each report's first attempt is refused in one of three cases, as its body decides.
+    pub fn refuse_a_third(&self) {
+        self.state.refuses_a_third.store(true, Ordering::Relaxed);
     }
 
     /// All attempts so far, in the order in which they came.
@@ -119,14 +131,32 @@ async fn take(state: Arc<State>, request: Request<Incoming>) -> Result<Response<
         *answer.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(answer);
     };
-    lock(&state.reports).push(Report {
+    let body = body.to_bytes();
+    let mut reports = lock(&state.reports);
+    let refused = state.refuses_a_third.load(Ordering::Relaxed)
+        && body_hash(&body).is_multiple_of(3)
+        && !reports.iter().any(|report| report.body == body);
+    let answered = if refused {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        *lock(&state.answer)
+    };
+    reports.push(Report {
         path,
         headers: head.headers,
-        body: body.to_bytes(),
+        body,
+        answered,
     });
-    *answer.status_mut() = *lock(&state.answer);
+    drop(reports);
+    *answer.status_mut() = answered;
     state.came.notify_waiters();
     Ok(answer)
+}
+
+fn body_hash(body: &Bytes) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,6 +6,7 @@ mod load;
 #[path = "crash/proof.rs"]
 mod proof;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use hyper::StatusCode;
 use crate::load::{Load, Record};
 
 /// How often the server is killed, unless the environment variable `COUNTERSIGN_KILLS` says otherwise.
-const KILLS: u32 = 20;
+const KILLS: u32 = 10;
 /// In this round the receiver of reports refuses them all, so that retries meet kills too.
 const REFUSING_ROUND: u32 = 3;
 /// The account that a sandbox makes.
@@ -28,6 +29,7 @@ const REPORTS_DEADLINE: Duration = Duration::from_mins(1);
 async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<()> {
     let kills = kills()?;
     let sink = Sink::start().await?;
+    sink.refuse_a_third();
     let mut server = Server::start(Options::default())?;
     // Enough for any number of kills. It is the account's second purchase, as the proofs know.
     server.cli_json(["account", "credit", OWNER, "1000"])?;
@@ -43,7 +45,7 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
         });
         let mut load = Load::start(&caller(&server)?, sink.url(), next_number);
         // No two rounds are killed at the same point of their work.
-        load.acknowledged(30 + (round * 97) % 400).await?;
+        load.acknowledged(30 + moment(round)).await?;
         if round % 4 == 1 {
             proof::audit(&server).context("the audit beside a busy server")?;
         }
@@ -81,6 +83,12 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
     let status = server.terminate()?;
     ensure!(status.success(), "the end was {status}; its log:\n{}", server.log());
     proof::money_at_rest(&server, &record)
+}
+
+/// How many acknowledgements a round waits for besides: drawn anew at each run.
+fn moment(round: u32) -> u32 {
+    let drawn = RandomState::new().hash_one(round) % 400;
+    u32::try_from(drawn).unwrap_or(0)
 }
 
 fn kills() -> Result<u32> {

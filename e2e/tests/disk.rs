@@ -1,14 +1,16 @@
 //! Disks that fill up and disks that fail, under load, on the real binary (ARCHITECTURE.md, P1): a full one is survived, and
-//! nothing that was refused is half done; a failed sync ends the process, and nothing that was acknowledged is lost.
+//! nothing that was refused is half done; a failed sync ends the process, and nothing that was acknowledged is lost. And the disk that
+//! is gone: a backup, made under load, takes its place.
 
 #[path = "disk/load.rs"]
 mod load;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use countersign_core::Credits;
-use countersign_e2e::{Api, FaultyDisk, Server, SmallDisk};
+use countersign_e2e::{Api, FaultyDisk, Options, Server, SmallDisk, binary};
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -111,6 +113,50 @@ async fn a_failed_sync_ends_the_process_and_a_restart_has_all_that_was_acknowled
         acknowledged.len()
     );
     Load::start(&api, 1).acknowledged(10).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_restored_elsewhere_with_all_that_was_acknowledged_before_it() -> Result<()> {
+    let mut server = Server::start(Options::default())?;
+    let api = server.api()?;
+    let mut before = Load::start(&api, 0);
+    before.acknowledged(300).await?;
+    let before = before.end().await?;
+    let mut during = Load::start(&api, 1);
+    during.acknowledged(10).await?;
+    let files = tempfile::tempdir()?;
+    let (backup, key) = (files.path().join("backup.db"), files.path().join("exported.key"));
+    let (backup, key) = (backup.to_str().context("a path")?, key.to_str().context("a path")?);
+    let made = server.cli_json(["backup", backup])?;
+    during.acknowledged(20).await?;
+    let exported = server.cli_json(["key", "export", key])?;
+    ensure!(
+        made["key_fingerprint"] == exported["key_fingerprint"],
+        "{made} {exported}"
+    );
+    let during = during.end().await?;
+    books_hold(&server, before.len() + during.len())?;
+    server.kill9()?;
+
+    let elsewhere = files.path().join("elsewhere");
+    let restored = Command::new(binary()?)
+        .args(["restore", backup, "--key", key, "--data-dir"])
+        .arg(&elsewhere)
+        .output()?;
+    ensure!(
+        restored.status.success(),
+        "{}",
+        String::from_utf8_lossy(&restored.stderr)
+    );
+    let other = Server::start(Options {
+        data_dir: Some(elsewhere),
+        ..Options::default()
+    })?;
+    statuses(&other.api()?, &before).await?;
+    let audit = other.cli_json(["audit"])?;
+    let requests = audit["requests"].as_u64().context("requests")?;
+    ensure!(audit["ok"] == true && requests >= before.len() as u64, "{audit}");
+    Load::start(&other.api()?, 2).acknowledged(10).await
 }
 
 /// Every acknowledged request is there.

@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, Message, NumberPrefix, PhoneNumber, RequestId, RequestStatus, Send,
-    SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, Message, PhoneNumber, RequestId, RequestStatus, Send, SendCode,
+    SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, Store, StoreError, Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DueReport, MessageRef, NewAccount, Outcome,
+    PriceRecord, PriceSetting, PricesSet, ReportKey, ReportOutcome, RequestRef, SenderProfile, Store, StoreError,
+    Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -169,6 +171,15 @@ impl Store for CeilingStore {
         None
     }
 
+    fn back_up(
+        &self,
+        _file: PathBuf,
+        _force: bool,
+        _progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        ready(Err(BackupError::Closing)).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         at_once(())
     }
@@ -196,7 +207,7 @@ impl Store for CeilingStore {
     fn verify_sender(&self, _: SenderUsername, _: Timestamp) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
         absent()
     }
-    fn set_price(&self, _: NumberPrefix, _: Credits) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_prices(&self, _: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
         absent()
     }
     fn record_report(&self, _: ReportKey, _: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -223,7 +234,7 @@ impl Store for CeilingStore {
     fn senders(&self, _: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
         at_once(Vec::new())
     }
-    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>> {
+    fn price_history(&self, _: Option<u64>, _: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>> {
         at_once(Vec::new())
     }
     fn waiting_messages(

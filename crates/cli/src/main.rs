@@ -9,15 +9,19 @@
 mod account;
 mod arguments;
 mod audit;
+mod backup;
 mod completions;
 mod connection;
 mod failure;
+mod files;
 mod format;
 mod inbox;
 mod init;
+mod key;
 mod logging;
 mod output;
 mod price;
+mod price_table;
 mod sender;
 mod serve;
 mod token;
@@ -51,6 +55,9 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
         Some(Command::Init(init)) => init::run(init, output),
         Some(Command::Audit) => audit::run(common, output),
+        Some(Command::Backup(backup)) => backup::run(backup, common, output),
+        Some(Command::Restore(restore)) => backup::restore(restore, common, output),
+        Some(Command::Key(key)) => key::run(key, common, output),
         Some(Command::Account(account)) => account::run(account, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),

@@ -27,6 +27,11 @@ impl Answer {
         Self::with_status(StatusCode::CREATED, value)
     }
 
+    /// What was begun and goes on.
+    pub(crate) fn accepted(value: &impl Serialize) -> Result<Self, Refusal> {
+        Self::with_status(StatusCode::ACCEPTED, value)
+    }
+
     fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Self, Refusal> {
         let body = serde_json::to_vec(value).map_err(|error| {
             tracing::error!(%error, "an answer could not be written as JSON");
@@ -60,6 +65,11 @@ impl Refusal {
             status,
             sentence: sentence.into(),
         }
+    }
+
+    /// The same, said of a part of what was sent.
+    pub(crate) fn about(self, part: &str) -> Self {
+        Self::new(self.status, format!("{part}: {}", self.sentence))
     }
 
     /// What was sent makes no sense.

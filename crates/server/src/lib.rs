@@ -1,7 +1,8 @@
 //! HTTP and the workers, around the books.
 //!
-//! Rooms: [`api`] speaks the wire contract, [`account`] the owner's API, [`operator`] the operator's API, [`inbox`] shows the built-in messenger,
-//! [`workers`] deliver, expire and report, [`http`] accepts connections, [`settings`] reads what the operator set, and
+//! Rooms: [`api`] speaks the wire contract, [`account`] the owner's API, [`operator`] the operator's API, [`inbox`] shows the
+//! built-in messenger, [`workers`] deliver, expire and report, [`http`] accepts connections, [`keys`] serves commands in a
+//! server's place, [`settings`] reads what the operator set, and
 //! [`start`] puts them together. What they share is an [`App`].
 
 pub mod account;
@@ -11,6 +12,7 @@ mod app;
 pub mod clock;
 pub mod http;
 pub mod inbox;
+pub mod keys;
 pub mod operator;
 pub mod random;
 pub mod settings;

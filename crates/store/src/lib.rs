@@ -9,24 +9,29 @@
 //! `core`'s `Facts`, then load it where `batch` gathers facts.
 
 mod audit;
+mod backup;
 mod batch;
+mod prices;
 mod sqlite;
 mod types;
 mod vault;
 
 pub use audit::{AuditReport, Violation, audit};
+pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
+pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, DueReport, Handed, MessageRef, NewAccount, ReportKey,
     ReportOutcome, RequestRef, SenderProfile, StoreError, Trouble,
 };
-pub use vault::{MasterKey, Vault};
+pub use vault::{KeyFingerprint, MasterKey, Vault};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId,
-    SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, PhoneNumber, RequestId, SenderUsername, Timestamp,
+    VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -61,8 +66,8 @@ pub trait Store: Send + Sync + 'static {
         username: SenderUsername,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
-    /// Sets the price of a number prefix; [`NumberPrefix::DEFAULT`] sets the price of all others.
-    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Adds rows to the price list: all of them or none. [`StoreError::PriceListFull`] where they would be too many.
+    fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>>;
     /// Notes what became of an attempt to send a report, and lets the request's next report go.
     fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
@@ -87,8 +92,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>>;
     /// An account's senders, or all, by name.
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>>;
-    /// The price list: the default first, then by prefix.
-    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>>;
+    /// Every row of the price list that was ever set, in that order, after a number, at most `limit`. What holds at a time,
+    /// [`countersign_core::PriceList`] tells of them.
+    fn price_history(&self, after: Option<u64>, limit: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>>;
     /// A request as it is stored; what is due by time is not applied ([`countersign_core::status_at`] tells).
     fn request(
         &self,
@@ -123,6 +129,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
     fn trouble(&self) -> Option<Trouble>;
+
+    /// Copies the books, as they stand at one commit, into a file on this machine while they are written; one copy at a time. The
+    /// file is there once it is whole and durable, and never half; `force` lets it replace another.
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>>;
 
     /// Ends the store: no new work, everything queued answered, the log written back.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -4,23 +4,27 @@
 //! connections of its own; `checkpoint` keeps the write-ahead log bounded; `disk` says what becomes of a write that fails; `settings` holds the writes that are no commands.
 
 mod access;
+mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
 mod load;
+mod prices;
 mod read;
 mod schema;
 mod settings;
 mod write;
 mod writer;
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, Rules, SenderUsername,
-    Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
+    VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -29,6 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
 pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
 
+use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
+use crate::prices::{PriceRecord, PriceSetting, PricesSet};
 use crate::types::{
     AccountAccess, AccountProfile, CommittedWork, DueReport, MessageRef, NewAccount, ReportKey, ReportOutcome,
     RequestRef, SenderProfile, StoreError, Trouble,
@@ -36,6 +42,7 @@ use crate::types::{
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
 use access::AccessCache;
+use backup::BackupTask;
 use disk::{Disk, DiskWatch};
 use read::Readers;
 use writer::Job;
@@ -60,10 +67,14 @@ pub struct SqliteOptions {
 pub struct SqliteStore {
     /// The bounded queue. The writer closes it at its end.
     jobs: mpsc::Sender<Job>,
+    /// The data directory.
+    directory: PathBuf,
     readers: Readers,
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
     disk: Arc<Disk>,
+    /// Whether a backup is under way.
+    backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -74,9 +85,7 @@ impl SqliteStore {
         let connection = schema::open_for_writing(&options.path)?;
         settings::check_master_key(&connection, &vault)?;
         let mut rules = options.rules;
-        for (prefix, price) in read::prices(&connection)? {
-            rules.prices.set(prefix, price);
-        }
+        prices::restore(&connection, &mut rules.prices)?;
         let readers = Readers::open(&options.path, Arc::clone(&vault))?;
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
@@ -87,10 +96,12 @@ impl SqliteStore {
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
             jobs,
+            directory: options.path,
             readers,
             vault,
             access,
             disk,
+            backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
         Ok((Arc::new(store), work))
@@ -173,8 +184,8 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.verify_sender(&username, now))
     }
 
-    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_price(prefix, price))
+    fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
+        self.set(move |settings| settings.set_prices(&setting))
     }
 
     fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -221,8 +232,8 @@ impl Store for SqliteStore {
         answered(self.readers.senders(account))
     }
 
-    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>> {
-        answered(self.readers.prices())
+    fn price_history(&self, after: Option<u64>, limit: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>> {
+        answered(self.readers.price_history(after, limit))
     }
 
     fn request(
@@ -267,6 +278,31 @@ impl Store for SqliteStore {
         self.disk.is_full().then_some(Trouble::DiskFull)
     }
 
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let place = BackupPlace::take(&self.backing_up).ok_or(BackupError::UnderWay)?;
+            let jobs = self.jobs.downgrade();
+            let directory = self.directory.clone();
+            // A thread of its own: it waits for the copy, and then for the disk.
+            std::thread::Builder::new()
+                .name("backup".into())
+                .spawn(move || {
+                    let made = make_backup(&jobs, &directory, &file, force, progress);
+                    drop(place);
+                    // A caller who went away finds the file all the same.
+                    let _ = reply.send(made);
+                })
+                .map_err(|error| StoreError::Database(format!("could not start the backup's thread: {error}")))?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (reply, closed) = oneshot::channel();
@@ -281,4 +317,53 @@ impl Store for SqliteStore {
             Ok(())
         })
     }
+}
+
+/// The one place for a backup; free again when it is dropped.
+struct BackupPlace(Arc<AtomicBool>);
+
+impl BackupPlace {
+    fn take(taken: &Arc<AtomicBool>) -> Option<Self> {
+        (!taken.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for BackupPlace {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Has the writer copy the books, and makes a backup of the copy.
+fn make_backup(
+    jobs: &mpsc::WeakSender<Job>,
+    directory: &Path,
+    file: &Path,
+    force: bool,
+    progress: Arc<BackupProgress>,
+) -> Result<BackupDone, BackupError> {
+    let unfinished = Unfinished::begin(file, force, directory)?;
+    let (reply, copied) = oneshot::channel();
+    let task = BackupTask {
+        partial: unfinished.partial().to_owned(),
+        progress,
+        reply,
+    };
+    let jobs = jobs.upgrade().ok_or(BackupError::Closing)?;
+    jobs.blocking_send(Job::Backup(task))
+        .map_err(|_| BackupError::Closing)?;
+    drop(jobs);
+    copied.blocking_recv().map_err(|_| BackupError::Closing)??;
+    unfinished.finish()
+}
+
+/// Copies books that nobody writes.
+pub(crate) fn copy_books(directory: &Path, partial: &Path, progress: &BackupProgress) -> Result<(), BackupError> {
+    if !directory.join(FILE_NAME).exists() {
+        return Err(StoreError::NotFound("database in this data directory").into());
+    }
+    // A log that a killed server left is read, and stays: nothing of the books is changed by a backup.
+    let source = open_for_reading(directory)?;
+    require_known_schema(&source)?;
+    backup::copy(&source, partial, progress, || ControlFlow::Continue(()))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use countersign_core::{
-    AccountKey, ApiToken, CallbackUrl, Credits, DeliveryReport, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest, Work,
+    AccountKey, ApiToken, CallbackUrl, Credits, DeliveryReport, PhoneNumber, PriceListFull, RequestId, SenderUsername,
+    Timestamp, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -37,6 +37,9 @@ pub enum StoreError {
     /// What should be new is there already.
     #[error("{0} exists already")]
     Conflict(&'static str),
+    /// The price list can't take more rows.
+    #[error(transparent)]
+    PriceListFull(#[from] PriceListFull),
     /// The database was written by a newer version.
     #[error(
         "the database has schema version {found}, and this program knows versions up to {known}: \

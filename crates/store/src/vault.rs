@@ -21,11 +21,49 @@ impl MasterKey {
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// The bytes, to be exported.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MasterKey(hidden)")
+    }
+}
+
+impl MasterKey {
+    /// Which key this is, for people to compare; nobody learns the key from it.
+    pub fn fingerprint(&self) -> Result<KeyFingerprint, StoreError> {
+        let check = Vault::new(self)?.key_check();
+        KeyFingerprint::of_check(&check).ok_or(StoreError::Damaged("the key's fingerprint"))
+    }
+}
+
+/// Tells master keys apart: the first 64 bits of a keyed hash, which every backup carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFingerprint([u8; 8]);
+
+impl KeyFingerprint {
+    /// The fingerprint of the key that made this check value.
+    pub(crate) fn of_check(check: &[u8]) -> Option<Self> {
+        check.first_chunk().copied().map(Self)
+    }
+}
+
+/// Four groups of four hexadecimal digits.
+impl fmt::Display for KeyFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, pair) in self.0.chunks(2).enumerate() {
+            let dash = if place == 0 { "" } else { "-" };
+            f.write_str(dash)?;
+            for byte in pair {
+                write!(f, "{byte:02x}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,9 @@ const OWN_CODE: &str = "471100";
 /// How long a round may wait for its acknowledgements.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The delivery state, here, of a request whose number was checked and to which nothing was sent so far.
+pub(crate) const NOT_SENT: &str = "not sent";
+
 /// A send as it was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
@@ -33,8 +36,10 @@ pub(crate) struct Known {
     pub(crate) attempt: Attempt,
     /// The send's `result`.
     pub(crate) answer: Value,
-    /// The last delivery status that was told.
+    /// The last delivery status that was told; [`NOT_SENT`] where only the ability was checked.
     pub(crate) delivery: String,
+    /// Whether it was ever told to be delivered: then that was reported too, whatever came after it.
+    pub(crate) was_delivered: bool,
     /// The last verification status that was told and that is final.
     pub(crate) verification: Option<String>,
 }
@@ -91,7 +96,8 @@ impl Record {
             id: id.clone(),
             attempt,
             answer: result.clone(),
-            delivery: text(&result["delivery_status"]["status"])?,
+            delivery: delivery_of(result),
+            was_delivered: false,
             verification: None,
         };
         ensure!(
@@ -105,13 +111,16 @@ impl Record {
 impl Known {
     /// Takes in what an answer says; what was told before must not be taken back (P3).
     pub(crate) fn told(&mut self, status: &Value) -> Result<()> {
-        let delivery = text(&status["delivery_status"]["status"])?;
+        let delivery = delivery_of(status);
         let forward = match self.delivery.as_str() {
-            "sent" => true,
+            // A send that got no answer may have gone out or not.
+            NOT_SENT => true,
+            "sent" => delivery != NOT_SENT,
             "delivered" => matches!(delivery.as_str(), "delivered" | "read"),
             last => last == delivery,
         };
         ensure!(forward, "{} was {} and then {delivery}", self.id, self.delivery);
+        self.was_delivered |= delivery == "delivered";
         self.delivery = delivery;
         let said = status["verification_status"]["status"].as_str();
         if let Some(last) = &self.verification {
@@ -182,6 +191,9 @@ impl Load {
 
 const SEND: &str = "sendVerificationMessage";
 const CHECK: &str = "checkVerificationStatus";
+const CHECK_ABILITY: &str = "checkSendAbility";
+/// Kinds of requests, which take turns.
+const KINDS: u64 = 9;
 
 struct Caller {
     api: Arc<Api>,
@@ -195,6 +207,13 @@ impl Caller {
     async fn run(mut self, numbers: Arc<AtomicU64>) -> Result<Record> {
         loop {
             let number = numbers.fetch_add(1, Ordering::Relaxed);
+            if number % KINDS == 8 {
+                match self.check_ability_then_send(number).await {
+                    Ok(()) => continue,
+                    Err(error) if error.is::<reqwest::Error>() => return Ok(self.record),
+                    Err(error) => return Err(error),
+                }
+            }
             let attempt = self.attempt(number);
             let Ok(answer) = send(&self.api, &attempt).await else {
                 self.record.unknown.push(attempt);
@@ -215,8 +234,47 @@ impl Caller {
         }
     }
 
+    /// Two calls, one request, one fee.
+    async fn check_ability_then_send(&mut self, number: u64) -> Result<()> {
+        let phone = format!("+393{number:09}");
+        let ability = Attempt {
+            parameters: json!({ "phone_number": phone }),
+            key: None,
+        };
+        let answer = match self.api.call(CHECK_ABILITY, &ability.parameters).await {
+            Ok(answer) if answer["error"] == "UNAVAILABLE" => return Ok(()),
+            Ok(answer) => answer,
+            Err(error) => {
+                self.record.unknown.push(ability);
+                return Err(error);
+            }
+        };
+        let id = self.record.know(ability, &answer)?;
+        let send = json!({
+            "phone_number": phone,
+            "request_id": id,
+            "callback_url": format!("{}/reports/{number}", self.sink),
+            "payload": number.to_string(),
+        });
+        let answer = call(&self.api, SEND, &send).await?;
+        if answer["error"] == "UNAVAILABLE" {
+            return Ok(());
+        }
+        let result = &answer["result"];
+        ensure!(
+            result["request_id"] == id && result["remaining_balance"].is_null(),
+            "a send on a checked number was answered {answer}"
+        );
+        let known = self.known(&id)?;
+        known.told(result)?;
+        known.answer = result.clone();
+        // Nobody counts any more once the round is over.
+        let _ = self.told.send(());
+        Ok(())
+    }
+
     fn attempt(&self, number: u64) -> Attempt {
-        let phone = match number % 8 {
+        let phone = match number % KINDS {
             4 => "+9996610006".to_owned(),
             _ => format!("+393{number:09}"),
         };
@@ -225,7 +283,7 @@ impl Caller {
             "callback_url": format!("{}/reports/{number}", self.sink),
             "payload": number.to_string(),
         });
-        match number % 8 {
+        match number % KINDS {
             1 | 6 => parameters["code"] = json!(OWN_CODE),
             2 => parameters["ttl"] = json!(30),
             _ => {}
@@ -238,12 +296,12 @@ impl Caller {
 
     /// What follows on a send. An error of the connection says that the server is gone; every other one is a failure.
     async fn go_on(&mut self, number: u64, id: &str) -> Result<()> {
-        match number % 8 {
+        match number % KINDS {
             1 => self.check(id, OWN_CODE).await,
             3 => self.revoke(id).await,
             5 => self.read_and_check(id).await,
             6 => self.check(id, "000000").await,
-            7 if number.is_multiple_of(3) => self.move_clock().await,
+            7 if number.is_multiple_of(4) => self.move_clock().await,
             7 => self.open_inbox(id).await,
             _ => Ok(()),
         }
@@ -339,6 +397,11 @@ async fn call(api: &Api, method: &str, parameters: &Value) -> Result<Value> {
         bail!("{method} {parameters} was answered {answer}");
     }
     Ok(answer)
+}
+
+fn delivery_of(status: &Value) -> String {
+    let told = status["delivery_status"]["status"].as_str();
+    told.unwrap_or(NOT_SENT).to_owned()
 }
 
 /// A string in an answer.

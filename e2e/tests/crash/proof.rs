@@ -1,15 +1,16 @@
 //! What must hold after a kill, told from outside: the API, the command line, and the reports that came.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_core::{ApiToken, Credits, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature_matches};
 use countersign_e2e::{Api, Report, Server, Sink};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::load::{Known, Record, text};
+use crate::load::{Known, NOT_SENT, Record, text};
 
 /// Status calls at the same time.
 const READERS: usize = 8;
@@ -45,6 +46,10 @@ async fn statuses(api: Api, mut part: Vec<Known>) -> Result<Vec<Known>> {
             known.id
         );
         let status = &answer["result"];
+        if known.delivery == NOT_SENT {
+            // The send on it may have got through without an answer, and brought its payload.
+            known.answer["payload"] = status["payload"].clone();
+        }
         for field in ["request_id", "phone_number", "request_cost", "payload"] {
             ensure!(
                 status[field] == known.answer[field],
@@ -168,19 +173,24 @@ pub(crate) fn nothing_is_under_way(record: &Record) -> Result<()> {
 
 /// P4: every state after `sent` came in, signed, in order, and the same bytes each time.
 pub(crate) async fn reports(sink: &Sink, record: &Record, token: &str, deadline: Duration) -> Result<()> {
-    let mut open: HashMap<&str, &str> = HashMap::new();
-    open.extend(
-        record
-            .known
-            .values()
-            .map(|known| (known.id.as_str(), known.delivery.as_str())),
-    );
+    let mut open: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for known in record.known.values().filter(|known| known.delivery != NOT_SENT) {
+        let states = open.entry(known.id.as_str()).or_default();
+        states.insert(known.delivery.as_str());
+        states.extend(known.was_delivered.then_some("delivered"));
+    }
     let mut looked_at = 0;
     let last_came = |reports: &[Report]| {
         for report in &reports[looked_at..] {
-            let Ok((id, state)) = told_by(report) else { continue };
-            if open.get(id.as_str()).is_some_and(|last| *last == state) {
-                open.remove(id.as_str());
+            // What the receiver refused has not arrived.
+            let (StatusCode::OK, Ok((id, state))) = (report.answered, told_by(report)) else {
+                continue;
+            };
+            if let Some(states) = open.get_mut(id.as_str()) {
+                states.remove(state.as_str());
+                if states.is_empty() {
+                    open.remove(id.as_str());
+                }
             }
         }
         looked_at = reports.len();
@@ -195,11 +205,11 @@ pub(crate) async fn reports(sink: &Sink, record: &Record, token: &str, deadline:
     };
     let missing: Vec<_> = open
         .iter()
-        .map(|(id, last)| format!("{id} is {last}, reported {:?}", states(id)))
+        .map(|(id, open)| format!("{open:?} of {id}, reported {:?}", states(id)))
         .collect();
     ensure!(
         waited.is_ok(),
-        "after {deadline:?} {} last reports are missing: {missing:#?}",
+        "after {deadline:?} reports of {} requests are missing: {missing:#?}",
         missing.len()
     );
     for states in came.values() {
@@ -258,17 +268,22 @@ fn in_order(states: &States) -> Result<()> {
 /// What happened, for whoever reads the test's output.
 pub(crate) fn told(record: &Record, sink: &Sink, ready_in: &mut [Duration], reports_in: Duration) -> String {
     ready_in.sort_unstable();
+    let reports = sink.reports();
     let of = |state: &str| record.known.values().filter(|known| known.delivery == state).count();
     format!(
         "{} requests acknowledged, {} sends without an answer; {} delivered, {} read, {} expired, {} revoked; {} attempts to \
-         report, the last ones after {reports_in:?}; ready after a kill in {:?} (median), {:?} (longest)",
+         report, {} of them refused, the last ones after {reports_in:?}; ready after a kill in {:?} (median), {:?} (longest)",
         record.known.len(),
         record.unknown.len(),
         of("delivered"),
         of("read"),
         of("expired"),
         of("revoked"),
-        sink.reports().len(),
+        reports.len(),
+        reports
+            .iter()
+            .filter(|report| report.answered != StatusCode::OK)
+            .count(),
         ready_in[ready_in.len() / 2],
         ready_in[ready_in.len() - 1],
     )

@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts use it: every command, every kind of mistake, exact exit codes.
 
 #[cfg(test)]
+mod backup;
 mod client;
 #[cfg(test)]
 mod lifecycle;
@@ -10,5 +11,6 @@ mod local;
 mod mistakes;
 #[cfg(test)]
 mod operator;
+mod price_tables;
 #[cfg(test)]
 mod support;

@@ -2,11 +2,14 @@
 //! under test.
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, RequestStatus, TimelineKind,
-    VerificationRequest, VerificationState, status_at,
+    Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, Message, News, NumberPrefix,
+    PhoneNumber, PriceRoute, PriceRow, RequestStatus, RouteName, Rules, TimelineKind, Timestamp, VerificationRequest,
+    VerificationState, status_at,
 };
 
-use crate::books::{Books, RequestBook, Submitted, must_ask, price};
+use countersign_model::{Books, RequestBook, Submitted, must_ask};
+
+use crate::seen::Seen;
 
 /// Ends the check with a sentence where something doesn't hold.
 macro_rules! hold {
@@ -20,7 +23,7 @@ macro_rules! hold {
 type Held = Result<(), String>;
 
 /// Whether a decision may follow from what stands in the books.
-pub(crate) fn decision(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision) -> Held {
+pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decision: &Decision) -> Held {
     if refused_or_repeated(books, submitted, decision)? {
         return Ok(());
     }
@@ -43,7 +46,7 @@ pub(crate) fn decision(books: &Books<'_>, submitted: &Submitted<'_>, decision: &
     };
     hold!(decision.request_is_new == before.is_none(), "request_is_new is wrong");
     if let Some(before) = before {
-        states(books, before, after, decision)?;
+        states(books, seen, before, after, decision)?;
         what_never_changes(&before.request, after)?;
         events(before, after, decision)?;
     } else {
@@ -64,14 +67,15 @@ pub(crate) fn decision(books: &Books<'_>, submitted: &Submitted<'_>, decision: &
 }
 
 /// A stale token, a repeated key, a key that came again for something else: nothing may change. Answers whether it was so.
-fn refused_or_repeated(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision) -> Result<bool, String> {
+fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision) -> Result<bool, String> {
     let account = &books.accounts[submitted.account].account;
-    let command = submitted.command;
+    let command = &submitted.command;
     let stale = command
         .generation
         .is_some_and(|generation| account.closed || generation != account.generation);
     let kept = submitted
         .first_answer
+        .as_ref()
         .filter(|first| command.now.millis() - first.at.millis() < 86_400_000);
     let expected = match (&command.idempotency, kept) {
         _ if stale => Err(ApiError::AccessTokenInvalid),
@@ -108,7 +112,7 @@ fn refused_or_repeated(books: &Books<'_>, submitted: &Submitted<'_>, decision: &
 }
 
 /// Entries are numbered without a gap, with the right balance after each.
-fn entries(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision) -> Held {
+fn entries(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
     let account = &books.accounts[submitted.account].account;
     let (mut number, mut balance) = (account.entries, account.balance);
     for entry in &decision.entries {
@@ -161,11 +165,11 @@ fn errors_charge_nothing(decision: &Decision) -> Held {
 }
 
 /// P3: each move is one of the graph's, and nothing moves unseen by the timeline once a message is under way.
-fn states(books: &Books<'_>, before: &RequestBook, after: &VerificationRequest, decision: &Decision) -> Held {
+fn states(books: &Books, seen: &Seen, before: &RequestBook, after: &VerificationRequest, decision: &Decision) -> Held {
     let mut state = before.request.delivery;
     let mut step = |next: DeliveryState| {
         hold!(state.may_become(next), "{state:?} became {next:?}");
-        books.seen.delivery_moved(state, next);
+        seen.delivery_moved(state, next);
         state = next;
         Ok(())
     };
@@ -190,7 +194,7 @@ fn states(books: &Books<'_>, before: &RequestBook, after: &VerificationRequest, 
     let wrong_again = after.wrong_attempts > before.request.wrong_attempts;
     if was != is || wrong_again {
         hold!(was.may_become(is), "a code {was:?} became {is:?}");
-        books.seen.verification_moved(was, is);
+        seen.verification_moved(was, is);
     }
     hold!(
         after.wrong_attempts <= books.rules.max_check_attempts,
@@ -351,10 +355,10 @@ fn charge_and_refund(before: Option<&RequestBook>, after: &VerificationRequest, 
 }
 
 /// What the caller is told is what stands there, at the price of the list.
-fn answer(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision, after: &VerificationRequest) -> Held {
+fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &VerificationRequest) -> Held {
     let owner = books.accounts[submitted.account].account.owner;
     if decision.request_is_new {
-        let price = price(books.rules, owner, after.phone, after.id.created_at());
+        let price = price(&books.rules, owner, after.phone, after.id.created_at());
         hold!(after.fee == price, "the fee is {:?} instead of {price:?}", after.fee);
         let admitted = decision.outcome == Ok(Answer::Admitted(after.id));
         hold!(
@@ -400,7 +404,7 @@ fn answer(books: &Books<'_>, submitted: &Submitted<'_>, decision: &Decision, aft
 }
 
 /// What must hold of an account's books between any two commands (P2).
-pub(crate) fn books(books: &Books<'_>, account: usize) -> Held {
+pub(crate) fn books(books: &Books, account: usize) -> Held {
     let book = &books.accounts[account];
     let standing = &book.account;
     let sum: Credits = book.entries.iter().map(|entry| entry.amount).sum();
@@ -473,7 +477,7 @@ pub(crate) fn books(books: &Books<'_>, account: usize) -> Held {
 }
 
 /// A reader of the stored request and a command see the same; where the reader can't know, it says so.
-pub(crate) fn readers_see_what_a_command_would_say(books: &Books<'_>, account: usize) -> Held {
+pub(crate) fn readers_see_what_a_command_would_say(books: &Books, account: usize) -> Held {
     // The newest is the one that histories mostly work on; all of them each time would cost more than it finds.
     let Some(index) = books.requests.iter().rposition(|request| request.owner == account) else {
         return Ok(());
@@ -496,7 +500,7 @@ pub(crate) fn readers_see_what_a_command_would_say(books: &Books<'_>, account: u
 }
 
 /// After everything had its time, no message is under way and nothing is on hold.
-pub(crate) fn nothing_is_left_open(books: &Books<'_>) -> Held {
+pub(crate) fn nothing_is_left_open(books: &Books) -> Held {
     for book in &books.requests {
         let state = book.request.delivery;
         hold!(
@@ -515,4 +519,30 @@ pub(crate) fn nothing_is_left_open(books: &Books<'_>) -> Held {
         "something is on hold for ever"
     );
     Ok(())
+}
+
+/// What a first send or ability check costs, told apart from the code under test.
+fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber, at: Timestamp) -> Credits {
+    if phone == owner {
+        return Credits::ZERO;
+    }
+    let digits = phone.digits().to_string();
+    let mut named: Vec<PriceRow> = rules.prices.history().collect();
+    // Of rows for the same numbers the latest that holds already counts, whether it names a price or takes it away.
+    named.retain(|row| row.effective_from <= at);
+    let overtaken = |row: &PriceRow| {
+        let same = |later: &&PriceRow| (&later.route, later.prefix) == (&row.route, row.prefix);
+        named
+            .iter()
+            .filter(same)
+            .any(|later| later.effective_from > row.effective_from)
+    };
+    let matches =
+        |row: &&PriceRow| row.prefix == NumberPrefix::DEFAULT || digits.starts_with(&row.prefix.digits().to_string());
+    let holding = named
+        .iter()
+        .filter(matches)
+        .filter(|row| row.price.is_some() && !overtaken(row));
+    let best = holding.max_by_key(|row| (row.route == PriceRoute::Only(RouteName::INBOX), row.prefix.digits()));
+    best.and_then(|row| row.price).unwrap_or(DEFAULT_PRICE)
 }

@@ -3,7 +3,9 @@
 //! first caller. What changes money goes through the books' one door like everything else.
 
 mod accounts;
+mod backups;
 mod key;
+mod prices;
 mod senders;
 
 pub use key::{OperatorKey, OperatorKeyError};
@@ -11,7 +13,7 @@ pub use key::{OperatorKey, OperatorKeyError};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -38,7 +40,17 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
-        .route("/prices", get(senders::prices).put(senders::set_price))
+        .route("/prices", get(prices::list).put(prices::set).delete(prices::unset))
+        .route("/prices/history", get(prices::history))
+        .route(
+            "/prices/import",
+            post(prices::import).layer(DefaultBodyLimit::max(prices::MAX_IMPORT_BYTES)),
+        )
+        .route(
+            "/backups",
+            get(backups::show).post(backups::begin).delete(backups::cancel),
+        )
+        .layer(Extension(Arc::<backups::Backups>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the operator's API: see docs/cli.md"))
         .method_not_allowed_fallback(async || {
             Refusal::method_not_allowed("this path of the operator's API takes another HTTP method: see docs/cli.md")

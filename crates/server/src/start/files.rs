@@ -18,7 +18,7 @@ const DATABASE_FILE: &str = "countersign.db";
 const MAX_KEY_FILE_BYTES: u64 = 1024;
 
 /// Makes the data directory, for its owner only, where it is missing.
-pub(super) fn make_data_dir(path: &Path) -> Result<(), StartError> {
+pub(crate) fn make_data_dir(path: &Path) -> Result<(), StartError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -31,7 +31,7 @@ pub(super) fn make_data_dir(path: &Path) -> Result<(), StartError> {
 
 /// Keeps a second server off the data directory, as long as the answer lives. The system lifts the lock of a process that
 /// was killed.
-pub(super) fn lock(data_dir: &Path) -> Result<File, StartError> {
+pub(crate) fn lock(data_dir: &Path) -> Result<File, StartError> {
     let path = data_dir.join(LOCK_FILE);
     let failed = |source| StartError::DataDir {
         path: path.clone(),
@@ -52,15 +52,19 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, StartError> {
 
 /// Reads the master key. The sandbox makes one where there is neither a key nor a database.
 pub(super) fn master_key(path: &Path, data_dir: &Path, mode: Mode) -> Result<MasterKey, StartError> {
+    if matches!(std::fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        return new_master_key(path, data_dir, mode);
+    }
+    read_master_key(path)
+}
+
+/// Reads a master key that is there.
+pub(crate) fn read_master_key(path: &Path) -> Result<MasterKey, StartError> {
     let failed = |reason: String| StartError::MasterKey {
         path: path.to_owned(),
         reason,
     };
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return new_master_key(path, data_dir, mode),
-        Err(error) => return Err(failed(error.to_string())),
-    };
+    let metadata = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
     #[cfg(unix)]
     if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0 {
         tracing::warn!(
@@ -93,14 +97,19 @@ fn new_master_key(path: &Path, data_dir: &Path, mode: Mode) -> Result<MasterKey,
         ));
     }
     let key = random::bytes::<32>();
+    write_secret(path, key_text(&key).as_bytes()).map_err(|error| failed(error.to_string()))?;
+    Ok(MasterKey::from_bytes(key))
+}
+
+/// A key as its file has it: hexadecimal digits on a line.
+pub(crate) fn key_text(key: &[u8; 32]) -> String {
     let mut text = String::with_capacity(65);
     for byte in key {
         // Writing to a string can't fail.
         let _ = write!(text, "{byte:02x}");
     }
     text.push('\n');
-    write_secret(path, text.as_bytes()).map_err(|error| failed(error.to_string()))?;
-    Ok(MasterKey::from_bytes(key))
+    text
 }
 
 fn parse_key(bytes: &[u8]) -> Option<[u8; 32]> {

@@ -1,15 +1,16 @@
 //! Books that fail as often as a test says: the workers must get everything done all the same.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, DueReport, MessageRef, NewAccount, Outcome, ReportKey, ReportOutcome, RequestRef,
-    SenderProfile, SqliteStore, Store, StoreError, Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DueReport, MessageRef, NewAccount, Outcome,
+    PriceRecord, PriceSetting, PricesSet, ReportKey, ReportOutcome, RequestRef, SenderProfile, SqliteStore, Store,
+    StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -97,9 +98,10 @@ impl Store for FaultyStore {
     fn verify_sender(&self, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
         self.store.verify_sender(username, now)
     }
-    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> Answer<'_, ()> {
-        self.store.set_price(prefix, price)
+    fn set_prices(&self, setting: PriceSetting) -> Answer<'_, PricesSet> {
+        self.store.set_prices(setting)
     }
+
     fn forget_old_answers(&self, now: Timestamp) -> Answer<'_, usize> {
         self.store.forget_old_answers(now)
     }
@@ -115,14 +117,23 @@ impl Store for FaultyStore {
     fn senders(&self, account: Option<AccountKey>) -> Answer<'_, Vec<SenderProfile>> {
         self.store.senders(account)
     }
-    fn prices(&self) -> Answer<'_, Vec<(NumberPrefix, Credits)>> {
-        self.store.prices()
+    fn price_history(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PriceRecord>> {
+        self.store.price_history(after, limit)
     }
+
     fn request(&self, account: AccountKey, id: RequestId) -> Answer<'_, Option<VerificationRequest>> {
         self.store.request(account, id)
     }
     fn trouble(&self) -> Option<Trouble> {
         self.store.trouble()
+    }
+    fn back_up(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        self.store.back_up(file, force, progress)
     }
     fn close(&self) -> Answer<'_, ()> {
         self.store.close()

@@ -17,9 +17,9 @@ use crate::types::StoreError;
 
 /// Pages in the log (of 8 KiB) at which it is copied back: 32 MiB.
 const LOG_PAGES: i32 = 4_096;
-/// Pages in the log at which the writer waits for readers, so that the log can begin anew: 512 MiB. Only a reader that holds
+/// Pages in the log at which the writer waits for readers, so that the log can begin anew: 192 MiB. Only a reader that holds
 /// on to an old state for long leads there.
-const MAX_LOG_PAGES: i32 = 16 * LOG_PAGES;
+const MAX_LOG_PAGES: i32 = 6 * LOG_PAGES;
 /// How long the writer waits for such a reader, and how often at most.
 const READERS_PATIENCE: Duration = Duration::from_millis(100);
 const READERS_INTERVAL: Duration = Duration::from_secs(1);

@@ -15,7 +15,10 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name in the data directory.
 pub(crate) const FILE_NAME: &str = "countersign.db";
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("migrations/0001_books.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_books.sql")),
+    M::up(include_str!("migrations/0002_prices.sql")),
+];
 
 /// Opens the writing connection and brings the schema up to date. Refuses a schema newer than this program's.
 pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreError> {

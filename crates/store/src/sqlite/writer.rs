@@ -1,6 +1,7 @@
 //! The one writer: a thread that takes whatever waits in the queue, judges it as one batch, commits once, and then answers
 //! everyone. It never waits for a batch to fill.
 
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,15 +10,18 @@ use std::thread::JoinHandle;
 use countersign_core::{AccountKey, Command, Rules};
 use rusqlite::Connection;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::AccessCache;
+use super::backup::{BackupTask, copy};
 use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
 use super::load::Facts;
 use super::settings::Settings;
 use super::write::{record_report, write_batch};
 use crate::Outcome;
+use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
 use crate::types::{CommittedSender, ReportKey, ReportOutcome, StoreError};
 use crate::vault::Vault;
@@ -51,6 +55,8 @@ pub(super) enum Job {
     Settings(SettingsWrite),
     /// The disk was full: is it still?
     Probe,
+    /// A copy of the books, made in steps between the batches that follow.
+    Backup(BackupTask),
     /// The end: everything queued before is answered first.
     Close(oneshot::Sender<()>),
 }
@@ -76,6 +82,8 @@ pub(super) struct Writer {
     access: Arc<AccessCache>,
     committed: CommittedSender,
     disk: DiskWatch,
+    /// A backup that is to begin after this batch.
+    wanted_backup: Option<BackupTask>,
 }
 
 impl Writer {
@@ -93,6 +101,7 @@ impl Writer {
             access,
             committed,
             disk,
+            wanted_backup: None,
         }
     }
 
@@ -128,8 +137,39 @@ impl Writer {
         while let Some(first) = queue.blocking_recv() {
             self.work_off(connection, first, &mut queue, runtime);
             checkpointer.keep_log_bounded(connection);
+            if let Some(task) = self.wanted_backup.take() {
+                self.back_up(connection, task, &mut queue, checkpointer, runtime);
+            }
         }
         checkpointer.finish(connection);
+    }
+
+    /// Copies the books, one step after each batch; where nothing waits, step after step.
+    fn back_up(
+        &mut self,
+        connection: &Connection,
+        task: BackupTask,
+        queue: &mut mpsc::Receiver<Job>,
+        checkpointer: &Checkpointer,
+        runtime: Option<&Handle>,
+    ) {
+        let copied = copy(connection, &task.partial, &task.progress, || {
+            match queue.try_recv() {
+                Ok(first) => {
+                    self.work_off(connection, first, queue, runtime);
+                    checkpointer.keep_log_bounded(connection);
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return ControlFlow::Break(BackupError::Closing),
+            }
+            // The copy may be what fills it; and the books come first.
+            if self.disk.is_full() {
+                return ControlFlow::Break(BackupError::NoRoom);
+            }
+            ControlFlow::Continue(())
+        });
+        // Whoever asked waits for it, unless the process ends.
+        let _ = task.reply.send(copied);
     }
 
     /// Works off one batch: a run of commands and report outcomes. Anything else stands between two batches.
@@ -158,6 +198,10 @@ impl Writer {
                 Job::Probe => {
                     self.commit(connection, &mut pending, runtime);
                     self.probe_disk(connection);
+                }
+                Job::Backup(task) => {
+                    self.commit(connection, &mut pending, runtime);
+                    self.wanted_backup = Some(task);
                 }
                 Job::Close(reply) => {
                     self.commit(connection, &mut pending, runtime);
@@ -278,16 +322,17 @@ impl Writer {
         if self.disk.is_full() {
             return Err(StoreError::DiskFull);
         }
-        let mut rules = self.rules.clone();
         let written = in_transaction(connection, |transaction| {
-            let mut settings = Settings::new(transaction, &self.vault, &mut rules);
+            let mut settings = Settings::new(transaction, &self.vault, &self.rules);
             let answer = write(&mut settings)?;
-            Ok((answer, settings.changed_accounts()))
+            Ok((answer, settings.changed()))
         });
         self.disk.note(&written);
-        let (answer, changed_accounts) = written?;
-        self.rules = rules;
-        for id in changed_accounts {
+        let (answer, changed) = written?;
+        if let Some(prices) = changed.prices {
+            self.rules.prices = prices;
+        }
+        for id in changed.accounts {
             self.access.drop_entry(id);
         }
         Ok(answer)

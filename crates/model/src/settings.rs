@@ -1,0 +1,244 @@
+//! Settings in the reference books: accounts, tokens, senders, prices, kept answers. They are no commands, but commands are
+//! judged by what they left.
+
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, Bucket, Credits, DAY_MS, NumberPrefix, PhoneNumber, PriceRoute, PriceRow,
+    RouteName, SenderFact, SenderUsername, Timestamp,
+};
+
+use crate::books::{AccountBook, Books, Happening};
+use crate::step::{PriceOf, SenderName};
+
+/// The prefixes that prices are set for: inside each other, and one of a scripted number.
+const PREFIXES: [&str; 6] = ["1", "1650", "1650253", "39", "44", "9996610001"];
+/// Numbers that owners have beyond those that all calls share.
+const FIRST_OWNER: u64 = 4_917_000_000_000;
+
+/// A write to the books that is no command, with what it must come to.
+#[derive(Debug, Clone)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the parameters of the store's method that each names"
+)]
+pub enum Setting {
+    CreateAccount {
+        key: AccountKey,
+        token: ApiToken,
+        phone: PhoneNumber,
+        now: Timestamp,
+    },
+    RotateToken {
+        account: AccountKey,
+        token: ApiToken,
+    },
+    CloseAccount {
+        account: AccountKey,
+        now: Timestamp,
+    },
+    AddSender {
+        account: AccountKey,
+        username: SenderUsername,
+        now: Timestamp,
+    },
+    VerifySender {
+        username: SenderUsername,
+        now: Timestamp,
+    },
+    SetPrice {
+        row: PriceRow,
+        now: Timestamp,
+    },
+    ForgetOldAnswers {
+        now: Timestamp,
+    },
+}
+
+/// What a setting must come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It is done.
+    Done,
+    /// What should be new is there already.
+    Conflict,
+    /// What was named isn't there, or is closed.
+    NotFound,
+    /// So many kept answers were deleted.
+    Forgot(usize),
+}
+
+/// A registered sender.
+pub(crate) struct Sender {
+    owner: usize,
+    verified: bool,
+}
+
+impl Books {
+    /// The account that holds a place now.
+    pub(crate) fn at(&self, place: usize) -> usize {
+        self.places[place % self.places.len()]
+    }
+
+    /// Makes the next account of a place, unless the last one is open.
+    pub(crate) fn open_account(&mut self, place: usize) -> Happening {
+        let place = place % self.places.len();
+        let open = !self.accounts[self.places[place]].account.closed;
+        let number = self.accounts.len();
+        if open {
+            // An id that nobody has: the conflict is about the phone number.
+            return Happening::Setting(self.creation(number, place), Expected::Conflict);
+        }
+        self.accounts.push(AccountBook::new(key_of(number), owner_phone(place)));
+        self.places[place] = number;
+        Happening::Setting(self.creation(number, place), Expected::Done)
+    }
+
+    fn creation(&self, number: usize, place: usize) -> Setting {
+        let key = key_of(number);
+        Setting::CreateAccount {
+            key,
+            token: ApiToken::new(key.id, [0; 32]),
+            phone: owner_phone(place),
+            now: self.now,
+        }
+    }
+
+    /// What a store must be told before the first step.
+    pub fn accounts_at_the_start(&self) -> Vec<Setting> {
+        (0..self.places.len())
+            .map(|place| self.creation(place, place))
+            .collect()
+    }
+
+    pub(crate) fn rotate_token(&mut self, place: usize) -> Happening {
+        let made = self.next_entropy();
+        let account = self.at(place);
+        let account = &mut self.accounts[account].account;
+        let mut random = [0xa5; 32];
+        random[..8].copy_from_slice(&made.to_be_bytes());
+        let setting = Setting::RotateToken {
+            account: account.key,
+            token: ApiToken::new(account.key.id, random),
+        };
+        if account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        account.generation += 1;
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn close_account(&mut self, place: usize) -> Happening {
+        let account = self.at(place);
+        let account = &mut self.accounts[account].account;
+        let setting = Setting::CloseAccount {
+            account: account.key,
+            now: self.now,
+        };
+        if account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        account.closed = true;
+        account.generation += 1;
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn add_sender(&mut self, place: usize, name: SenderName) -> Happening {
+        let owner = self.at(place);
+        let username = self.sender_name(owner, name);
+        let setting = Setting::AddSender {
+            account: self.accounts[owner].account.key,
+            username: username.clone(),
+            now: self.now,
+        };
+        if self.senders.contains_key(username.as_str()) {
+            return Happening::Setting(setting, Expected::Conflict);
+        }
+        let sender = Sender { owner, verified: false };
+        self.senders.insert(username.as_str().to_owned(), sender);
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn verify_sender(&mut self, place: usize, name: SenderName) -> Happening {
+        let username = self.sender_name(self.at(place), name);
+        let setting = Setting::VerifySender {
+            username: username.clone(),
+            now: self.now,
+        };
+        let Some(sender) = self.senders.get_mut(username.as_str()) else {
+            return Happening::Setting(setting, Expected::NotFound);
+        };
+        sender.verified = true;
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn set_price(
+        &mut self,
+        of: PriceOf,
+        of_the_route: bool,
+        after_ms: i64,
+        micros: Option<i64>,
+    ) -> Happening {
+        let prefix = match of {
+            PriceOf::Default => NumberPrefix::DEFAULT,
+            PriceOf::Prefix(number) => NumberPrefix::parse(PREFIXES[number % PREFIXES.len()]).unwrap(),
+        };
+        let route = if of_the_route {
+            PriceRoute::Only(RouteName::INBOX)
+        } else {
+            PriceRoute::All
+        };
+        let row = PriceRow {
+            route,
+            prefix,
+            effective_from: self.now.plus_millis(after_ms),
+            price: micros.map(Credits::from_micros),
+        };
+        self.rules.prices.record(&row).unwrap();
+        Happening::Setting(Setting::SetPrice { row, now: self.now }, Expected::Done)
+    }
+
+    pub(crate) fn forget_old_answers(&mut self) -> Happening {
+        let oldest_kept = self.now.plus_millis(-DAY_MS);
+        let mut forgotten = 0;
+        for book in &mut self.accounts {
+            let before = book.first_answers.len();
+            book.first_answers.retain(|_, answer| answer.at >= oldest_kept);
+            forgotten += before - book.first_answers.len();
+        }
+        Happening::Setting(Setting::ForgetOldAnswers { now: self.now }, Expected::Forgot(forgotten))
+    }
+
+    /// The name that an account means: one of its own, or of the account in the place after the first's.
+    pub(crate) fn sender_name(&self, account: usize, name: SenderName) -> SenderUsername {
+        let owner = if name.of_another_account {
+            self.another(account)
+        } else {
+            account
+        };
+        SenderUsername::parse(&format!("sender_{owner}_{}", name.number)).unwrap()
+    }
+
+    pub(crate) fn sender_fact(&self, account: usize, username: &SenderUsername) -> SenderFact {
+        match self.senders.get(username.as_str()) {
+            None => SenderFact::Unknown,
+            Some(sender) if sender.owner != account => SenderFact::OtherAccount,
+            Some(sender) if sender.verified => SenderFact::Verified,
+            Some(_) => SenderFact::Unverified,
+        }
+    }
+}
+
+/// The n-th account's key. Ids are spread over the buckets, and don't count up.
+pub(crate) fn key_of(number: usize) -> AccountKey {
+    let number = u64::try_from(number).unwrap();
+    let spread = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let id = AccountId::from_entropy(spread);
+    // Two accounts in one bucket, some of the time: the store must keep them apart there too.
+    let bucket = Bucket(u8::try_from(number / 2 % 256).unwrap());
+    AccountKey { bucket, id }
+}
+
+/// The phone number of a place's owner; the first two are among those that calls share.
+pub(crate) fn owner_phone(place: usize) -> PhoneNumber {
+    let digits = crate::books::PHONES.get(place).filter(|_| place < 2).copied();
+    PhoneNumber::from_stored(digits.unwrap_or(FIRST_OWNER + u64::try_from(place).unwrap()))
+}

@@ -1,0 +1,336 @@
+//! The final books, compared: what is sealed through the store's own reads, everything else row for row as it stands in the
+//! database. The numbers that stand for kinds and states are written here once more: they may never change.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+
+use countersign_core::{
+    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, RequestId, TimelineKind, Timestamp,
+};
+use countersign_model::{Books, RequestBook};
+use countersign_store::{ReportOutcome, RequestRef, Store};
+use rusqlite::{Connection, OpenFlags, Row};
+
+use crate::drive::Driver;
+
+/// When every report is due.
+const FAR_FUTURE: Timestamp = Timestamp::from_millis(i64::MAX / 2);
+
+fn same<T: PartialEq + Debug>(what: impl FnOnce() -> String, in_memory: &T, in_store: &T) -> Result<(), String> {
+    if in_memory == in_store {
+        return Ok(());
+    }
+    Err(format!(
+        "{}\nin memory: {in_memory:?}\nin the store: {in_store:?}",
+        what()
+    ))
+}
+
+/// Requests with their codes, kept answers, and reports in their order: what only the store can open.
+pub(crate) async fn through_the_store(books: &Books, driver: &Driver) -> Result<(), String> {
+    let store = &driver.store;
+    for book in &books.requests {
+        let stored = store.request(book.request.account, book.request.id).await;
+        let stored = stored.map_err(|error| error.to_string())?;
+        same(|| "a request".to_owned(), &Some(&book.request), &stored.as_ref())?;
+    }
+    kept_answers(books, driver).await?;
+    reports(books, driver).await
+}
+
+/// A kept answer is given again to whoever comes with its key and fingerprint.
+async fn kept_answers(books: &Books, driver: &Driver) -> Result<(), String> {
+    for book in &books.accounts {
+        for answer in book.first_answers.values() {
+            if books.now.millis() - answer.at.millis() >= countersign_core::DAY_MS {
+                continue;
+            }
+            // Asked as the operator asks, so that a closed account answers too; the key is judged before the action.
+            let command = Command {
+                now: books.now,
+                generation: None,
+                idempotency: Some(answer.idempotency.clone()),
+                action: Action::Purchase {
+                    amount: countersign_core::Credits::ZERO,
+                },
+            };
+            let came = driver.store.submit(book.account.key, command).await;
+            let came = came.map_err(|error| error.to_string())?;
+            same(
+                || format!("the answer kept under {}", answer.idempotency.key.as_str()),
+                &Ok(Answer::Again(answer.result.clone())),
+                &came,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Reports come out one request at a time in order, byte for byte, until none is left (P4).
+async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
+    let mut expected: BTreeMap<RequestRef, std::slice::Iter<'_, _>> = books
+        .requests
+        .iter()
+        .map(|book| (reference(book), book.reports.iter()))
+        .collect();
+    loop {
+        let due = driver.store.due_reports(FAR_FUTURE, 5_000).await;
+        let due = due.map_err(|error| error.to_string())?;
+        if due.is_empty() {
+            break;
+        }
+        let mut acknowledged = Vec::new();
+        for report in due {
+            let next = expected.get_mut(&report.key.request).and_then(Iterator::next);
+            let in_memory = next.map(|next: &countersign_core::DeliveryReport| {
+                (next.number, next.callback_url.clone(), next.body.clone())
+            });
+            let in_store = Some((report.key.number, report.callback_url, report.body));
+            same(
+                || format!("a report of {}", report.key.request.id),
+                &in_memory,
+                &in_store,
+            )?;
+            let outcome = ReportOutcome::Acknowledged { at: books.now };
+            acknowledged.push(driver.store.record_report(report.key, outcome));
+        }
+        for recorded in futures_util::future::join_all(acknowledged).await {
+            recorded.map_err(|error| error.to_string())?;
+        }
+    }
+    match expected.into_iter().find(|(_, rest)| rest.len() > 0) {
+        None => Ok(()),
+        Some((request, rest)) => Err(format!("request {}: never due: {:?}", request.id, rest.as_slice())),
+    }
+}
+
+fn reference(book: &RequestBook) -> RequestRef {
+    RequestRef {
+        account: book.request.account,
+        id: book.request.id,
+    }
+}
+
+/// Every table's rows as they stand, the store being closed.
+pub(crate) fn rows(books: &Books, directory: &Path) -> Result<(), String> {
+    let path = directory.join("countersign.db");
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    accounts(books, &database)?;
+    ledgers(books, &database)?;
+    requests(books, &database)?;
+    count(&database, "request", books.requests.len())?;
+    let reports = books.requests.iter().map(|book| book.reports.len()).sum();
+    count(&database, "report", reports)?;
+    let answers = books.accounts.iter().map(|book| book.first_answers.len()).sum();
+    count(&database, "first_answer", answers)
+}
+
+fn count(database: &Connection, table: &str, in_memory: usize) -> Result<(), String> {
+    let in_store: i64 = database
+        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+        .unwrap();
+    same(
+        || format!("rows of {table}"),
+        &i64::try_from(in_memory).unwrap(),
+        &in_store,
+    )
+}
+
+fn query<T>(
+    database: &Connection,
+    sql: &str,
+    place: &[i64],
+    read: impl Fn(&Row<'_>) -> Result<T, rusqlite::Error>,
+) -> Vec<T> {
+    let mut statement = database.prepare_cached(sql).unwrap();
+    let rows = statement.query_map(rusqlite::params_from_iter(place), |row| read(row));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn place(key: AccountKey) -> [i64; 2] {
+    [i64::from(key.bucket.0), key.id.number()]
+}
+
+fn request_numbers(id: RequestId) -> [i64; 2] {
+    [id.created_at().millis(), id.random().cast_signed()]
+}
+
+/// An account's row, column by column.
+#[derive(Debug, PartialEq, Eq)]
+struct AccountRow {
+    place: [i64; 2],
+    phone: i64,
+    closed: bool,
+    generation: i64,
+    money: [i64; 5],
+    next_lapse_at: Option<i64>,
+    clock: [i64; 3],
+}
+
+fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
+    let row = |account: &Account| AccountRow {
+        place: place(account.key),
+        phone: account.owner.digits().cast_signed(),
+        closed: account.closed,
+        generation: account.generation.into(),
+        money: [
+            account.balance.micros(),
+            account.held.micros(),
+            account.entries.cast_signed(),
+            account.purchased.micros(),
+            account.consumed.micros(),
+        ],
+        next_lapse_at: account.next_lapse_at.map(Timestamp::millis),
+        clock: [account.clock_offset_ms, account.free_day, account.free_sends.into()],
+    };
+    let mut in_memory: Vec<_> = books.accounts.iter().map(|book| row(&book.account)).collect();
+    in_memory.sort_by_key(|row| row.place);
+    let in_store = query(
+        database,
+        "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
+         consumed, next_lapse_at, clock_offset_ms, free_day, free_sends FROM account ORDER BY bucket, account_id",
+        &[],
+        |row| {
+            Ok(AccountRow {
+                place: [row.get(0)?, row.get(1)?],
+                phone: row.get(2)?,
+                closed: row.get(3)?,
+                generation: row.get(4)?,
+                money: [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?],
+                next_lapse_at: row.get(10)?,
+                clock: [row.get(11)?, row.get(12)?, row.get(13)?],
+            })
+        },
+    );
+    same(|| "accounts".to_owned(), &in_memory, &in_store)
+}
+
+type EntryRow = ([i64; 5], Option<i64>, Option<i64>);
+
+fn entry_row(entry: &LedgerEntry) -> EntryRow {
+    let kind = match entry.kind {
+        EntryKind::Purchase => 1,
+        EntryKind::Charge => 2,
+        EntryKind::Refund => 3,
+        EntryKind::Lapse => 4,
+        EntryKind::Adjustment => 5,
+    };
+    let request = entry.request.map(request_numbers);
+    let numbers = [
+        entry.number.cast_signed(),
+        kind,
+        entry.amount.micros(),
+        entry.balance_after.micros(),
+        entry.at.millis(),
+    ];
+    (numbers, request.map(|[at, _]| at), request.map(|[_, random]| random))
+}
+
+fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
+    for book in &books.accounts {
+        let key = book.account.key;
+        let in_memory: Vec<EntryRow> = book.entries.iter().map(entry_row).collect();
+        let in_store: Vec<EntryRow> = query(
+            database,
+            "SELECT number, kind, amount, balance_after, at, request_created_at, request_random FROM ledger_entry \
+             WHERE bucket = ?1 AND account_id = ?2 ORDER BY number",
+            &place(key),
+            |row| {
+                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+                Ok((numbers, row.get(5)?, row.get(6)?))
+            },
+        );
+        first_difference(&format!("an entry of account {}", key.id), &in_memory, &in_store)?;
+        let in_memory: Vec<[i64; 4]> = book
+            .purchases
+            .values()
+            .map(|purchase| {
+                let (entry, through) = (purchase.entry.cast_signed(), purchase.through.micros());
+                [entry, through, purchase.lapses_at.millis(), purchase.lapsed.into()]
+            })
+            .collect();
+        let in_store = query(
+            database,
+            "SELECT entry, through, lapses_at, lapsed FROM purchase WHERE bucket = ?1 AND account_id = ?2 ORDER BY entry",
+            &place(key),
+            |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]),
+        );
+        first_difference(&format!("a purchase of account {}", key.id), &in_memory, &in_store)?;
+    }
+    Ok(())
+}
+
+/// Timelines, and the times at which a worker must look at a request.
+fn requests(books: &Books, database: &Connection) -> Result<(), String> {
+    for book in &books.requests {
+        let id = book.request.id;
+        let [bucket, account_id] = place(book.request.account);
+        let [created_at, random] = request_numbers(id);
+        let place = [bucket, account_id, created_at, random];
+        let in_memory: Vec<[i64; 4]> = book
+            .timeline
+            .iter()
+            .map(|event| {
+                let (kind, state) = timeline_numbers(event.kind);
+                [event.number.into(), kind, state, event.at.millis()]
+            })
+            .collect();
+        let in_store = query(
+            database,
+            "SELECT number, kind, state, at FROM timeline WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 \
+             AND random = ?4 ORDER BY number",
+            &place,
+            |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]),
+        );
+        same(|| format!("the timeline of request {id}"), &in_memory, &in_store)?;
+        let offset_ms = books.accounts[book.owner].account.clock_offset_ms;
+        let in_memory = vec![book.request.wake_at().map(|at| at.millis() - offset_ms)];
+        let in_store: Vec<Option<i64>> = query(
+            database,
+            "SELECT wake_at FROM request WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
+            &place,
+            |row| row.get(0),
+        );
+        same(|| format!("when request {id} is due"), &in_memory, &in_store)?;
+    }
+    let timeline = books.requests.iter().map(|book| book.timeline.len()).sum();
+    count(database, "timeline", timeline)
+}
+
+const fn timeline_numbers(kind: TimelineKind) -> (i64, i64) {
+    use countersign_core::DeliveryState as State;
+    match kind {
+        TimelineKind::Became(state) => (
+            1,
+            match state {
+                State::Admitted => 1,
+                State::Unreachable => 2,
+                State::Checked => 3,
+                State::Sent => 4,
+                State::Delivered => 5,
+                State::Read => 6,
+                State::Expired => 7,
+                State::Revoked => 8,
+            },
+        ),
+        TimelineKind::TooLate(news) => (
+            2,
+            match news {
+                News::Accepted => 1,
+                News::Delivered => 2,
+                News::Read => 3,
+                News::Failed => 4,
+            },
+        ),
+        TimelineKind::DeliveryFailed => (3, 0),
+    }
+}
+
+/// Long lists are told by their first difference.
+fn first_difference<T: PartialEq + Debug>(what: &str, in_memory: &[T], in_store: &[T]) -> Result<(), String> {
+    for place in 0..in_memory.len().max(in_store.len()) {
+        same(|| what.to_owned(), &in_memory.get(place), &in_store.get(place))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Gives steps to the reference books and to a store at once, and compares what each comes to. Calls are queued in order and
+//! left outstanding, a different number each time, so that the writer finds batches of every size.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_core::{Decision, DeliveryReport, Rules, VerificationRequest, Work};
+use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
+use countersign_store::{
+    CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store, StoreError,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::task::unconstrained;
+
+/// How many calls are left outstanding before they are awaited: from one at a time to more than a batch holds.
+const OUTSTANDING: [usize; 7] = [700, 1, 40, 3_000, 7, 513, 150];
+
+/// What a call to the store came to, or must come to.
+#[derive(Debug, PartialEq, Eq)]
+enum Came {
+    Command(Outcome),
+    Setting(Expected),
+}
+
+/// A call that was queued and isn't compared yet.
+struct Call {
+    number: usize,
+    said: String,
+    expected: Came,
+    answer: Answer,
+}
+
+enum Answer {
+    There(Result<Came, StoreError>),
+    Waiting(BoxFuture<'static, Result<Came, StoreError>>),
+}
+
+/// What the store must hand to the workers, in order.
+#[derive(Debug, PartialEq, Eq)]
+struct ForTheWorkers {
+    work: Option<Work>,
+    request: VerificationRequest,
+    reports: Vec<DeliveryReport>,
+}
+
+/// A store under test.
+pub(crate) struct Driver {
+    pub(crate) store: Arc<SqliteStore>,
+    work: CommittedWork,
+    for_the_workers: VecDeque<ForTheWorkers>,
+    outstanding: Vec<Call>,
+    windows: usize,
+    commands: usize,
+    refused: usize,
+}
+
+fn open(directory: &Path, rules: &Rules) -> (Arc<SqliteStore>, CommittedWork) {
+    let options = SqliteOptions {
+        path: directory.to_owned(),
+        master_key: MasterKey::from_bytes([3; 32]),
+        rules: rules.clone(),
+    };
+    SqliteStore::open(options).unwrap()
+}
+
+impl Driver {
+    pub(crate) fn open(directory: &Path, rules: &Rules) -> Self {
+        let (store, work) = open(directory, rules);
+        Self {
+            store,
+            work,
+            for_the_workers: VecDeque::new(),
+            outstanding: Vec::new(),
+            windows: 0,
+            commands: 0,
+            refused: 0,
+        }
+    }
+
+    /// Closes the store once everything is answered.
+    pub(crate) async fn close(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        self.store.close().await.map_err(|error| error.to_string())
+    }
+
+    /// Opens it again, under other rules.
+    pub(crate) fn reopen(&mut self, directory: &Path, rules: &Rules) {
+        (self.store, self.work) = open(directory, rules);
+    }
+
+    /// Commands so far.
+    pub(crate) const fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Commands that came to an error.
+    pub(crate) const fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// Lets a step happen in both.
+    pub(crate) async fn step(&mut self, books: &mut Books, step: &Step) -> Result<(), String> {
+        match books.prepare(step) {
+            Happening::Nothing => Ok(()),
+            Happening::Setting(setting, expected) => self.set(setting, expected).await,
+            Happening::Command(submitted) => self.submit(books, &submitted).await,
+        }
+    }
+
+    /// Gives a command to both.
+    pub(crate) async fn submit(&mut self, books: &mut Books, submitted: &Submitted) -> Result<(), String> {
+        let decision = books.decide(submitted);
+        self.commands += 1;
+        self.refused += usize::from(decision.outcome.is_err());
+        let expected = Came::Command(decision.outcome.clone());
+        self.expect_work(&decision);
+        let (store, account) = (Arc::clone(&self.store), books.accounts[submitted.account].account.key);
+        let command = submitted.command.clone();
+        let said = format!("account {}: {command:?}", submitted.account);
+        books.apply(submitted, decision);
+        let call = async move { store.submit(account, command).await.map(Came::Command) };
+        self.queue(said, expected, Box::pin(call)).await
+    }
+
+    /// Gives a setting to the store.
+    pub(crate) async fn set(&mut self, setting: Setting, expected: Expected) -> Result<(), String> {
+        let said = format!("{setting:?}");
+        let store = Arc::clone(&self.store);
+        let call = async move { set(&store, setting).await.map(Came::Setting) };
+        self.queue(said, Came::Setting(expected), Box::pin(call)).await
+    }
+
+    async fn queue(
+        &mut self,
+        said: String,
+        expected: Came,
+        mut call: BoxFuture<'static, Result<Came, StoreError>>,
+    ) -> Result<(), String> {
+        // The first poll puts it into the queue: the order of polls is the order in which the books take them.
+        let answer = match (&mut call).now_or_never() {
+            Some(answer) => Answer::There(answer),
+            None => Answer::Waiting(call),
+        };
+        self.outstanding.push(Call {
+            number: self.commands,
+            said,
+            expected,
+            answer,
+        });
+        if self.outstanding.len() < OUTSTANDING[self.windows % OUTSTANDING.len()] {
+            return Ok(());
+        }
+        self.settle().await
+    }
+
+    /// Awaits everything outstanding, and compares it.
+    pub(crate) async fn settle(&mut self) -> Result<(), String> {
+        self.windows += 1;
+        for call in std::mem::take(&mut self.outstanding) {
+            let answer = match call.answer {
+                Answer::There(answer) => answer,
+                Answer::Waiting(waiting) => waiting.await,
+            };
+            let came = answer.map_err(|error| format!("command {}, {}: {error}", call.number, call.said))?;
+            if came != call.expected {
+                return Err(format!(
+                    "command {}, {}\nin memory: {:?}\nin the store: {came:?}",
+                    call.number, call.said, call.expected
+                ));
+            }
+        }
+        self.compare_work()
+    }
+
+    fn expect_work(&mut self, decision: &Decision) {
+        if let Some(request) = &decision.request
+            && (decision.work.is_some() || !decision.reports.is_empty())
+        {
+            self.for_the_workers.push_back(ForTheWorkers {
+                work: decision.work,
+                request: request.clone(),
+                reports: decision.reports.clone(),
+            });
+        }
+    }
+
+    /// A batch is handed over before its callers are answered: what is expected is there by now.
+    fn compare_work(&mut self) -> Result<(), String> {
+        // Unconstrained: a task that has taken much is told to wait, though there is more.
+        while let Some(handed) = unconstrained(self.work.next()).now_or_never().flatten() {
+            let Handed::Batch(batch) = handed else {
+                return Err("the bounded hand-over was full, though it was emptied in time".to_owned());
+            };
+            for committed in batch {
+                let handed = ForTheWorkers {
+                    work: committed.work,
+                    request: committed.request,
+                    reports: committed.reports,
+                };
+                let expected = self.for_the_workers.pop_front();
+                if expected.as_ref() != Some(&handed) {
+                    return Err(format!("handed to the workers: {handed:?}\ninstead of {expected:?}"));
+                }
+            }
+        }
+        match self.for_the_workers.pop_front() {
+            None => Ok(()),
+            Some(missing) => Err(format!("never handed to the workers: {missing:?}")),
+        }
+    }
+}
+
+/// Says a setting to the store, and what it came to.
+async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreError> {
+    let done = match setting {
+        Setting::CreateAccount { key, token, phone, now } => {
+            let name = key.id.to_string();
+            let new = NewAccount {
+                key,
+                token,
+                name,
+                phone,
+                now,
+            };
+            store.create_account(new).await.map(drop)
+        }
+        Setting::RotateToken { account, token } => store.rotate_token(account, token).await,
+        Setting::CloseAccount { account, now } => store.close_account(account, now).await,
+        Setting::AddSender { account, username, now } => store.add_sender(account, username, now).await.map(drop),
+        Setting::VerifySender { username, now } => store.verify_sender(username, now).await.map(drop),
+        Setting::SetPrice { row, now } => {
+            let setting = PriceSetting {
+                rows: vec![row],
+                dry_run: false,
+                set_by: "model".to_owned(),
+                now,
+            };
+            store.set_prices(setting).await.map(drop)
+        }
+        Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
+    };
+    match done {
+        Ok(()) => Ok(Expected::Done),
+        Err(StoreError::Conflict(_)) => Ok(Expected::Conflict),
+        Err(StoreError::NotFound(_)) => Ok(Expected::NotFound),
+        Err(error) => Err(error),
+    }
+}
