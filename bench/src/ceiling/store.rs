@@ -12,9 +12,9 @@ use countersign_core::{
     SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DueReport, MessageRef, NewAccount, Outcome,
-    PriceRecord, PriceSetting, PricesSet, ReportKey, ReportOutcome, RequestRef, SenderProfile, Store, StoreError,
-    Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
+    NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
+    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -210,7 +210,15 @@ impl Store for CeilingStore {
     fn set_prices(&self, _: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
         absent()
     }
-    fn record_report(&self, _: ReportKey, _: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record_report(
+        &self,
+        _: ReportKey,
+        _: ReportAttempt,
+        _: ReportOutcome,
+    ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
+        absent()
+    }
+    fn redeliver_report(&self, _: ReportKey, _: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         absent()
     }
     fn forget_old_answers(&self, _: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
@@ -248,6 +256,10 @@ impl Store for CeilingStore {
     fn arrived_messages(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
         at_once(Vec::new())
     }
+    fn due_lapses(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        at_once(Vec::new())
+    }
+
     fn due_requests(
         &self,
         _: Timestamp,
@@ -256,7 +268,36 @@ impl Store for CeilingStore {
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
         at_once(Vec::new())
     }
-    fn due_reports(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
+    fn report_accounts(&self, _: Option<AccountKey>, _: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
         at_once(Vec::new())
+    }
+    fn report_lanes(
+        &self,
+        _: AccountKey,
+        _: Option<Arc<str>>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ReportLane, Timestamp)>, StoreError>> {
+        at_once(Vec::new())
+    }
+    fn due_reports(
+        &self,
+        _: ReportLane,
+        _: Timestamp,
+        _: Option<DuePlace>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
+        at_once(Vec::new())
+    }
+    fn reports(
+        &self,
+        _: AccountKey,
+        _: ReportFilter,
+        _: Option<ReportKey>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<ReportProfile>, StoreError>> {
+        at_once(Vec::new())
+    }
+    fn report(&self, _: ReportKey) -> BoxFuture<'_, Result<Option<ReportDetail>, StoreError>> {
+        at_once(None)
     }
 }

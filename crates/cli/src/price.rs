@@ -94,6 +94,7 @@ struct PriceOf {
 
 /// A row as the operator's API writes and reads it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the operator's API")]
 pub(crate) struct Price {
     pub(crate) route: String,
     pub(crate) prefix: String,

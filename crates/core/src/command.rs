@@ -1,9 +1,10 @@
 //! What can be asked of the books, what `decide` must know to answer, and what comes of it.
 
-use crate::account::{Account, LedgerEntry, Purchase};
+use crate::account::{Account, Purchase};
 use crate::code::{Code, CodeLength, EnteredCode};
 use crate::error::ApiError;
 use crate::ids::RequestId;
+use crate::ledger::{AdjustmentReason, LedgerEntry};
 use crate::limits::{Limit, LimitState};
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
@@ -76,6 +77,15 @@ pub enum Action {
         /// How much.
         amount: Credits,
     },
+    /// The operator corrects the balance.
+    Adjust {
+        /// By how much; negative takes credit away.
+        amount: Credits,
+        /// Why; it stands in the ledger.
+        reason: AdjustmentReason,
+    },
+    /// Time has come for the account itself: credit that is due lapses, nothing else happens.
+    Lapse,
     /// The sandbox moves this account's clock forward. What is due then is woken by its own commands.
     AdvanceClock {
         /// By how many milliseconds, zero or more.

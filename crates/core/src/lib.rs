@@ -3,6 +3,9 @@
 //! Start at [`decide`]: it takes what the books know ([`Facts`]) and a [`Command`], and answers a [`Decision`]: the outcome
 //! for the caller and the changes for the books. Everything else is the vocabulary it speaks.
 
+// Money is integers: where nothing is computed in floats, no sum can be.
+#![deny(clippy::float_arithmetic)]
+
 mod account;
 mod calendar;
 mod code;
@@ -10,6 +13,7 @@ mod command;
 mod decide;
 mod error;
 mod ids;
+mod ledger;
 mod limits;
 mod money;
 mod parameters;
@@ -22,7 +26,7 @@ mod time;
 mod token;
 mod wire;
 
-pub use account::{Account, CREDIT_LIFE_MS, EntryKind, LedgerEntry, MAX_PURCHASE, Purchase};
+pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
 pub use calendar::{civil_date, days_of_date};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{
@@ -32,6 +36,7 @@ pub use command::{
 pub use decide::{decide, status_at};
 pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
+pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
 pub use parameters::{

@@ -88,6 +88,17 @@ impl CallbackUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whom it leads to, however it is written: the host in lower case, and the port where it isn't the scheme's own. Empty
+    /// for what is no URL.
+    pub fn destination(&self) -> String {
+        let url = Url::parse(&self.0).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        match url.as_ref().and_then(Url::port) {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
 }
 
 /// The name that a recipient sees as the message's origin: 5 to 32 of `a-z`, `0-9` and `_`, a letter first. Compared

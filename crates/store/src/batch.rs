@@ -258,15 +258,14 @@ impl Batch {
             };
             self.timeline
                 .extend(decision.timeline.into_iter().map(|event| (request, event)));
-            self.reports
-                .extend(decision.reports.iter().map(|report| (request, report.clone())));
             if decision.work.is_some() || !decision.reports.is_empty() {
                 self.committed.push(Committed {
                     work: decision.work,
                     request: row.clone(),
-                    reports: decision.reports,
                 });
             }
+            self.reports
+                .extend(decision.reports.into_iter().map(|report| (request, report)));
             match self.requests.entry(request) {
                 Entry::Occupied(mut entry) => match entry.get_mut() {
                     Some(touched) => {
@@ -341,7 +340,11 @@ fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
 fn named_request(action: &Action) -> Option<RequestId> {
     match action {
         Action::Send(send) => send.request,
-        Action::CheckAbility { .. } | Action::Purchase { .. } | Action::AdvanceClock { .. } => None,
+        Action::CheckAbility { .. }
+        | Action::Purchase { .. }
+        | Action::Adjust { .. }
+        | Action::Lapse
+        | Action::AdvanceClock { .. } => None,
         Action::Settle { request, .. }
         | Action::Check { request, .. }
         | Action::Revoke { request }

@@ -8,21 +8,31 @@
 //! a `limit`, a key to go on from instead of an offset), and its test beside it. To add a fact that a rule needs: add it to
 //! `core`'s `Facts`, then load it where `batch` gathers facts.
 
+// Money is integers: where nothing is computed in floats, no sum can be.
+#![deny(clippy::float_arithmetic)]
+
 mod audit;
 mod backup;
 mod batch;
+mod handover;
 mod prices;
+mod reports;
 mod sqlite;
 mod types;
 mod vault;
 
-pub use audit::{AuditReport, Violation, audit};
+pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
+pub use handover::Handed;
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
+pub use reports::{
+    DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
+    ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
+};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
-    AccountAccess, AccountProfile, Committed, CommittedWork, DueReport, Handed, MessageRef, NewAccount, ReportKey,
-    ReportOutcome, RequestRef, SenderProfile, StoreError, Trouble,
+    AccountAccess, AccountProfile, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
+    StoreError, Trouble,
 };
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
@@ -68,8 +78,17 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Adds rows to the price list: all of them or none. [`StoreError::PriceListFull`] where they would be too many.
     fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>>;
-    /// Notes what became of an attempt to send a report, and lets the request's next report go.
-    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Notes an attempt to send a report and what became of it. Where the report is done, the request's next one may go: it
+    /// is answered, so that nobody must look for it. What was said of a report that isn't due any more is passed over.
+    fn record_report(
+        &self,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>>;
+    /// Lets a lost report go again, with all its retries: at once, or after the report of its request that is under way.
+    /// [`StoreError::NotFound`] where there is no such report, or it isn't lost.
+    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 
@@ -123,9 +142,41 @@ pub trait Store: Send + Sync + 'static {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>>;
-    /// Delivery reports that may go out at real time `now`, oldest due first, at most `limit`. Of each request at most one:
-    /// the next waits until this one is acknowledged or lost.
-    fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>>;
+    /// Accounts with credit whose time to lapse has come at real time `now`, at most `limit`. It reads all accounts.
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>>;
+    /// Accounts that have a report to send now or later, in key order after one, at most `limit`.
+    fn report_accounts(
+        &self,
+        after: Option<AccountKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>>;
+    /// The lanes of an account that have a report to send, by host after one, at most `limit`, each with the time at which
+    /// its first report is due. A lane costs one look, however many reports wait in it.
+    fn report_lanes(
+        &self,
+        account: AccountKey,
+        after: Option<Arc<str>>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ReportLane, Timestamp)>, StoreError>>;
+    /// Reports of one lane that may go out at real time `now`, oldest due first, after a place, at most `limit`; fewer only
+    /// where there are no more. Of each request at most one: the next waits until this one is acknowledged or lost.
+    fn due_reports(
+        &self,
+        lane: ReportLane,
+        now: Timestamp,
+        after: Option<DuePlace>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>>;
+    /// An account's reports for its owner, the newest request first, before one, at most `limit`.
+    fn reports(
+        &self,
+        account: AccountKey,
+        filter: ReportFilter,
+        before: Option<ReportKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ReportProfile>, StoreError>>;
+    /// One report, with its body and its attempts.
+    fn report(&self, key: ReportKey) -> BoxFuture<'_, Result<Option<ReportDetail>, StoreError>>;
 
     /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
     fn trouble(&self) -> Option<Trouble>;

@@ -8,9 +8,13 @@ mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
+mod ledger_chain;
 mod load;
 mod prices;
 mod read;
+mod report_hosts;
+mod report_reads;
+mod reports;
 mod schema;
 mod settings;
 mod write;
@@ -30,14 +34,19 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
-pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
+pub(crate) use codec::{
+    ENTRY_COLUMNS, TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_from_row, request_id,
+};
+pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
 
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::prices::{PriceRecord, PriceSetting, PricesSet};
+use crate::reports::{
+    DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
+};
 use crate::types::{
-    AccountAccess, AccountProfile, CommittedWork, DueReport, MessageRef, NewAccount, ReportKey, ReportOutcome,
-    RequestRef, SenderProfile, StoreError, Trouble,
+    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StoreError,
+    Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
@@ -49,8 +58,6 @@ use writer::Job;
 
 /// Commands that may wait for the writer; beyond it, callers are told to come again.
 const QUEUE_LENGTH: usize = 8_192;
-/// Batches that may wait for the dispatcher; beyond it, it reads them back from the books.
-const COMMITTED_LENGTH: usize = 1_024;
 
 /// How to open the books.
 #[derive(Debug)]
@@ -89,7 +96,7 @@ impl SqliteStore {
         let readers = Readers::open(&options.path, Arc::clone(&vault))?;
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
-        let (committed, work) = CommittedWork::channel(COMMITTED_LENGTH);
+        let (committed, work) = CommittedWork::channel();
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
         let writer = writer::Writer::new(Arc::clone(&vault), rules, Arc::clone(&access), committed, watch);
@@ -188,10 +195,35 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.set_prices(&setting))
     }
 
-    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn record_report(
+        &self,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.queue(Job::Report { key, outcome, reply })?;
+            self.queue(Job::Report {
+                key,
+                attempt,
+                outcome,
+                reply,
+            })?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
+
+    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue(Job::Settings(Box::new(move |writer, connection| {
+                let written = writer.set(connection, |settings| settings.redeliver_report(key, now));
+                // A caller who went away doesn't undo the write.
+                let _ = reply.send(written.map(|(profile, due)| {
+                    writer.hand_over_reports(Vec::from_iter(due));
+                    profile
+                }));
+            })))?;
             answer.await.map_err(|_| StoreError::Lost)?
         })
     }
@@ -270,8 +302,49 @@ impl Store for SqliteStore {
         answered(self.readers.due_requests(now, account, limit))
     }
 
-    fn due_reports(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
-        answered(self.readers.due_reports(now, limit))
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        answered(self.readers.due_lapses(now, limit))
+    }
+
+    fn report_accounts(
+        &self,
+        after: Option<AccountKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        answered(self.readers.report_accounts(after, limit))
+    }
+
+    fn report_lanes(
+        &self,
+        account: AccountKey,
+        after: Option<Arc<str>>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(ReportLane, Timestamp)>, StoreError>> {
+        answered(self.readers.report_lanes(account, after, limit))
+    }
+
+    fn due_reports(
+        &self,
+        lane: ReportLane,
+        now: Timestamp,
+        after: Option<DuePlace>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
+        answered(self.readers.due_reports(&lane, now, after, limit))
+    }
+
+    fn reports(
+        &self,
+        account: AccountKey,
+        filter: ReportFilter,
+        before: Option<ReportKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ReportProfile>, StoreError>> {
+        answered(self.readers.reports(account, filter, before, limit))
+    }
+
+    fn report(&self, key: ReportKey) -> BoxFuture<'_, Result<Option<ReportDetail>, StoreError>> {
+        answered(self.readers.report(key))
     }
 
     fn trouble(&self) -> Option<Trouble> {

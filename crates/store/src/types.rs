@@ -1,17 +1,16 @@
 //! What goes in and out of the books besides core's own types.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use countersign_core::{
-    AccountKey, ApiToken, CallbackUrl, Credits, DeliveryReport, PhoneNumber, PriceListFull, RequestId, SenderUsername,
-    Timestamp, VerificationRequest, Work,
+    AccountKey, ApiToken, Credits, PhoneNumber, PriceListFull, RequestId, SenderUsername, Timestamp,
+    VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+
+use crate::handover::{HandOver, HandOverSender, Handed, hand_over};
+use crate::reports::{DueReport, NewReports};
 
 /// Why the books could not do what was asked. After [`StoreError::Lost`] alone the outcome is unknown.
 #[derive(Debug, Error)]
@@ -166,139 +165,54 @@ pub struct MessageRef {
     pub request: RequestRef,
 }
 
-/// Names a delivery report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ReportKey {
-    /// The request that it reports on.
-    pub request: RequestRef,
-    /// Its number within the request.
-    pub number: u16,
-}
-
-/// A delivery report that may go out now.
-#[derive(Debug, Clone)]
-pub struct DueReport {
-    /// Its name.
-    pub key: ReportKey,
-    /// Where it goes.
-    pub callback_url: CallbackUrl,
-    /// The body, byte for byte as it was frozen.
-    pub body: Vec<u8>,
-    /// How many attempts were made before.
-    pub attempts: u16,
-}
-
-/// What became of an attempt to send a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReportOutcome {
-    /// The receiver answered 200.
-    Acknowledged {
-        /// Real time.
-        at: Timestamp,
-    },
-    /// It failed and is tried again.
-    Retry {
-        /// Real time of the next attempt.
-        due_at: Timestamp,
-        /// Why it failed, for the owner to read.
-        reason: String,
-    },
-    /// The last retry failed.
-    Lost {
-        /// Real time.
-        at: Timestamp,
-        /// Why it failed, for the owner to read.
-        reason: String,
-    },
-}
-
 /// What a committed command asks of the workers. A batch's are handed over together, after the commit, in order.
 #[derive(Debug, Clone)]
 pub struct Committed {
-    /// The work on the request's message, if any.
+    /// The work on the request's message, if any; otherwise its state changed.
     pub work: Option<Work>,
     /// The request as committed.
     pub request: VerificationRequest,
-    /// New delivery reports; they stand in the books as well ([`crate::Store::due_reports`]).
-    pub reports: Vec<DeliveryReport>,
 }
 
-/// Commands' work that may wait for the workers; beyond it, they read it back from the books.
+/// Commands' work that may wait for the workers, and in how many batches; beyond it, they read it back from the books.
 const MAX_WAITING: usize = 20_000;
-
-/// What the books hand to the workers after a commit.
-#[derive(Debug)]
-pub enum Handed {
-    /// A batch's work, in order.
-    Batch(Vec<Committed>),
-    /// Some work didn't fit the bounded hand-over: read it back from the books.
-    Missed,
-}
+const MAX_BATCHES: usize = 1_024;
+/// New reports that may wait for their worker. One takes some hundred bytes.
+const MAX_NEW_REPORTS: usize = 8_192;
 
 /// The receiving end of the hand-over. It is bounded: the writer never waits for it.
 #[derive(Debug)]
 pub struct CommittedWork {
-    batches: mpsc::Receiver<Vec<Committed>>,
-    /// Commands' work in the batches that wait; a batch may hold hundreds.
-    waiting: Arc<AtomicUsize>,
-    missed: Arc<AtomicBool>,
+    commands: HandOver<Committed>,
+    reports: Option<NewReports>,
 }
 
 /// The books' end of the hand-over.
 #[derive(Debug)]
 pub(crate) struct CommittedSender {
-    batches: mpsc::Sender<Vec<Committed>>,
-    waiting: Arc<AtomicUsize>,
-    missed: Arc<AtomicBool>,
+    pub(crate) commands: HandOverSender<Committed>,
+    pub(crate) reports: HandOverSender<DueReport>,
 }
 
 impl CommittedWork {
-    pub(crate) fn channel(length: usize) -> (CommittedSender, Self) {
-        let (sender, batches) = mpsc::channel(length);
-        let (waiting, missed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    pub(crate) fn channel() -> (CommittedSender, Self) {
+        let (commands_sender, commands) = hand_over(MAX_BATCHES, MAX_WAITING);
+        let (reports_sender, reports) = hand_over(MAX_BATCHES, MAX_NEW_REPORTS);
         let books_end = CommittedSender {
-            batches: sender,
-            waiting: Arc::clone(&waiting),
-            missed: Arc::clone(&missed),
+            commands: commands_sender,
+            reports: reports_sender,
         };
-        (
-            books_end,
-            Self {
-                batches,
-                waiting,
-                missed,
-            },
-        )
+        let reports = Some(NewReports(reports));
+        (books_end, Self { commands, reports })
     }
 
     /// The next batch; `None` once the books are closed and everything was taken.
-    pub async fn next(&mut self) -> Option<Handed> {
-        // What was missed is asked for once everything that did fit has been taken.
-        if self.batches.is_empty() && self.missed.swap(false, Ordering::AcqRel) {
-            return Some(Handed::Missed);
-        }
-        let batch = self.batches.recv().await?;
-        self.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
-        // An empty batch only wakes the receiver, so that it sees what was missed.
-        if batch.is_empty() && self.missed.swap(false, Ordering::AcqRel) {
-            return Some(Handed::Missed);
-        }
-        Some(Handed::Batch(batch))
+    pub async fn next(&mut self) -> Option<Handed<Committed>> {
+        self.commands.next().await
     }
-}
 
-impl CommittedSender {
-    /// Hands a batch over, without ever waiting.
-    pub(crate) fn hand_over(&self, batch: Vec<Committed>) {
-        let count = batch.len();
-        let fits = self.waiting.fetch_add(count, Ordering::AcqRel) + count <= MAX_WAITING;
-        // A closed hand-over needs no note: the server ends, and the next start reads everything back.
-        let refused = !fits || matches!(self.batches.try_send(batch), Err(TrySendError::Full(_)));
-        if refused {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
-            self.missed.store(true, Ordering::Release);
-            // Where the receiver has just taken everything and sleeps, this wakes it.
-            let _ = self.batches.try_send(Vec::new());
-        }
+    /// The hand-over of new reports, for the worker that sends them; `None` after the first time.
+    pub fn take_reports(&mut self) -> Option<NewReports> {
+        self.reports.take()
     }
 }

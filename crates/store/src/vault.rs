@@ -80,6 +80,8 @@ pub(crate) enum Purpose {
     Report,
     /// A kept first answer.
     Answer,
+    /// What the receiver of a delivery report answered.
+    ReportResponse,
 }
 
 /// The keys derived from the master key. Nonces count on from a random start: unique in this process by counting, and
@@ -196,6 +198,7 @@ fn context(purpose: Purpose, place: &[i64]) -> Aad<Vec<u8>> {
         Purpose::Token => 3,
         Purpose::Report => 4,
         Purpose::Answer => 5,
+        Purpose::ReportResponse => 6,
     });
     for part in place {
         data.extend_from_slice(&part.to_be_bytes());

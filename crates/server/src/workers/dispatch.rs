@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::clocks::ClockOffsets;
@@ -39,8 +39,6 @@ pub(super) struct Dispatch {
     committed: CommittedWork,
     /// To the worker that brings commands into the books.
     follow_ups: mpsc::Sender<FollowUp>,
-    /// Wakes the report worker.
-    reports_due: Arc<Notify>,
     draining: watch::Receiver<bool>,
     clocks: ClockOffsets,
     /// Whether the inbox shows again what it showed before the restart.
@@ -95,7 +93,6 @@ impl Dispatch {
         mode: Mode,
         committed: CommittedWork,
         follow_ups: mpsc::Sender<FollowUp>,
-        reports_due: Arc<Notify>,
         draining: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -103,7 +100,6 @@ impl Dispatch {
             inbox,
             committed,
             follow_ups,
-            reports_due,
             draining,
             clocks: ClockOffsets::new(mode),
             restored: false,
@@ -112,23 +108,19 @@ impl Dispatch {
         }
     }
 
-    async fn handed(&mut self, busy: &mut Option<Busy<'_>>, handed: Handed) {
+    async fn handed(&mut self, busy: &mut Option<Busy<'_>>, handed: Handed<Committed>) {
         match handed {
             Handed::Batch(batch) => self.work_off(busy, batch).await,
             Handed::Missed => {
                 tracing::warn!("more was committed than could be handed over; the rest is read out of the books");
-                self.reports_due.notify_one();
                 self.recovery = Some(Recovery::new());
             }
         }
     }
 
     async fn work_off(&mut self, busy: &mut Option<Busy<'_>>, batch: Vec<Committed>) {
-        if batch.iter().any(|committed| !committed.reports.is_empty()) {
-            self.reports_due.notify_one();
-        }
         self.in_batch = true;
-        for Committed { work, request, .. } in batch {
+        for Committed { work, request } in batch {
             let (account, id) = (request.account, request.id);
             match work {
                 Some(Work::Deliver) => self.deliver(busy, request).await,

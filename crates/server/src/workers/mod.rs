@@ -23,7 +23,7 @@ use countersign_channels::{ChannelNews, Inbox};
 use countersign_store::{CommittedWork, Store};
 use futures_util::FutureExt as _;
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -116,7 +116,7 @@ pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNe
 /// Starts all workers from their parts. Needs a tokio runtime.
 pub fn start_with(
     parts: WorkerParts,
-    committed: CommittedWork,
+    mut committed: CommittedWork,
     channel_news: mpsc::Receiver<ChannelNews>,
 ) -> Result<Workers, WorkersError> {
     let WorkerParts {
@@ -129,7 +129,7 @@ pub fn start_with(
     let postman = Postman::new(&reports)?;
     let (follow_ups, follow_up_queue) = mpsc::channel(FOLLOW_UP_QUEUE);
     let (end_news, news_ending) = watch::channel(false);
-    let reports_due = Arc::new(Notify::new());
+    let new_reports = committed.take_reports();
     let mut tasks = JoinSet::new();
     let mut news = JoinSet::new();
     news.spawn(supervise(news::News::new(
@@ -138,15 +138,7 @@ pub fn start_with(
         follow_up_queue,
         news_ending,
     )));
-    let dispatch = dispatch::Dispatch::new(
-        Arc::clone(&store),
-        inbox,
-        mode,
-        committed,
-        follow_ups,
-        Arc::clone(&reports_due),
-        draining.clone(),
-    );
+    let dispatch = dispatch::Dispatch::new(Arc::clone(&store), inbox, mode, committed, follow_ups, draining.clone());
     tasks.spawn(supervise(dispatch));
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
@@ -157,7 +149,7 @@ pub fn start_with(
         store,
         postman,
         reports.retries,
-        reports_due,
+        new_reports,
         draining,
     )));
     Ok(Workers { tasks, news, end_news })

@@ -116,9 +116,11 @@ mod tests {
         };
         DueReport {
             key: ReportKey { request, number },
+            host: Arc::from(""),
             callback_url: CallbackUrl::from_stored(url.to_owned()),
             body: Vec::new(),
             attempts: 0,
+            due_at: Timestamp::default(),
         }
     }
 

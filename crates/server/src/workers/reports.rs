@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_core::ApiToken;
-use countersign_store::{DueReport, ReportKey, ReportOutcome, Store, StoreError};
+use countersign_store::{DueReport, Handed, NewReports, ReportAttempt, ReportKey, ReportOutcome, Store, StoreError};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::report_queue::{Host, ReportQueue};
-use super::{Postman, RetrySchedule, Worker, signalled};
+use super::{AttemptFailure, Postman, RetrySchedule, Worker, signalled};
 use crate::{clock, random};
 
 /// Attempts under way at once, to all receivers together.
@@ -39,7 +39,7 @@ pub(super) struct Reports {
     postman: Postman,
     retries: RetrySchedule,
     /// A batch with new reports was committed.
-    wake_up: Arc<Notify>,
+    new_reports: Option<NewReports>,
     draining: watch::Receiver<bool>,
 }
 
@@ -48,7 +48,7 @@ struct Attempted {
     host: Host,
     key: ReportKey,
     /// What became of it; `None` where nothing was sent.
-    outcome: Option<ReportOutcome>,
+    outcome: Option<(ReportAttempt, ReportOutcome)>,
 }
 
 impl Reports {
@@ -56,14 +56,14 @@ impl Reports {
         store: Arc<dyn Store>,
         postman: Postman,
         retries: RetrySchedule,
-        wake_up: Arc<Notify>,
+        new_reports: Option<NewReports>,
         draining: watch::Receiver<bool>,
     ) -> Self {
         Self {
             store,
             postman,
             retries,
-            wake_up,
+            new_reports,
             draining,
         }
     }
@@ -75,7 +75,7 @@ impl Reports {
         }
         // What is known already is still due in the books, and is read again.
         let limit = queue.len() + PAGE;
-        match self.store.due_reports(clock::now(), limit).await {
+        match self.due(limit).await {
             Ok(due) => {
                 let page_was_full = due.len() >= limit;
                 let known_before = queue.len();
@@ -95,6 +95,18 @@ impl Reports {
         }
     }
 
+    /// What is due in all lanes.
+    async fn due(&self, limit: usize) -> Result<Vec<DueReport>, StoreError> {
+        let now = clock::now();
+        let mut due = Vec::new();
+        for account in self.store.report_accounts(None, limit).await? {
+            for (lane, _) in self.store.report_lanes(account, None, limit).await? {
+                due.extend(self.store.due_reports(lane, now, None, limit).await?);
+            }
+        }
+        Ok(due)
+    }
+
     /// Makes one attempt.
     async fn attempt(&self, host: Host, report: DueReport) -> Attempted {
         let key = report.key;
@@ -109,45 +121,59 @@ impl Reports {
         Attempted { host, key, outcome }
     }
 
-    async fn outcome(&self, report: DueReport, token: &ApiToken) -> ReportOutcome {
+    async fn outcome(&self, report: DueReport, token: &ApiToken) -> (ReportAttempt, ReportOutcome) {
+        let began_at = clock::now();
         let request = report.key.request.id;
         let attempt = self
             .postman
             .send(&report.callback_url, Bytes::from(report.body), token, clock::now());
         // A panic over one report counts as its failed attempt, lest it should stop and repeat all others.
         let sent = AssertUnwindSafe(attempt).catch_unwind().await;
-        let at = clock::now();
-        let reason = match sent {
-            Ok(Ok(())) => return ReportOutcome::Acknowledged { at },
-            Ok(Err(failure)) => failure.to_string(),
+        let now = clock::now();
+        let failure = match sent {
+            Ok(sent) => sent.err(),
             Err(_) => {
                 tracing::error!(%request, "a delivery report could not be sent: please report this bug");
-                "an error of the gateway itself".to_owned()
+                Some(AttemptFailure::Transport("an error of the gateway itself".to_owned()))
             }
         };
+        let attempt = ReportAttempt {
+            at: began_at,
+            duration_ms: u32::try_from(now.millis().saturating_sub(began_at.millis())).unwrap_or(0),
+            status: match &failure {
+                None => Some(200),
+                Some(AttemptFailure::Status(status)) => Some(*status),
+                Some(_) => None,
+            },
+            error: failure.as_ref().map(ToString::to_string),
+            response: Vec::new(),
+        };
+        if failure.is_none() {
+            return (attempt, ReportOutcome::Acknowledged);
+        }
         let entropy = u64::from_ne_bytes(random::bytes());
         let Some(delay_ms) = self.retries.delay_ms(report.attempts, entropy) else {
-            tracing::warn!(%request, reason, "a delivery report is lost after its last retry");
-            return ReportOutcome::Lost { at, reason };
+            tracing::warn!(%request, error = attempt.error, "a delivery report is lost after its last retry");
+            return (attempt, ReportOutcome::Lost);
         };
-        tracing::debug!(%request, attempts = report.attempts + 1, reason, "a delivery report is tried again");
-        let due_at = at.plus_millis(delay_ms);
-        ReportOutcome::Retry { due_at, reason }
+        tracing::debug!(%request, attempts = report.attempts + 1, error = attempt.error, "a delivery report is tried again");
+        let due_at = now.plus_millis(delay_ms);
+        (attempt, ReportOutcome::Retry { due_at })
     }
 
     /// Records an attempt, patiently: until it is written, the report stays known and isn't sent again. Answers its name and
     /// how long it takes until something of its request is due, if anything is.
-    async fn record(&self, key: ReportKey, outcome: ReportOutcome) -> (ReportKey, Duration) {
+    async fn record(&self, key: ReportKey, attempt: ReportAttempt, outcome: ReportOutcome) -> (ReportKey, Duration) {
         let due_again = match &outcome {
-            ReportOutcome::Retry { due_at, .. } => *due_at,
-            ReportOutcome::Acknowledged { at } | ReportOutcome::Lost { at, .. } => *at,
+            ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => *due_at,
+            ReportOutcome::Acknowledged | ReportOutcome::Lost => attempt.at,
         };
         let mut backoff = FIRST_RECORD_BACKOFF;
         let mut tries = 0;
         while tries < MAX_RECORD_TRIES {
             tries += 1;
-            match self.store.record_report(key, outcome.clone()).await {
-                Ok(()) | Err(StoreError::NotFound(_)) => {
+            match self.store.record_report(key, attempt.clone(), outcome).await {
+                Ok(_) | Err(StoreError::NotFound(_)) => {
                     let wait_ms = due_again.millis().saturating_sub(clock::now().millis());
                     return (key, Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
                 }
@@ -169,6 +195,7 @@ impl Worker for Reports {
 
     async fn run(&mut self) {
         let mut draining = self.draining.clone();
+        let mut new_reports = self.new_reports.take();
         let this = &*self;
         let mut queue = ReportQueue::default();
         let mut under_way = FuturesUnordered::new();
@@ -192,11 +219,14 @@ impl Worker for Reports {
                 Some(Attempted { host, key, outcome }) = under_way.next(), if !under_way.is_empty() => {
                     queue.free(host);
                     match outcome {
-                        Some(outcome) => recording.push(this.record(key, outcome)),
+                        Some((attempt, outcome)) => recording.push(this.record(key, attempt, outcome)),
                         None => queue.forget(key),
                     }
                 }
-                () = this.wake_up.notified() => read_at = Instant::now(),
+                Some(handed) = next_new(&mut new_reports) => {
+                    drop(handed);
+                    read_at = Instant::now();
+                }
                 () = tokio::time::sleep_until(read_at.max(earliest)) => {
                     let pause = this.read(&mut queue).await;
                     let now = Instant::now();
@@ -206,10 +236,14 @@ impl Worker for Reports {
             }
         }
         let finish = async {
-            while let Some(Attempted { key, outcome, .. }) = under_way.next().await {
-                recording.extend(outcome.map(|outcome| this.record(key, outcome)));
+            while !under_way.is_empty() || !recording.is_empty() {
+                tokio::select! {
+                    Some(_) = recording.next() => {}
+                    Some(Attempted { key, outcome, .. }) = under_way.next() => {
+                        recording.extend(outcome.map(|(attempt, outcome)| this.record(key, attempt, outcome)));
+                    }
+                }
             }
-            while recording.next().await.is_some() {}
         };
         if tokio::time::timeout(DRAIN_LIMIT, finish).await.is_err() {
             tracing::debug!("delivery reports under way were cut off: they are sent again after the next start");
@@ -220,4 +254,8 @@ impl Worker for Reports {
 /// 5 ms, and 1 ms more for every 20 reports that a read meets again.
 fn read_gap(known: usize) -> Duration {
     MIN_READ_GAP + Duration::from_millis(u64::try_from(known / 20).unwrap_or(0))
+}
+
+async fn next_new(new_reports: &mut Option<NewReports>) -> Option<Handed<DueReport>> {
+    new_reports.as_mut()?.next().await
 }

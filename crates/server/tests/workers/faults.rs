@@ -8,9 +8,9 @@ use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DueReport, MessageRef, NewAccount, Outcome,
-    PriceRecord, PriceSetting, PricesSet, ReportKey, ReportOutcome, RequestRef, SenderProfile, SqliteStore, Store,
-    StoreError, Trouble,
+    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
+    NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
+    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -25,7 +25,7 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub(crate) struct FaultyStore {
     store: Arc<SqliteStore>,
     /// Of each method that the workers use.
-    faults_left: [AtomicU32; 8],
+    faults_left: [AtomicU32; 10],
 }
 
 impl FaultyStore {
@@ -51,8 +51,16 @@ impl Store for FaultyStore {
     fn submit(&self, account: AccountKey, command: Command) -> Answer<'_, Outcome> {
         self.or_fault(0, self.store.submit(account, command))
     }
-    fn record_report(&self, key: ReportKey, outcome: ReportOutcome) -> Answer<'_, ()> {
-        self.or_fault(1, self.store.record_report(key, outcome))
+    fn record_report(
+        &self,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> Answer<'_, Option<DueReport>> {
+        self.or_fault(1, self.store.record_report(key, attempt, outcome))
+    }
+    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> Answer<'_, ReportProfile> {
+        self.store.redeliver_report(key, now)
     }
     fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32] {
         self.store.fingerprint(account, text)
@@ -74,11 +82,43 @@ impl Store for FaultyStore {
     fn arrived_messages(&self, since: Timestamp, limit: usize) -> Answer<'_, Vec<VerificationRequest>> {
         self.or_fault(5, self.store.arrived_messages(since, limit))
     }
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<AccountKey>> {
+        self.or_fault(6, self.store.due_lapses(now, limit))
+    }
     fn due_requests(&self, now: Timestamp, account: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<RequestRef>> {
         self.or_fault(6, self.store.due_requests(now, account, limit))
     }
-    fn due_reports(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<DueReport>> {
-        self.or_fault(7, self.store.due_reports(now, limit))
+    fn report_accounts(&self, after: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<AccountKey>> {
+        self.or_fault(7, self.store.report_accounts(after, limit))
+    }
+    fn report_lanes(
+        &self,
+        account: AccountKey,
+        after: Option<Arc<str>>,
+        limit: usize,
+    ) -> Answer<'_, Vec<(ReportLane, Timestamp)>> {
+        self.or_fault(8, self.store.report_lanes(account, after, limit))
+    }
+    fn due_reports(
+        &self,
+        lane: ReportLane,
+        now: Timestamp,
+        after: Option<DuePlace>,
+        limit: usize,
+    ) -> Answer<'_, Vec<DueReport>> {
+        self.or_fault(9, self.store.due_reports(lane, now, after, limit))
+    }
+    fn reports(
+        &self,
+        account: AccountKey,
+        filter: ReportFilter,
+        before: Option<ReportKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<ReportProfile>> {
+        self.store.reports(account, filter, before, limit)
+    }
+    fn report(&self, key: ReportKey) -> Answer<'_, Option<ReportDetail>> {
+        self.store.report(key)
     }
     fn create_account(&self, new: NewAccount) -> Answer<'_, AccountProfile> {
         self.store.create_account(new)

@@ -180,9 +180,16 @@ impl House {
     }
 }
 
-/// Reports that are not acknowledged and not lost, whenever they are due.
+/// The first reports of requests that are not acknowledged and not lost, whenever they are due.
 pub(crate) async fn open_reports(store: &SqliteStore) -> Vec<DueReport> {
-    store.due_reports(Timestamp::from_millis(i64::MAX), 100).await.unwrap()
+    let mut open = Vec::new();
+    for account in store.report_accounts(None, 1_000).await.unwrap() {
+        for (lane, _) in store.report_lanes(account, None, 1_000).await.unwrap() {
+            let end = Timestamp::from_millis(i64::MAX);
+            open.extend(store.due_reports(lane, end, None, 10_000).await.unwrap());
+        }
+    }
+    open
 }
 
 pub(crate) async fn advance_clock(store: &SqliteStore, account: AccountKey, seconds: i64) {

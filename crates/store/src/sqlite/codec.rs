@@ -1,12 +1,13 @@
 //! How core's types stand in columns. Numbers once given to a state are never given to another.
 
 use countersign_core::{
-    Account, AccountId, AccountKey, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState, EnteredCode,
-    EntryKind, Message, News, Payload, PhoneNumber, Purchase, RequestId, SenderUsername, TimelineKind, Timestamp,
-    VerificationRequest, VerificationState,
+    Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
+    EnteredCode, EntryHash, EntryKind, LedgerEntry, Message, News, Payload, PhoneNumber, Purchase, RequestId,
+    SenderUsername, TimelineKind, Timestamp, VerificationRequest, VerificationState,
 };
 use rusqlite::Row;
 
+use crate::reports::{ReportKind, ReportState};
 use crate::types::{RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -50,16 +51,6 @@ fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
         .into_iter()
         .find(|state| verification_number(*state) == number);
     found.ok_or_else(|| damaged("a verification state"))
-}
-
-pub(crate) const fn entry_kind_number(kind: EntryKind) -> i64 {
-    match kind {
-        EntryKind::Purchase => 1,
-        EntryKind::Charge => 2,
-        EntryKind::Refund => 3,
-        EntryKind::Lapse => 4,
-        EntryKind::Adjustment => 5,
-    }
 }
 
 /// Kind and state columns of a timeline row.
@@ -107,6 +98,37 @@ pub(crate) fn account_key(bucket: i64, id: i64) -> Result<AccountKey, StoreError
     })
 }
 
+/// A report still to be acknowledged, and one that was lost.
+pub(super) const REPORT_PENDING: i64 = 0;
+pub(super) const REPORT_LOST: i64 = 2;
+
+pub(super) const fn report_state_number(state: ReportState) -> i64 {
+    match state {
+        ReportState::Pending => REPORT_PENDING,
+        ReportState::Acknowledged => 1,
+        ReportState::Lost => REPORT_LOST,
+    }
+}
+
+pub(super) fn report_state_of(number: i64) -> Result<ReportState, StoreError> {
+    let all = [ReportState::Pending, ReportState::Acknowledged, ReportState::Lost];
+    let found = all.into_iter().find(|state| report_state_number(*state) == number);
+    found.ok_or_else(|| damaged("a delivery report's state"))
+}
+
+pub(super) const fn report_kind_number(kind: ReportKind) -> i64 {
+    match kind {
+        ReportKind::Delivery => 0,
+        ReportKind::LowBalance => 1,
+    }
+}
+
+pub(super) fn report_kind_of(number: i64) -> Result<ReportKind, StoreError> {
+    let all = [ReportKind::Delivery, ReportKind::LowBalance];
+    let found = all.into_iter().find(|kind| report_kind_number(*kind) == number);
+    found.ok_or_else(|| damaged("a delivery report's kind"))
+}
+
 /// The key columns of a request's row.
 pub(super) fn request_place(request: RequestRef) -> [i64; 4] {
     [
@@ -117,12 +139,12 @@ pub(super) fn request_place(request: RequestRef) -> [i64; 4] {
     ]
 }
 
-pub(super) fn request_id(created_at: i64, random: i64) -> RequestId {
+pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
     RequestId::new(Timestamp::from_millis(created_at), random.cast_unsigned())
 }
 
 pub(super) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
-                                          next_lapse_at, clock_offset_ms, free_day, free_sends";
+                                          next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at";
 
 /// Reads [`ACCOUNT_COLUMNS`].
 pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account, StoreError> {
@@ -142,6 +164,27 @@ pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account
         clock_offset_ms: row.get(9)?,
         free_day: row.get(10)?,
         free_sends: row.get(11)?,
+        head: EntryHash::from_bytes(row.get(12)?),
+        last_entry_at: Timestamp::from_millis(row.get(13)?),
+    })
+}
+
+pub(crate) const ENTRY_COLUMNS: &str = "number, kind, amount, balance_after, at, request_created_at, request_random, previous, \
+                                        reason";
+
+/// Reads [`ENTRY_COLUMNS`].
+pub(crate) fn entry_from_row(account: AccountKey, row: &Row<'_>) -> Result<LedgerEntry, StoreError> {
+    let request: Option<(i64, i64)> = row.get::<_, Option<i64>>(5)?.zip(row.get(6)?);
+    Ok(LedgerEntry {
+        account,
+        number: row.get::<_, i64>(0)?.cast_unsigned(),
+        kind: EntryKind::of_number(row.get(1)?).ok_or_else(|| damaged("the kind of a ledger entry"))?,
+        amount: Credits::from_micros(row.get(2)?),
+        balance_after: Credits::from_micros(row.get(3)?),
+        at: Timestamp::from_millis(row.get(4)?),
+        request: request.map(|(created_at, random)| request_id(created_at, random)),
+        previous: EntryHash::from_bytes(row.get(7)?),
+        reason: row.get::<_, Option<String>>(8)?.map(AdjustmentReason::from_stored),
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, CallbackUrl, Credits, PhoneNumber, SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Credits, PhoneNumber, SenderUsername, Timestamp, VerificationRequest,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -16,9 +16,7 @@ use super::load::load_request;
 use super::prices;
 use super::schema::open_for_reading;
 use crate::prices::PriceRecord;
-use crate::types::{
-    AccountAccess, AccountProfile, DueReport, MessageRef, ReportKey, RequestRef, SenderProfile, StoreError,
-};
+use crate::types::{AccountAccess, AccountProfile, MessageRef, RequestRef, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
 /// Connections kept open; more are opened when they are needed and closed again.
@@ -27,7 +25,7 @@ const KEPT_CONNECTIONS: usize = 4;
 pub(super) struct Readers {
     directory: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    vault: Arc<Vault>,
+    pub(super) vault: Arc<Vault>,
 }
 
 impl Readers {
@@ -40,7 +38,7 @@ impl Readers {
         })
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn with<T>(&self, ask: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -283,32 +281,15 @@ impl Readers {
         })
     }
 
-    pub(super) fn due_reports(&self, now: Timestamp, limit: usize) -> Result<Vec<DueReport>, StoreError> {
+    pub(super) fn due_lapses(&self, now: Timestamp, limit: usize) -> Result<Vec<AccountKey>, StoreError> {
         self.with(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT bucket, account_id, created_at, random, number, callback_url, body_sealed, attempts \
-                 FROM report INDEXED BY report_due WHERE due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at LIMIT ?2",
+                "SELECT bucket, account_id FROM account WHERE next_lapse_at <= ?1 + clock_offset_ms LIMIT ?2",
             )?;
             let mut rows = statement.query(params![now.millis(), row_limit(limit)])?;
             let mut due = Vec::new();
             while let Some(row) = rows.next()? {
-                let place: [i64; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-                let request = RequestRef {
-                    account: account_key(place[0], place[1])?,
-                    id: request_id(place[2], place[3]),
-                };
-                let Some(body) = readable(self.vault.open(Purpose::Report, &place, &row.get::<_, Vec<u8>>(6)?))? else {
-                    continue;
-                };
-                due.push(DueReport {
-                    key: ReportKey {
-                        request,
-                        number: row.get(4)?,
-                    },
-                    callback_url: CallbackUrl::from_stored(row.get(5)?),
-                    body,
-                    attempts: row.get(7)?,
-                });
+                due.push(account_key(row.get(0)?, row.get(1)?)?);
             }
             Ok(due)
         })
@@ -374,12 +355,12 @@ pub(super) fn sender_from_row(row: &Row<'_>) -> Result<SenderProfile, StoreError
 }
 
 /// A bound on rows as SQLite takes it.
-fn row_limit(limit: usize) -> i64 {
+pub(super) fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// Leaves out a row that can't be read, and says so: it must not keep all the others from being worked on.
-fn readable<T>(row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+pub(super) fn readable<T>(row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match row {
         Err(StoreError::Damaged(what)) => {
             tracing::error!("a row is passed over: {what} isn't one that this program wrote");

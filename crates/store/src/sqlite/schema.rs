@@ -1,11 +1,13 @@
 //! The database file: how it is opened, and its migrations. A migration, once released, is never edited.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
-use rusqlite_migration::{M, Migrations, SchemaVersion};
+use rusqlite::{Connection, OpenFlags, Transaction};
+use rusqlite_migration::{HookError, M, Migrations, SchemaVersion};
 
+use super::{ledger_chain, report_hosts};
 use crate::types::StoreError;
 
 /// How much of the database file readers map into memory: address space, not memory of its own.
@@ -15,10 +17,23 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name in the data directory.
 pub(crate) const FILE_NAME: &str = "countersign.db";
 
-const MIGRATIONS: &[M<'static>] = &[
-    M::up(include_str!("migrations/0001_books.sql")),
-    M::up(include_str!("migrations/0002_prices.sql")),
-];
+/// All migrations, in order.
+static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
+    vec![
+        M::up(include_str!("migrations/0001_books.sql")),
+        M::up_with_hook(
+            include_str!("migrations/0002_reports.sql"),
+            |transaction: &Transaction<'_>| Ok(report_hosts::fill(transaction)?),
+        ),
+        M::up_with_hook(
+            include_str!("migrations/0003_ledger.sql"),
+            |transaction: &Transaction<'_>| {
+                ledger_chain::chain_all(transaction).map_err(|error| HookError::Hook(error.to_string()))
+            },
+        ),
+        M::up(include_str!("migrations/0004_prices.sql")),
+    ]
+});
 
 /// Opens the writing connection and brings the schema up to date. Refuses a schema newer than this program's.
 pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreError> {
@@ -50,6 +65,13 @@ pub(crate) fn open_for_reading(directory: &Path) -> Result<Connection, StoreErro
     Ok(connection)
 }
 
+/// Opens a connection that reads all of it once: without a mapping, which would count as the audit's own memory.
+pub(crate) fn open_for_audit(directory: &Path) -> Result<Connection, StoreError> {
+    let connection = open_for_reading(directory)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    Ok(connection)
+}
+
 /// Refuses a schema that this program doesn't know.
 pub(crate) fn require_known_schema(connection: &Connection) -> Result<(), StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -63,7 +85,7 @@ pub(crate) fn require_known_schema(connection: &Connection) -> Result<(), StoreE
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     require_known_schema(connection)?;
-    let migrations = Migrations::from_slice(MIGRATIONS);
+    let migrations = Migrations::from_slice(&MIGRATIONS);
     migrations
         .to_latest(connection)
         .map_err(|error| StoreError::Database(format!("migration: {error}")))?;

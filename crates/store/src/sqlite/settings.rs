@@ -8,7 +8,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use super::codec::phone_column;
 use super::prices;
 use super::read::{account_profile, sender_from_row};
+use super::reports;
 use crate::prices::{PriceSetting, PricesSet};
+use crate::reports::{DueReport, ReportKey, ReportProfile};
 use crate::types::{AccountProfile, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -174,6 +176,15 @@ impl<'a> Settings<'a> {
             params![now.plus_millis(-DAY_MS).millis(), FORGET_AT_MOST],
         )?;
         Ok(deleted)
+    }
+
+    /// The report, and the one of its request that is due by that, if any.
+    pub(super) fn redeliver_report(
+        &self,
+        key: ReportKey,
+        now: Timestamp,
+    ) -> Result<(ReportProfile, Option<DueReport>), StoreError> {
+        reports::redeliver(self.connection, self.vault, key, now)
     }
 
     fn require_changed_account(&mut self, account: AccountKey, changed: usize) -> Result<(), StoreError> {

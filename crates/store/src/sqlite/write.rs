@@ -2,18 +2,13 @@
 
 use std::sync::LazyLock;
 
-use countersign_core::{Account, LedgerEntry};
+use countersign_core::{Account, AdjustmentReason, LedgerEntry};
 use rusqlite::{Connection, params};
 
-use super::codec::{REQUEST_COLUMNS, RequestColumns, entry_kind_number, request_place, timeline_numbers};
+use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
 use crate::batch::{Batch, Touched};
-use crate::types::{ReportKey, ReportOutcome, StoreError};
+use crate::types::StoreError;
 use crate::vault::{Purpose, Vault};
-
-/// A report still to be acknowledged.
-pub(super) const REPORT_PENDING: i64 = 0;
-const REPORT_ACKNOWLEDGED: i64 = 1;
-const REPORT_LOST: i64 = 2;
 
 /// Writes everything that a batch changed.
 pub(super) fn write_batch(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
@@ -140,19 +135,21 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
 fn write_entries(connection: &Connection, entries: &[LedgerEntry]) -> Result<(), StoreError> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO ledger_entry (bucket, account_id, number, kind, amount, balance_after, at, request_created_at, \
-         request_random) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         request_random, previous, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for entry in entries {
         insert.execute(params![
             entry.account.bucket.0,
             entry.account.id.number(),
             entry.number.cast_signed(),
-            entry_kind_number(entry.kind),
+            entry.kind.number(),
             entry.amount.micros(),
             entry.balance_after.micros(),
             entry.at.millis(),
             entry.request.map(|request| request.created_at().millis()),
             entry.request.map(|request| request.random().cast_signed()),
+            entry.previous.as_bytes(),
+            entry.reason.as_ref().map(AdjustmentReason::as_str),
         ])?;
     }
     Ok(())
@@ -162,7 +159,7 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
     connection
         .prepare_cached(
             "UPDATE account SET balance = ?3, held = ?4, entries = ?5, purchased = ?6, consumed = ?7, next_lapse_at = ?8, \
-             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11 WHERE bucket = ?1 AND account_id = ?2",
+             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11, head = ?12, last_entry_at = ?13 WHERE bucket = ?1 AND account_id = ?2",
         )?
         .execute(params![
             account.key.bucket.0,
@@ -176,11 +173,13 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
             account.clock_offset_ms,
             account.free_day,
             account.free_sends,
+            account.head.as_bytes(),
+            account.last_entry_at.millis(),
         ])?;
     Ok(())
 }
 
-/// Rows that most batches don't have: purchases, timeline, reports, kept answers.
+/// Rows that most batches don't have: purchases, timeline, kept answers.
 fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
     for purchase in batch.purchases.values() {
         connection
@@ -217,29 +216,6 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 event.at.millis()
             ])?;
     }
-    for (request, report) in &batch.reports {
-        let place = request_place(*request);
-        let [bucket, account_id, created_at, random] = place;
-        // A report behind a pending one of its request has no due time until that one is done: order is kept in the books.
-        connection
-            .prepare_cached(
-                "INSERT INTO report (bucket, account_id, created_at, random, number, state, attempts, due_at, made_at, \
-                 callback_url, body_sealed) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, CASE WHEN EXISTS (SELECT 1 FROM report WHERE bucket = ?1 AND \
-                 account_id = ?2 AND created_at = ?3 AND random = ?4 AND state = ?6) THEN NULL ELSE ?7 END, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                bucket,
-                account_id,
-                created_at,
-                random,
-                report.number,
-                REPORT_PENDING,
-                report.created_at.millis(),
-                report.callback_url.as_str(),
-                vault.seal(Purpose::Report, &place, &report.body)?,
-            ])?;
-    }
     for ((account, key), answer) in &batch.answers {
         let place = [i64::from(account.bucket.0), account.id.number()];
         connection
@@ -255,49 +231,6 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 vault.seal(Purpose::Answer, &place, &answer.result)?,
                 answer.at.millis(),
             ])?;
-    }
-    Ok(())
-}
-
-/// Notes an attempt to send a report; once it is done, the request's next one may go.
-pub(super) fn record_report(
-    connection: &Connection,
-    key: ReportKey,
-    outcome: &ReportOutcome,
-) -> Result<(), StoreError> {
-    let [bucket, account_id, created_at, random] = request_place(key.request);
-    let (state, due_at, finished_at, reason) = match outcome {
-        ReportOutcome::Acknowledged { at } => (REPORT_ACKNOWLEDGED, None, Some(at.millis()), None),
-        ReportOutcome::Retry { due_at, reason } => (REPORT_PENDING, Some(due_at.millis()), None, Some(reason)),
-        ReportOutcome::Lost { at, reason } => (REPORT_LOST, None, Some(at.millis()), Some(reason)),
-    };
-    let changed = connection
-        .prepare_cached(
-            "UPDATE report SET state = ?6, due_at = ?7, finished_at = ?8, reason = ?9, attempts = attempts + 1 \
-             WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = ?5 AND state = 0",
-        )?
-        .execute(params![
-            bucket,
-            account_id,
-            created_at,
-            random,
-            key.number,
-            state,
-            due_at,
-            finished_at,
-            reason
-        ])?;
-    if changed == 1
-        && let Some(done_at) = finished_at
-    {
-        connection
-            .prepare_cached(
-                "UPDATE report SET due_at = ?5 \
-                     WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = \
-                     (SELECT min(number) FROM report WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND \
-                     random = ?4 AND state = 0)",
-            )?
-            .execute(params![bucket, account_id, created_at, random, done_at])?;
     }
     Ok(())
 }

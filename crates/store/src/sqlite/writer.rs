@@ -18,12 +18,14 @@ use super::backup::{BackupTask, copy};
 use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
 use super::load::Facts;
+use super::reports;
 use super::settings::Settings;
-use super::write::{record_report, write_batch};
+use super::write::write_batch;
 use crate::Outcome;
 use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
-use crate::types::{CommittedSender, ReportKey, ReportOutcome, StoreError};
+use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
+use crate::types::{CommittedSender, StoreError};
 use crate::vault::Vault;
 
 /// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
@@ -33,7 +35,8 @@ const MAX_BATCH: usize = 512;
 const MANY_ANSWERS: usize = 8;
 
 type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
-type ReportDone = (ReportKey, ReportOutcome, oneshot::Sender<Result<(), StoreError>>);
+type ReportReply = oneshot::Sender<Result<Option<DueReport>, StoreError>>;
+type ReportDone = (ReportKey, ReportAttempt, ReportOutcome, ReportReply);
 
 type SettingsWrite = Box<dyn FnOnce(&mut Writer, &Connection) + Send>;
 
@@ -48,8 +51,9 @@ pub(super) enum Job {
     /// What became of an attempt to send a report. It joins the batch of the commands around it.
     Report {
         key: ReportKey,
+        attempt: ReportAttempt,
         outcome: ReportOutcome,
-        reply: oneshot::Sender<Result<(), StoreError>>,
+        reply: ReportReply,
     },
     /// A write that is no command; it answers its caller itself.
     Settings(SettingsWrite),
@@ -60,6 +64,9 @@ pub(super) enum Job {
     /// The end: everything queued before is answered first.
     Close(oneshot::Sender<()>),
 }
+
+/// What a batch answers: to each command its outcome, to each attempt the request's next report.
+type Written = (Vec<Result<Outcome, StoreError>>, Vec<Option<DueReport>>);
 
 /// What waits to be committed together.
 #[derive(Default)]
@@ -190,7 +197,12 @@ impl Writer {
                     command,
                     reply,
                 } => pending.commands.push((account, command, reply)),
-                Job::Report { key, outcome, reply } => pending.reports.push((key, outcome, reply)),
+                Job::Report {
+                    key,
+                    attempt,
+                    outcome,
+                    reply,
+                } => pending.reports.push((key, attempt, outcome, reply)),
                 Job::Settings(write) => {
                     self.commit(connection, &mut pending, runtime);
                     write(self, connection);
@@ -246,16 +258,16 @@ impl Writer {
         let answer_all = move || {
             // A caller who went away doesn't undo what was committed.
             match written {
-                Ok(outcomes) => {
-                    for (_, _, reply) in reports {
-                        let _ = reply.send(Ok(()));
+                Ok((outcomes, next_reports)) => {
+                    for ((.., reply), next) in reports.into_iter().zip(next_reports) {
+                        let _ = reply.send(Ok(next));
                     }
                     for ((_, _, reply), outcome) in commands.into_iter().zip(outcomes) {
                         let _ = reply.send(outcome);
                     }
                 }
                 Err(error) => {
-                    for (_, _, reply) in reports {
+                    for (.., reply) in reports {
                         let _ = reply.send(Err(told(&error)));
                     }
                     for (_, _, reply) in commands {
@@ -277,9 +289,9 @@ impl Writer {
         connection: &Connection,
         commands: &[(AccountKey, Command, Reply)],
         reports: &[ReportDone],
-    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+    ) -> Result<Written, StoreError> {
         let (vault, rules, flood) = (&self.vault, &self.rules, &self.flood);
-        let (mut batch, outcomes) = in_transaction(connection, |transaction| {
+        let (mut batch, new_reports, answers) = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
             let mut facts = Facts {
                 connection: transaction,
@@ -297,20 +309,30 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
+            let new_reports = reports::write_new(transaction, vault, &batch.reports)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
-            for (key, outcome, _) in reports {
-                record_report(transaction, *key, outcome)?;
-            }
-            Ok((batch, outcomes))
+            let next_reports = reports
+                .iter()
+                .map(|(key, attempt, outcome, _)| reports::record(transaction, vault, *key, attempt, *outcome))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((batch, new_reports, (outcomes, next_reports)))
         })?;
         for (account, _) in &batch.clocks_moved {
             self.access.drop_entry(account.id);
         }
         batch.note_flood(&mut self.flood);
         if !batch.committed.is_empty() {
-            self.committed.hand_over(batch.committed);
+            self.committed.commands.hand_over(batch.committed);
         }
-        Ok(outcomes)
+        self.hand_over_reports(new_reports);
+        Ok(answers)
+    }
+
+    /// Hands reports that were made due by a commit to their worker. Before the next commit, see [`crate::NewReports`].
+    pub(super) fn hand_over_reports(&self, due: Vec<DueReport>) {
+        if !due.is_empty() {
+            self.committed.reports.hand_over(due);
+        }
     }
 
     /// Runs a write that is no command, in a transaction of its own.

@@ -9,7 +9,7 @@ use countersign_core::{
     Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, RequestId, TimelineKind, Timestamp,
 };
 use countersign_model::{Books, RequestBook};
-use countersign_store::{ReportOutcome, RequestRef, Store};
+use countersign_store::{DueReport, ReportAttempt, ReportOutcome, RequestRef, Store, StoreError};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::drive::Driver;
@@ -75,8 +75,7 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
         .map(|book| (reference(book), book.reports.iter()))
         .collect();
     loop {
-        let due = driver.store.due_reports(FAR_FUTURE, 5_000).await;
-        let due = due.map_err(|error| error.to_string())?;
+        let due = due_reports(driver).await.map_err(|error| error.to_string())?;
         if due.is_empty() {
             break;
         }
@@ -92,8 +91,15 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
                 &in_memory,
                 &in_store,
             )?;
-            let outcome = ReportOutcome::Acknowledged { at: books.now };
-            acknowledged.push(driver.store.record_report(report.key, outcome));
+            let attempt = ReportAttempt {
+                at: books.now,
+                duration_ms: 1,
+                status: Some(200),
+                error: None,
+                response: Vec::new(),
+            };
+            let outcome = ReportOutcome::Acknowledged;
+            acknowledged.push(driver.store.record_report(report.key, attempt, outcome));
         }
         for recorded in futures_util::future::join_all(acknowledged).await {
             recorded.map_err(|error| error.to_string())?;
@@ -103,6 +109,17 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
         None => Ok(()),
         Some((request, rest)) => Err(format!("request {}: never due: {:?}", request.id, rest.as_slice())),
     }
+}
+
+/// Some of what is due in each lane.
+async fn due_reports(driver: &Driver) -> Result<Vec<DueReport>, StoreError> {
+    let mut due = Vec::new();
+    for account in driver.store.report_accounts(None, 1_000).await? {
+        for (lane, _) in driver.store.report_lanes(account, None, 1_000).await? {
+            due.extend(driver.store.due_reports(lane, FAR_FUTURE, None, 1_000).await?);
+        }
+    }
+    Ok(due)
 }
 
 fn reference(book: &RequestBook) -> RequestRef {
