@@ -78,7 +78,7 @@ fn clock_millis(text: &str) -> Option<i64> {
             let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
             let (fraction, zone) = fraction.split_at_checked(length)?;
             millis += digits(&format!("{:0<3}", fraction.get(..3).unwrap_or(fraction)), 3)?;
-            if length == 0 { return None } else { zone }
+            (length > 0).then_some(zone)?
         }
         None => rest,
     };

@@ -94,7 +94,7 @@ async fn price_list(app: &App) -> Result<PriceList, Refusal> {
             list.restore(&record.row);
         }
         match page.last() {
-            Some(last) if page.len() == PAGE_ROWS => after = Some(last.number),
+            Some(record) if page.len() == PAGE_ROWS => after = Some(record.number),
             _ => return Ok(list),
         }
         tokio::task::yield_now().await;
