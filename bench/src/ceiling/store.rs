@@ -15,7 +15,7 @@ use countersign_core::{
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome,
-    ReportProfile, RequestRef, SenderProfile, Store, StoreError, Trouble,
+    ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -242,6 +242,16 @@ impl Store for CeilingStore {
     }
     fn accounts(&self, _: Option<AccountId>, _: usize) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
         at_once(Vec::new())
+    }
+    fn statement(
+        &self,
+        _: AccountKey,
+        _: Timestamp,
+        _: Timestamp,
+        _: Option<u64>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
+        absent()
     }
     fn senders(&self, _: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
         at_once(Vec::new())

@@ -30,7 +30,7 @@ pub use reports::{
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StoreError, Trouble,
+    StatementPage, StoreError, Trouble,
 };
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
@@ -114,6 +114,16 @@ pub trait Store: Send + Sync + 'static {
         after: Option<AccountId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>>;
+    /// An account's entries that were booked from one time on and before another, on its clock, with the balances before and
+    /// after; of them at most `limit` after the one with that number. A time that is over gives the same for ever.
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>>;
     /// An account's senders, or all, by name.
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>>;
     /// The price list: the default first, then by prefix.

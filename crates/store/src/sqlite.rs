@@ -16,6 +16,7 @@ mod report_reads;
 mod reports;
 mod schema;
 mod settings;
+mod statement;
 mod write;
 mod writer;
 
@@ -43,8 +44,8 @@ use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StoreError,
-    Trouble,
+    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StatementPage,
+    StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
@@ -266,6 +267,17 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
         answered(self.readers.accounts(after, limit))
+    }
+
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
+        answered(self.readers.statement(account, from, to, after, limit))
     }
 
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {

@@ -6,6 +6,7 @@
 
 mod low_balance;
 mod overview;
+mod statement;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/", get(overview::show))
+        .route("/statement", get(statement::show))
         .route(
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),

@@ -11,7 +11,7 @@ use countersign_core::{
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome,
-    ReportProfile, RequestRef, SenderProfile, SqliteStore, Store, StoreError, Trouble,
+    ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -156,6 +156,16 @@ impl Store for FaultyStore {
     }
     fn accounts(&self, after: Option<AccountId>, limit: usize) -> Answer<'_, Vec<AccountProfile>> {
         self.store.accounts(after, limit)
+    }
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, StatementPage> {
+        self.store.statement(account, from, to, after, limit)
     }
     fn senders(&self, account: Option<AccountKey>) -> Answer<'_, Vec<SenderProfile>> {
         self.store.senders(account)
