@@ -8,13 +8,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, Message, PhoneNumber, RequestId, RequestStatus, Send, SendCode,
-    SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, PhoneNumber, RequestId, RequestStatus, Send,
+    SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
-    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, Store, StoreError, Trouble,
+    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -196,6 +196,9 @@ impl Store for CeilingStore {
     fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
+    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>) -> BoxFuture<'_, Result<(), StoreError>> {
+        absent()
+    }
     fn add_sender(
         &self,
         _: AccountKey,
@@ -238,6 +241,16 @@ impl Store for CeilingStore {
     }
     fn accounts(&self, _: Option<AccountId>, _: usize) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
         at_once(Vec::new())
+    }
+    fn statement(
+        &self,
+        _: AccountKey,
+        _: Timestamp,
+        _: Timestamp,
+        _: Option<u64>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
+        absent()
     }
     fn senders(&self, _: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
         at_once(Vec::new())

@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::ids::RequestId;
 use crate::ledger::{AdjustmentReason, LedgerEntry};
 use crate::limits::{Limit, LimitState};
+use crate::low_balance::LowBalanceReport;
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
 use crate::phone::PhoneNumber;
@@ -268,6 +269,8 @@ pub struct Decision {
     pub timeline: Vec<TimelineEvent>,
     /// Delivery reports to send.
     pub reports: Vec<DeliveryReport>,
+    /// The report of a balance that became low.
+    pub low_balance: Option<LowBalanceReport>,
     /// The answer to keep under the idempotency key.
     pub first_answer: Option<FirstAnswer>,
     /// Flood counters after the command.

@@ -15,6 +15,7 @@ mod error;
 mod ids;
 mod ledger;
 mod limits;
+mod low_balance;
 mod money;
 mod parameters;
 mod phone;
@@ -38,6 +39,7 @@ pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
 pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
+pub use low_balance::{LowBalance, LowBalanceReport};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,

@@ -32,7 +32,7 @@ pub use reports::{
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StoreError, Trouble,
+    StatementPage, StoreError, Trouble,
 };
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
@@ -40,8 +40,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
+    Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -63,6 +63,13 @@ pub trait Store: Send + Sync + 'static {
     fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets the addresses from which the account may call; an empty list allows all.
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Sets when the account's owner is told of a low balance, and where; `None`: never. It begins anew: a balance that is low
+    /// already is told with the account's next command.
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
     fn add_sender(
         &self,
@@ -109,6 +116,16 @@ pub trait Store: Send + Sync + 'static {
         after: Option<AccountId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>>;
+    /// An account's entries that were booked from one time on and before another, on its clock, with the balances before and
+    /// after; of them at most `limit` after the one with that number. A time that is over gives the same for ever.
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>>;
     /// An account's senders, or all, by name.
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>>;
     /// Every row of the price list that was ever set, in that order, after a number, at most `limit`. What holds at a time,

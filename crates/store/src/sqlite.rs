@@ -17,6 +17,7 @@ mod report_reads;
 mod reports;
 mod schema;
 mod settings;
+mod statement;
 mod write;
 mod writer;
 
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
     VerificationRequest,
 };
 use futures_util::future::BoxFuture;
@@ -45,8 +46,8 @@ use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StoreError,
-    Trouble,
+    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StatementPage,
+    StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
@@ -174,6 +175,14 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.set_allow_list(account, &allow_list))
     }
 
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref()))
+    }
+
     fn add_sender(
         &self,
         account: AccountKey,
@@ -258,6 +267,17 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
         answered(self.readers.accounts(after, limit))
+    }
+
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
+        answered(self.readers.statement(account, from, to, after, limit))
     }
 
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {

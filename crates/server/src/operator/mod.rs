@@ -34,6 +34,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts", get(accounts::list).post(accounts::create))
         .route("/accounts/{account}", get(accounts::show))
         .route("/accounts/{account}/credit", post(accounts::credit))
+        .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route("/accounts/{account}/token", get(accounts::token))

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
+    VerificationRequest,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
-    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, Store, StoreError, Trouble,
+    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store, StoreError,
+    Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -132,6 +134,9 @@ impl Store for FaultyStore {
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> Answer<'_, ()> {
         self.store.set_allow_list(account, allow_list)
     }
+    fn set_low_balance(&self, account: AccountKey, low_balance: Option<LowBalance>) -> Answer<'_, ()> {
+        self.store.set_low_balance(account, low_balance)
+    }
     fn add_sender(&self, account: AccountKey, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
         self.store.add_sender(account, username, now)
     }
@@ -153,6 +158,16 @@ impl Store for FaultyStore {
     }
     fn accounts(&self, after: Option<AccountId>, limit: usize) -> Answer<'_, Vec<AccountProfile>> {
         self.store.accounts(after, limit)
+    }
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, StatementPage> {
+        self.store.statement(account, from, to, after, limit)
     }
     fn senders(&self, account: Option<AccountKey>) -> Answer<'_, Vec<SenderProfile>> {
         self.store.senders(account)

@@ -11,7 +11,9 @@ use countersign_core::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::access::StoredAccess;
-use super::codec::{REQUEST_COLUMNS, RequestColumns, account_key, damaged, phone_column, phone_of, request_id};
+use super::codec::{
+    REQUEST_COLUMNS, RequestColumns, account_key, damaged, low_balance_of, phone_column, phone_of, request_id,
+};
 use super::load::load_request;
 use super::prices;
 use super::schema::open_for_reading;
@@ -308,7 +310,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries FROM account";
+const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -331,6 +333,7 @@ fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
         entries: row.get::<_, i64>(10)?.cast_unsigned(),
         allow_list: allow_list(&row.get::<_, String>(6)?)?,
         clock_offset_ms: row.get(7)?,
+        low_balance: low_balance_of(row.get(11)?, row.get(12)?),
         created_at: Timestamp::from_millis(row.get(8)?),
         closed_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
     })

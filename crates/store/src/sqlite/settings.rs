@@ -1,7 +1,9 @@
 //! Writes that are no commands: accounts, tokens, senders, prices. Each is a transaction of its
 //! own on the writer and leaves a line in `settings_audit`.
 
-use countersign_core::{AccountId, AccountKey, ApiToken, DAY_MS, PriceList, Rules, SenderUsername, Timestamp};
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, DAY_MS, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
+};
 use ipnet::IpNet;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
@@ -116,6 +118,26 @@ impl<'a> Settings<'a> {
         )?;
         self.require_changed_account(account, changed)?;
         self.audit_now("address allow-list set", &account.id.to_string())
+    }
+
+    pub(super) fn set_low_balance(
+        &mut self,
+        account: AccountKey,
+        low_balance: Option<&LowBalance>,
+    ) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let changed = self.connection.execute(
+            "UPDATE account SET low_balance_below = ?3, low_balance_url = ?4, low_balance_told = 0 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![
+                bucket,
+                id,
+                low_balance.map(|low| low.below.micros()),
+                low_balance.map(|low| low.url.as_str())
+            ],
+        )?;
+        self.require_changed_account(account, changed)?;
+        self.audit_now("low-balance report set", &account.id.to_string())
     }
 
     pub(super) fn add_sender(

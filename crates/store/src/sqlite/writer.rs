@@ -309,7 +309,7 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
-            let new_reports = reports::write_new(transaction, vault, &batch.reports)?;
+            let new_reports = reports::write_new(transaction, vault, &batch)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
             let next_reports = reports
                 .iter()
