@@ -69,6 +69,11 @@ impl Refusal {
         }
     }
 
+    /// The same, said of a part of what was sent.
+    pub(crate) fn about(self, part: &str) -> Self {
+        Self::new(self.status, format!("{part}: {}", self.sentence))
+    }
+
     /// What was sent makes no sense.
     pub(crate) fn bad_request(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, sentence)

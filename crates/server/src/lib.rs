@@ -18,6 +18,7 @@ pub mod random;
 mod reports;
 pub mod settings;
 pub mod start;
+mod statement;
 pub mod workers;
 
 pub use app::{App, Mode};

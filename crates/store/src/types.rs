@@ -3,8 +3,8 @@
 use std::fmt;
 
 use countersign_core::{
-    AccountKey, ApiToken, Credits, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest,
-    Work,
+    AccountKey, ApiToken, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId, SenderUsername,
+    Timestamp, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -36,6 +36,9 @@ pub enum StoreError {
     /// What should be new is there already.
     #[error("{0} exists already")]
     Conflict(&'static str),
+    /// The price list can't take more rows.
+    #[error(transparent)]
+    PriceListFull(#[from] PriceListFull),
     /// The database was written by a newer version.
     #[error(
         "the database has schema version {found}, and this program knows versions up to {known}: \
@@ -116,6 +119,19 @@ pub struct AccountProfile {
     pub created_at: Timestamp,
     /// When it was closed, real time.
     pub closed_at: Option<Timestamp>,
+}
+
+/// A page of a statement. Opening balance + all entries of the time = closing balance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementPage {
+    /// The balance before the first entry of the time.
+    pub opening_balance: Credits,
+    /// The balance after the last entry of the time.
+    pub closing_balance: Credits,
+    /// The number of the last entry of the time; `None` where there is none.
+    pub last_entry: Option<u64>,
+    /// This page's entries, by number.
+    pub entries: Vec<LedgerEntry>,
 }
 
 /// An account to be made.

@@ -11,6 +11,7 @@ mod local;
 mod mistakes;
 #[cfg(test)]
 mod operator;
+mod price_tables;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod low_balance;
 mod overview;
+mod statement;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/reports/{id}", get(reports::show))
         .route("/reports/{id}/redeliver", post(reports::redeliver))
         .layer(Extension(Arc::<reports::ping::Pings>::default()))
+        .route("/statement", get(statement::show))
         .route(
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use crate::answer::Amount;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
-use crate::{clock, random};
+use crate::{clock, random, statement};
 
 /// Longest name of an account, in bytes: it is a label, not a description.
 const MAX_NAME_BYTES: usize = 100;
@@ -191,6 +191,16 @@ pub(super) async fn credit(
     purchase(&app, profile.key, amount).await?;
     tracing::info!(account = %profile.key.id, %amount, "operator: credit added");
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+}
+
+/// `GET /accounts/{account}/statement?from=&to=&after=&limit=`.
+pub(super) async fn statement(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Answer, Refusal> {
+    let profile = find(&app, &account).await?;
+    statement::page(&app, profile.key, query.as_deref()).await
 }
 
 /// `POST /accounts/{account}/close`: for good; closing a closed account changes nothing.
