@@ -38,7 +38,8 @@ enum LowBalanceAction {
         #[arg(value_parser = parse_amount, allow_hyphen_values = true)]
         below: Credits,
         /// Where the report goes
-        url: String,
+        #[arg(value_name = "URL")]
+        report_to: String,
     },
     /// Show what is set
     Show,
@@ -58,10 +59,10 @@ struct LowBalance {
 pub(crate) fn run(arguments: &LowBalanceArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     let connection = Connection::owner(common, arguments.token.as_deref())?;
     let (method, body) = match &arguments.action {
-        LowBalanceAction::Set { below, url } => {
+        LowBalanceAction::Set { below, report_to } => {
             let body = LowBalance {
                 below: Some(*below),
-                url: Some(url.clone()),
+                url: Some(report_to.clone()),
             };
             (Method::PUT, Some(body))
         }

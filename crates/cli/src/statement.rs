@@ -206,19 +206,19 @@ struct Line<'a> {
     number: Option<u64>,
     booked_at: String,
     kind: &'a str,
-    amount: Option<Credits>,
-    balance_after: Credits,
+    amount: Option<String>,
+    balance_after: String,
     request_id: Option<&'a str>,
     reason: Option<String>,
 }
 
 async fn csv(pages: &mut Pages<'_>, sink: &mut Sink) -> anyhow::Result<()> {
-    let balance = |kind, at, balance_after| Line {
+    let balance = |kind, at, balance: Credits| Line {
         number: None,
         booked_at: seconds(at).rfc_3339(),
         kind,
         amount: None,
-        balance_after,
+        balance_after: balance.to_string(),
         request_id: None,
         reason: None,
     };
@@ -233,8 +233,8 @@ async fn csv(pages: &mut Pages<'_>, sink: &mut Sink) -> anyhow::Result<()> {
                 number: Some(entry.number),
                 booked_at: seconds(entry.booked_at).rfc_3339(),
                 kind: &entry.kind,
-                amount: Some(entry.amount),
-                balance_after: entry.balance_after,
+                amount: Some(entry.amount.to_string()),
+                balance_after: entry.balance_after.to_string(),
                 request_id: entry.request_id.as_deref(),
                 reason: entry.reason.as_deref().map(spreadsheet_text),
             })?;

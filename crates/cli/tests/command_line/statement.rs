@@ -72,7 +72,8 @@ fn a_statement_goes_to_a_file_that_is_never_replaced_unasked() {
     let first = fs::read_to_string(&file).unwrap();
     assert!(first.contains("closing_balance"), "{first}");
     sandbox.run(command).failed_with(&["there already", "--force"]);
-    assert_eq!(sandbox.run(command.iter().chain(&["--force"])).exit, 0);
+    let replaced = sandbox.run(command.iter().chain(&["--force"]));
+    assert_eq!(replaced.exit, 0, "{replaced:?}");
 }
 
 #[test]
