@@ -12,6 +12,8 @@ mod idempotency;
 mod leniency;
 #[path = "api/order.rs"]
 mod order;
+#[path = "api/prices.rs"]
+mod prices;
 #[path = "api/reports.rs"]
 mod reports;
 #[path = "api/sandbox.rs"]

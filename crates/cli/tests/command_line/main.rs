@@ -15,4 +15,6 @@ mod price_tables;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]
+mod statement;
+#[cfg(test)]
 mod support;
