@@ -14,12 +14,14 @@ mod completions;
 mod connection;
 mod failure;
 mod format;
+mod heads;
 mod inbox;
 mod init;
 mod key;
 mod logging;
 mod output;
 mod price;
+mod progress;
 mod sender;
 mod serve;
 mod token;
@@ -52,7 +54,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         None => serve::run(&serve::ServeArguments::default(), common, output),
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
         Some(Command::Init(init)) => init::run(init, output),
-        Some(Command::Audit) => audit::run(common, output),
+        Some(Command::Audit(audit)) => audit::run(audit, common, output),
         Some(Command::Backup(backup)) => backup::run(backup, common, output),
         Some(Command::Restore(restore)) => backup::restore(restore, common, output),
         Some(Command::Key(key)) => key::run(key, common, output),
