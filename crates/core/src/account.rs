@@ -4,9 +4,12 @@
 //! first without a charge ever touching a purchase: the account counts what it bought in all and what it used up in
 //! all, and each purchase knows up to which sum it reaches.
 
+use std::sync::Arc;
+
 use crate::error::ApiError;
 use crate::ids::{AccountKey, RequestId};
 use crate::ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
+use crate::low_balance::LowBalance;
 use crate::money::Credits;
 use crate::phone::PhoneNumber;
 use crate::time::{DAY_MS, Timestamp};
@@ -49,6 +52,12 @@ pub struct Account {
     pub next_lapse_at: Option<Timestamp>,
     /// How far the sandbox moved this account's clock ahead of real time, in milliseconds; zero in production.
     pub clock_offset_ms: i64,
+    /// What the owner wants to be told when the available balance falls below it. Shared, since accounts are copied.
+    pub low_balance: Option<Arc<LowBalance>>,
+    /// Whether that was told since the balance was last above.
+    pub low_balance_told: bool,
+    /// How often it was told; numbers the reports.
+    pub low_balance_reports: u64,
     /// The day (since the epoch, on the account's clock) that `free_sends` counts.
     pub free_day: i64,
     /// Free sends to the owner's own number on that day.
@@ -87,6 +96,9 @@ impl Account {
             consumed: Credits::ZERO,
             next_lapse_at: None,
             clock_offset_ms: 0,
+            low_balance: None,
+            low_balance_told: false,
+            low_balance_reports: 0,
             free_day: 0,
             free_sends: 0,
         }

@@ -59,6 +59,7 @@ impl<'a> Decider<'a> {
                 purchases: Vec::new(),
                 timeline: Vec::new(),
                 reports: Vec::new(),
+                low_balance: None,
                 first_answer: None,
                 flood: facts.flood,
                 work: None,
@@ -114,6 +115,7 @@ impl<'a> Decider<'a> {
                 at: self.command.now,
             });
         }
+        self.decision.low_balance = self.decision.account.watch_balance(self.command.now);
         self.decision.outcome = outcome;
         self.decision
     }

@@ -235,3 +235,50 @@ async fn accounts_whose_credit_is_due_are_found_until_it_has_lapsed() {
     store.close().await.unwrap();
     assert_eq!(audited(directory.path(), &[]).violation, None);
 }
+
+#[tokio::test]
+async fn statements_of_neighbouring_times_join_and_add_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = with_account(directory.path()).await;
+    // Entries at uneven times, some at the same moment, over an hour.
+    for step in 0..200_i64 {
+        let now = NOW.plus_millis(step * step % 3_601 * 1_000);
+        let action = match step % 3 {
+            0 => Action::Purchase {
+                amount: Credits::from_micros(1_000 + step),
+            },
+            1 => adjust(-7, "less"),
+            _ => adjust(step, "more"),
+        };
+        ask(&store, action, now).await.unwrap();
+    }
+    let at = |seconds: i64| NOW.plus_millis(seconds * 1_000);
+    let edges = [at(-10), at(0), at(1), at(900), at(900), at(2_000), at(3_600), at(9_999)];
+    let mut numbers = Vec::new();
+    let mut balance = Credits::ZERO;
+    for time in edges.windows(2) {
+        let (mut after, mut sum, mut closing) = (None, Credits::ZERO, None);
+        loop {
+            let page = store.statement(key(), time[0], time[1], after, 7).await.unwrap();
+            assert_eq!(page.opening_balance, balance);
+            closing.get_or_insert(page.closing_balance);
+            assert_eq!(closing, Some(page.closing_balance));
+            let Some(last) = page.entries.last() else {
+                break;
+            };
+            after = Some(last.number);
+            sum += page.entries.iter().map(|entry| entry.amount).sum();
+            assert!(page.entries.iter().all(|entry| (time[0]..time[1]).contains(&entry.at)));
+            numbers.extend(page.entries.into_iter().map(|entry| entry.number));
+        }
+        assert_eq!(closing, Some(balance + sum));
+        balance += sum;
+    }
+    assert_eq!(numbers, (1..=200).collect::<Vec<u64>>());
+    assert_eq!(store.account(key().id).await.unwrap().unwrap().balance, balance);
+    let unknown = AccountKey {
+        bucket: Bucket(1),
+        id: AccountId::new(5).unwrap(),
+    };
+    assert!(store.statement(unknown, NOW, at(1), None, 5).await.is_err());
+}

@@ -1,9 +1,11 @@
 //! How core's types stand in columns. Numbers once given to a state are never given to another.
 
+use std::sync::Arc;
+
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
-    EnteredCode, EntryHash, EntryKind, LedgerEntry, Message, News, Payload, PhoneNumber, Purchase, RequestId,
-    SenderUsername, TimelineKind, Timestamp, VerificationRequest, VerificationState,
+    EnteredCode, EntryHash, EntryKind, LedgerEntry, LowBalance, Message, News, Payload, PhoneNumber, Purchase,
+    RequestId, SenderUsername, TimelineKind, Timestamp, VerificationRequest, VerificationState,
 };
 use rusqlite::Row;
 
@@ -144,7 +146,8 @@ pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
 }
 
 pub(super) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
-                                          next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at";
+                                          next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
+                                          low_balance_url, low_balance_told, low_balance_reports";
 
 /// Reads [`ACCOUNT_COLUMNS`].
 pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account, StoreError> {
@@ -166,6 +169,17 @@ pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account
         free_sends: row.get(11)?,
         head: EntryHash::from_bytes(row.get(12)?),
         last_entry_at: Timestamp::from_millis(row.get(13)?),
+        low_balance: low_balance_of(row.get(14)?, row.get(15)?).map(Arc::new),
+        low_balance_told: row.get(16)?,
+        low_balance_reports: row.get::<_, i64>(17)?.cast_unsigned(),
+    })
+}
+
+/// What an owner wants to be told about the balance, of its two columns.
+pub(super) fn low_balance_of(below: Option<i64>, url: Option<String>) -> Option<LowBalance> {
+    Some(LowBalance {
+        below: Credits::from_micros(below?),
+        url: CallbackUrl::from_stored(url?),
     })
 }
 

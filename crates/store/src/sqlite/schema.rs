@@ -31,6 +31,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
                 ledger_chain::chain_all(transaction).map_err(|error| HookError::Hook(error.to_string()))
             },
         ),
+        M::up(include_str!("migrations/0004_prices.sql")),
     ]
 });
 

@@ -159,7 +159,8 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
     connection
         .prepare_cached(
             "UPDATE account SET balance = ?3, held = ?4, entries = ?5, purchased = ?6, consumed = ?7, next_lapse_at = ?8, \
-             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11, head = ?12, last_entry_at = ?13 WHERE bucket = ?1 AND account_id = ?2",
+             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11, head = ?12, last_entry_at = ?13, \
+             low_balance_told = ?14, low_balance_reports = ?15 WHERE bucket = ?1 AND account_id = ?2",
         )?
         .execute(params![
             account.key.bucket.0,
@@ -175,6 +176,8 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
             account.free_sends,
             account.head.as_bytes(),
             account.last_entry_at.millis(),
+            account.low_balance_told,
+            account.low_balance_reports.cast_signed(),
         ])?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    CommittedWork, Handed, MasterKey, NewAccount, Outcome, SqliteOptions, SqliteStore, Store, StoreError,
+    CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store, StoreError,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -241,7 +241,15 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
         Setting::CloseAccount { account, now } => store.close_account(account, now).await,
         Setting::AddSender { account, username, now } => store.add_sender(account, username, now).await.map(drop),
         Setting::VerifySender { username, now } => store.verify_sender(username, now).await.map(drop),
-        Setting::SetPrice { prefix, price } => store.set_price(prefix, price).await,
+        Setting::SetPrice { row, now } => {
+            let setting = PriceSetting {
+                rows: vec![row],
+                dry_run: false,
+                set_by: "model".to_owned(),
+                now,
+            };
+            store.set_prices(setting).await.map(drop)
+        }
         Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
     };
     match done {

@@ -16,3 +16,4 @@ ALTER TABLE account ADD COLUMN last_entry_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE account ADD COLUMN low_balance_below INTEGER;
 ALTER TABLE account ADD COLUMN low_balance_url TEXT;
 ALTER TABLE account ADD COLUMN low_balance_told INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN low_balance_reports INTEGER NOT NULL DEFAULT 0;
