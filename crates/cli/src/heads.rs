@@ -78,15 +78,16 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<LedgerHead>> {
     let mut accounts = HashSet::new();
     for line in lines {
         let line = line.with_context(|| unreadable(path))?;
-        let head = parse(&line)
-            .and_then(|head| match accounts.insert(head.account) {
-                true => Ok(head),
-                false => Err(format!("the account {} is noted a second time", head.account)),
-            })
-            .map_err(|wrong| {
-                let number = line.position().map_or(0, csv::Position::line);
-                anyhow!("{}, line {number}: {wrong}; nothing was checked", path.display())
-            })?;
+        let parsed = parse(&line).and_then(|head| {
+            if accounts.insert(head.account) {
+                return Ok(head);
+            }
+            Err(format!("the account {} is noted a second time", head.account))
+        });
+        let head = parsed.map_err(|wrong| {
+            let number = line.position().map_or(0, csv::Position::line);
+            anyhow!("{}, line {number}: {wrong}; nothing was checked", path.display())
+        })?;
         heads.push(head);
     }
     Ok(heads)
