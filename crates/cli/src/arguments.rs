@@ -52,14 +52,14 @@ pub(crate) enum Command {
     /// Write a configuration file that explains every setting
     Init(crate::init::InitArguments),
     /// Check that the books balance and states only moved forward, beside a live server too
-    Audit,
+    Audit(crate::audit::AuditArguments),
     /// Copy the books into a file, beside a live server too
     Backup(crate::backup::BackupArguments),
     /// Put a backup in the place of a data directory's books
     Restore(crate::backup::RestoreArguments),
     /// Export the master key, or tell its fingerprint
     Key(crate::key::KeyArguments),
-    /// Make, list, show, credit and close accounts (operator)
+    /// Make, list, show, credit, adjust and close accounts (operator)
     Account(crate::account::AccountArguments),
     /// Show or replace an account's API token (operator)
     Token(crate::token::TokenArguments),

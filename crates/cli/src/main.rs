@@ -16,6 +16,7 @@ mod connection;
 mod failure;
 mod files;
 mod format;
+mod heads;
 mod inbox;
 mod init;
 mod key;
@@ -24,6 +25,7 @@ mod low_balance;
 mod output;
 mod price;
 mod price_table;
+mod progress;
 mod reports;
 mod sender;
 mod serve;
@@ -58,7 +60,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         None => serve::run(&serve::ServeArguments::default(), common, output),
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
         Some(Command::Init(init)) => init::run(init, output),
-        Some(Command::Audit) => audit::run(common, output),
+        Some(Command::Audit(audit)) => audit::run(audit, common, output),
         Some(Command::Backup(backup)) => backup::run(backup, common, output),
         Some(Command::Restore(restore)) => backup::restore(restore, common, output),
         Some(Command::Key(key)) => key::run(key, common, output),

@@ -1,8 +1,9 @@
-//! The operator's API under `/operator/v1`: accounts, credit, tokens, senders and prices, for whoever holds the operator
+//! The operator's API under `/operator/v1`: accounts, credit, adjustments, tokens, senders and prices, for whoever holds the operator
 //! key. It speaks JSON with real HTTP statuses, and every error is a sentence that says what to do. The command line is its
 //! first caller. What changes money goes through the books' one door like everything else.
 
 mod accounts;
+mod adjustments;
 mod backups;
 mod key;
 mod prices;
@@ -36,6 +37,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts", get(accounts::list).post(accounts::create))
         .route("/accounts/{account}", get(accounts::show))
         .route("/accounts/{account}/credit", post(accounts::credit))
+        .route("/accounts/{account}/adjust", post(adjustments::adjust))
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
