@@ -64,6 +64,22 @@ pub enum AttemptFailure {
     Transport(String),
 }
 
+/// What a receiver answered.
+#[derive(Debug)]
+pub(crate) struct ReceiverAnswer {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The beginning of the body, at most [`MAX_ANSWER_BYTES`].
+    pub(crate) response: Vec<u8>,
+}
+
+impl ReceiverAnswer {
+    /// Why this acknowledges nothing; `None` where it does.
+    pub(crate) fn failure(&self) -> Option<AttemptFailure> {
+        (self.status != StatusCode::OK.as_u16()).then_some(AttemptFailure::Status(self.status))
+    }
+}
+
 /// Sends reports. Cheap to use from many tasks at once.
 #[derive(Debug, Clone)]
 pub struct Postman {
@@ -108,6 +124,18 @@ impl Postman {
         token: &ApiToken,
         now: Timestamp,
     ) -> Result<(), AttemptFailure> {
+        let answer = self.post(callback_url, body, token, now).await?;
+        answer.failure().map_or(Ok(()), Err)
+    }
+
+    /// Posts a signed body, and answers what the receiver answered, whatever its status.
+    pub(crate) async fn post(
+        &self,
+        callback_url: &CallbackUrl,
+        body: Bytes,
+        token: &ApiToken,
+        now: Timestamp,
+    ) -> Result<ReceiverAnswer, AttemptFailure> {
         if !self.allow_private_addresses {
             judge_literal(callback_url.as_str()).map_err(|error| AttemptFailure::Connect(error.to_string()))?;
         }
@@ -123,14 +151,11 @@ impl Postman {
             .send()
             .await
             .map_err(|error| self.failure(&error))?;
-        let status = answer.status();
+        let status = answer.status().as_u16();
         // Whatever becomes of the rest, the status has said all.
-        let _ = tokio::time::timeout(ANSWER_REST_LIMIT, read_rest(answer)).await;
-        if status == StatusCode::OK {
-            Ok(())
-        } else {
-            Err(AttemptFailure::Status(status.as_u16()))
-        }
+        let mut response = Vec::new();
+        let _ = tokio::time::timeout(ANSWER_REST_LIMIT, read_rest(answer, &mut response)).await;
+        Ok(ReceiverAnswer { status, response })
     }
 
     fn failure(&self, error: &reqwest::Error) -> AttemptFailure {
@@ -174,13 +199,15 @@ fn read_certificates(path: &Path) -> Result<Vec<Certificate>, PostmanError> {
     Ok(certificates)
 }
 
-async fn read_rest(mut answer: Response) {
-    let mut read = 0;
+/// Reads an answer's body, at most [`MAX_ANSWER_BYTES`] of it.
+async fn read_rest(mut answer: Response, read: &mut Vec<u8>) {
     while let Ok(Some(chunk)) = answer.chunk().await {
-        read += chunk.len();
-        if read > MAX_ANSWER_BYTES {
+        let room = MAX_ANSWER_BYTES - read.len();
+        if chunk.len() > room {
+            read.extend_from_slice(&chunk[..room]);
             return;
         }
+        read.extend_from_slice(&chunk);
     }
 }
 
