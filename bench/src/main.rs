@@ -1,5 +1,6 @@
-//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Three subcommands: `run` drives the real server
-//! beside a ceiling server and judges the figures, `ceiling` is that other server, `micro` times the parts in one process.
+//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Four subcommands: `run` drives the real server
+//! beside a ceiling server and judges the figures, `ceiling` is that other server, `micro` times the parts in one process,
+//! `audit` fills books and has them audited.
 //! Nothing here runs in production.
 
 mod ceiling;
@@ -34,6 +35,8 @@ enum Benchmark {
         #[arg(long, value_name = "ADDR")]
         listen: SocketAddr,
     },
+    /// Fill books with ledger entries, audit them with the real binary, and hold its memory against its bound.
+    Audit(run::audit::Options),
     /// Time the rules, the parsers and a batch of the store, in this process.
     Micro(micro::Options),
 }
@@ -42,6 +45,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Benchmark::Run(options) => run::run(&options),
         Benchmark::Ceiling { listen } => ceiling::serve(listen),
+        Benchmark::Audit(options) => run::audit::run(&options),
         Benchmark::Micro(options) => micro::run(&options),
     }
 }

@@ -1,12 +1,15 @@
-//! `run`: starts the servers, drives them with wrk, and judges the figures of docs/benchmarks.md. `cases` holds what is
+//! `run`: starts the servers, drives them with wrk, and judges the figures of docs/benchmarks.md. `cases` and `reported` hold what is
 //! measured; `wrk`, `processes`, `books` and `disk` are its tools; `report` prints. Everything is bounded in time, stays on
 //! loopback and leaves nothing behind.
 
+pub(crate) mod audit;
 pub(crate) mod books;
 mod cases;
 mod disk;
 mod processes;
 mod report;
+mod reported;
+mod traffic;
 mod wrk;
 
 use std::ffi::OsString;
@@ -22,6 +25,7 @@ use crate::numbers::median;
 use cases::Workbench;
 use disk::DiskProbe;
 use report::Machine;
+use tempfile::TempDir;
 use wrk::Wrk;
 
 /// What can be measured.
@@ -39,6 +43,10 @@ enum Case {
     Ready,
     /// Sends with a million requests in the books, beside empty books.
     Million,
+    /// Whole verifications: send, report acknowledged, code checked; beside sends alone.
+    Whole,
+    /// Reports to a hundred receivers, and to ninety-nine while the hundredth hangs.
+    Reports,
 }
 
 /// Options of `run`.
@@ -79,19 +87,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if cfg!(debug_assertions) {
         say("this is a debug build: measure with `cargo run --release -p countersign-bench -- run`")?;
     }
-    let program = std::env::current_exe().context("finding this program")?;
-    let beside = program.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let server = match &options.server {
-        Some(file) => file
-            .canonicalize()
-            .with_context(|| format!("finding {}", file.display()))?,
-        None => build_server(&beside)?,
-    };
-    let parent = options.directory.as_deref().unwrap_or(&beside);
-    let directory = tempfile::Builder::new()
-        .prefix("countersign-bench-")
-        .tempdir_in(parent)
-        .with_context(|| format!("making a directory in {}", parent.display()))?;
+    let server = find_server(options.server.as_deref())?;
+    let directory = data_directory(options.directory.as_deref())?;
     let path = directory.path().canonicalize().context("finding the data directory")?;
     let fsync = DiskProbe::new(&path)?.sample(Duration::from_secs(1))?;
     let machine = Machine::look(median(&fsync));
@@ -105,6 +102,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case::Single,
         Case::Ready,
         Case::Million,
+        Case::Whole,
+        Case::Reports,
     ] {
         if !options.cases.is_empty() && !options.cases.contains(&case) {
             continue;
@@ -117,6 +116,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Case::Single => workbench.single()?,
             Case::Ready => workbench.ready()?,
             Case::Million => workbench.million()?,
+            Case::Whole => workbench.whole()?,
+            Case::Reports => workbench.reports()?,
         });
     }
     let text = if options.json {
@@ -126,6 +127,31 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     writeln!(std::io::stdout(), "{}", text.trim_end()).context("printing the figures")?;
     directory.close().context("removing the data directories")
+}
+
+/// The directory of this program.
+fn beside() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("finding this program")?;
+    Ok(program.parent().map_or_else(PathBuf::new, Path::to_path_buf))
+}
+
+/// The named `countersign` binary, or one that is built now.
+fn find_server(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(file) => file
+            .canonicalize()
+            .with_context(|| format!("finding {}", file.display())),
+        None => build_server(&beside()?),
+    }
+}
+
+/// A directory of its own for data, on the disk to be measured; it goes when it is dropped.
+fn data_directory(parent: Option<&Path>) -> Result<TempDir> {
+    let parent = parent.map_or_else(beside, |parent| Ok(parent.to_owned()))?;
+    tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(&parent)
+        .with_context(|| format!("making a directory in {}", parent.display()))
 }
 
 /// Progress goes to standard error: standard output is for the figures.

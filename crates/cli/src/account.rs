@@ -24,6 +24,7 @@ Examples:
   countersign account create --phone +391234567890 --name Acme --credit 10
   countersign account show +391234567890 --json
   countersign account credit +391234567890 25
+  countersign account adjust +391234567890 -0.5 --reason \"credited twice\"
   countersign account allow-list +391234567890 192.0.2.7 2001:db8::/32")]
 pub(crate) struct AccountArguments {
     #[command(subcommand)]
@@ -55,6 +56,17 @@ enum AccountAction {
         /// How much, like 10 or 0.5
         #[arg(value_parser = parse_amount, allow_hyphen_values = true)]
         amount: Credits,
+    },
+    /// Correct a balance; the reason stands in the ledger. Each call adjusts again
+    Adjust {
+        #[command(flatten)]
+        account: AccountName,
+        /// What to add, like 0.5, or to take, like -0.5
+        #[arg(value_parser = parse_amount, allow_hyphen_values = true)]
+        amount: Credits,
+        /// Why, on one line of at most 200 bytes, without personal data
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
     /// Close an account for good: its token is refused from now on
     Close {
@@ -129,6 +141,12 @@ struct CreditBody {
 }
 
 #[derive(Serialize)]
+struct AdjustBody<'a> {
+    amount: Credits,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
 struct AllowListBody<'a> {
     addresses: &'a [String],
 }
@@ -150,6 +168,18 @@ pub(crate) fn run(arguments: &AccountArguments, common: &Common, output: &Output
             AccountAction::Credit { account, amount } => {
                 let body = CreditBody { amount: *amount };
                 let path = ["accounts", &account.account, "credit"];
+                show(&connection.ask(Method::POST, &path, &[], Some(&body)).await?, output)
+            }
+            AccountAction::Adjust {
+                account,
+                amount,
+                reason,
+            } => {
+                let body = AdjustBody {
+                    amount: *amount,
+                    reason,
+                };
+                let path = ["accounts", &account.account, "adjust"];
                 show(&connection.ask(Method::POST, &path, &[], Some(&body)).await?, output)
             }
             AccountAction::Close { account, yes } => close(&connection, &account.account, *yes, output).await,

@@ -25,7 +25,7 @@ Exit codes:
   3  `check`: the code is not the right one
 
 Environment:
-  COUNTERSIGN_TOKEN          token of `send`, `check`, `status` and `revoke`
+  COUNTERSIGN_TOKEN          token of `send`, `check`, `status`, `revoke` and `reports`
   COUNTERSIGN_URL            the server's address, like --url
   COUNTERSIGN_OPERATOR_KEY   like --operator-key
   COUNTERSIGN_DATA_DIR       like --data-dir
@@ -52,14 +52,14 @@ pub(crate) enum Command {
     /// Write a configuration file that explains every setting
     Init(crate::init::InitArguments),
     /// Check that the books balance and states only moved forward, beside a live server too
-    Audit,
+    Audit(crate::audit::AuditArguments),
     /// Copy the books into a file, beside a live server too
     Backup(crate::backup::BackupArguments),
     /// Put a backup in the place of a data directory's books
     Restore(crate::backup::RestoreArguments),
     /// Export the master key, or tell its fingerprint
     Key(crate::key::KeyArguments),
-    /// Make, list, show, credit and close accounts (operator)
+    /// Make, list, show, credit, adjust and close accounts (operator)
     Account(crate::account::AccountArguments),
     /// Show or replace an account's API token (operator)
     Token(crate::token::TokenArguments),
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Status(crate::verify::RequestArguments),
     /// End a code and withdraw its message
     Revoke(crate::verify::RequestArguments),
+    /// List, show, redeliver and try out delivery reports
+    Reports(crate::reports::ReportsArguments),
     /// Look into the built-in messenger (sandbox)
     Inbox(crate::inbox::InboxArguments),
     /// Print a completion script for a shell

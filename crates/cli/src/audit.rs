@@ -1,20 +1,40 @@
 //! `countersign audit`: checks the promises P2 (the books balance) and P3 (states only move forward) over the whole
-//! database, beside a live server too.
+//! database, beside a live server too, and tells where the ledger's chains end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use countersign_store::{AuditProgress, StoreError, audit};
+use clap::Args;
+use countersign_store::{AuditReport, LedgerHead, StoreError, Violation, audit};
 use serde::Serialize;
 
 use crate::arguments::Common;
-use crate::output::{Output, Style};
+use crate::heads;
+use crate::output::{Cell, Output, Style};
+use crate::progress::{Unit, bar};
 
-/// Between two lines of progress; the first comes after a second.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+/// With more accounts than these, people see the head of all of them alone.
+const MOST_SHOWN_ACCOUNTS: usize = 10;
+
+/// Options of `audit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every ledger entry holds the hash of the one before it; the last one's is the account's head. Whoever
+can write to the database could still make a whole chain anew: heads that were noted elsewhere show that.
+
+Examples:
+  countersign audit --data-dir DIR
+  countersign audit --write-heads heads-2026-05-31.csv
+  countersign audit --heads heads-2026-05-31.csv")]
+pub(crate) struct AuditArguments {
+    /// Check that the chains still go through the heads noted in FILE
+    #[arg(long, value_name = "FILE")]
+    heads: Option<PathBuf>,
+    /// Note every account's head in FILE, a new one, to be kept elsewhere
+    #[arg(long, value_name = "FILE")]
+    write_heads: Option<PathBuf>,
+}
 
 #[derive(Serialize)]
 struct AuditView {
@@ -22,8 +42,23 @@ struct AuditView {
     accounts: u64,
     entries: u64,
     requests: u64,
+    /// How many noted heads the chains go through; only where some were to be checked, and are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noted_heads: Option<usize>,
+    /// The head of all accounts; only where nothing is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heads: Option<Vec<HeadView>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     violation: Option<ViolationView>,
+}
+
+#[derive(Serialize)]
+struct HeadView {
+    account_id: String,
+    entries: u64,
+    head: String,
 }
 
 #[derive(Serialize)]
@@ -32,78 +67,138 @@ struct ViolationView {
     what: String,
 }
 
+impl AuditView {
+    fn new(report: &AuditReport, noted: Option<usize>) -> Self {
+        let ok = report.violation.is_none();
+        Self {
+            ok,
+            accounts: report.accounts,
+            entries: report.entries,
+            requests: report.requests,
+            noted_heads: noted.filter(|_| ok),
+            head: ok.then(|| report.head().to_string()),
+            heads: ok.then(|| report.heads.iter().map(HeadView::from).collect()),
+            violation: report.violation.as_ref().map(ViolationView::from),
+        }
+    }
+}
+
+impl From<&LedgerHead> for HeadView {
+    fn from(head: &LedgerHead) -> Self {
+        Self {
+            account_id: head.account.to_string(),
+            entries: head.entries,
+            head: head.head.to_string(),
+        }
+    }
+}
+
+impl From<&Violation> for ViolationView {
+    fn from(violation: &Violation) -> Self {
+        Self {
+            account_id: violation.account.to_string(),
+            what: violation.what.clone(),
+        }
+    }
+}
+
 /// Checks the database; exit code 1 at the first violation.
-pub(crate) fn run(common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &AuditArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
+    let noted = arguments.heads.as_deref().map(heads::read).transpose()?;
+    if let Some(file) = arguments.write_heads.as_deref().filter(|file| file.exists()) {
+        // Before the long work, not after it.
+        return Err(heads::already_there(file));
+    }
+    let report = checked(noted.as_deref().unwrap_or_default(), common, output)?;
+    if report.violation.is_none()
+        && let Some(file) = &arguments.write_heads
+    {
+        heads::write(file, &report.heads)?;
+    }
+    let view = AuditView::new(&report, noted.map(|noted| noted.len()));
+    output.show(&view, |output| text(&view, arguments, output))?;
+    let Some(violation) = report.violation else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let unwritten = match &arguments.write_heads {
+        Some(_) => " No heads were written.",
+        None => "",
+    };
+    bail!("{violation}. Stop the server, keep a copy of the data directory, and restore a backup.{unwritten}")
+}
+
+/// The audit, with a bar where it takes long.
+fn checked(noted: &[LedgerHead], common: &Common, output: &Output) -> anyhow::Result<AuditReport> {
     let directory = common.data_dir();
-    let mut progress = Progress::new();
-    let report = audit(&directory, &[], |report| progress.show(report)).map_err(|error| match error {
+    let bar = bar(Unit::Rows, output);
+    let report = audit(&directory, noted, |progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    });
+    bar.finish_and_clear();
+    report.map_err(|error| match error {
         StoreError::NotFound(_) => anyhow!(
             "there is no database in {}: name a server's data directory with --data-dir",
             directory.display()
         ),
         error => error.into(),
-    });
-    progress.clear();
-    let report = report?;
-    let view = AuditView {
-        ok: report.violation.is_none(),
-        accounts: report.accounts,
-        entries: report.entries,
-        requests: report.requests,
-        violation: report.violation.as_ref().map(|violation| ViolationView {
-            account_id: violation.account.to_string(),
-            what: violation.what.clone(),
-        }),
+    })
+}
+
+fn text(view: &AuditView, arguments: &AuditArguments, output: &Output) -> String {
+    let verdict = if view.ok {
+        output.styled(Style::Good, "✓ the books balance, and states only moved forward")
+    } else {
+        output.styled(Style::Bad, "✗ a promise is broken")
     };
-    output.show(&view, |output| {
-        let verdict = match &report.violation {
-            None => output.styled(Style::Good, "✓ the books balance, and states only moved forward"),
-            Some(_) => output.styled(Style::Bad, "✗ a promise is broken"),
-        };
-        let facts = output.facts(&[
-            ("Accounts", report.accounts.to_string()),
-            ("Ledger entries", report.entries.to_string()),
-            ("Requests", report.requests.to_string()),
-        ]);
-        format!("{verdict}\n\n{facts}")
-    })?;
-    match report.violation {
-        None => Ok(ExitCode::SUCCESS),
-        Some(violation) => {
-            bail!("{violation}. Stop the server, keep a copy of the data directory, and restore a backup")
-        }
+    let mut facts = vec![
+        ("Accounts", view.accounts.to_string()),
+        ("Ledger entries", view.entries.to_string()),
+        ("Requests", view.requests.to_string()),
+    ];
+    facts.extend(
+        view.noted_heads
+            .map(|count| ("Noted heads", format!("{count}, all met"))),
+    );
+    facts.extend(view.head.clone().map(|head| ("Chain head", head)));
+    let mut text = format!("{verdict}\n\n{}", output.facts(&facts));
+    if let Some(heads) = &view.heads {
+        text.push_str(&heads_text(heads, output));
+        text.push_str(&advice(arguments, output));
     }
+    text
 }
 
-/// A line on the terminal that counts, once the audit takes longer than a second.
-struct Progress {
-    started: Instant,
-    shown: Option<Instant>,
-    terminal: bool,
+/// Each account's head, where they are few.
+fn heads_text(heads: &[HeadView], output: &Output) -> String {
+    if heads.is_empty() || heads.len() > MOST_SHOWN_ACCOUNTS {
+        return String::new();
+    }
+    let row = |head: &HeadView| {
+        vec![
+            Cell::new(&head.account_id),
+            Cell::number(head.entries.to_string()),
+            Cell::new(&head.head),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = heads.iter().map(row).collect();
+    format!("\n{}", output.table(&["Account", "Entries", "Head"], &rows))
 }
 
-impl Progress {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            shown: None,
-            terminal: std::io::stderr().is_terminal(),
+/// What to do with heads.
+fn advice(arguments: &AuditArguments, output: &Output) -> String {
+    let advice = match (&arguments.write_heads, &arguments.heads) {
+        (Some(file), _) => format!(
+            "The heads are in {0}. Keep it where nobody who can write to the books can; `countersign audit --heads {0}` \
+             checks them later.",
+            file.display()
+        ),
+        (None, Some(_)) => return String::new(),
+        (None, None) => {
+            "Note the heads elsewhere: `countersign audit --write-heads FILE` writes them, and `--heads FILE` finds \
+                         a ledger that was made anew since."
+                .to_owned()
         }
-    }
-
-    fn show(&mut self, report: AuditProgress) {
-        let recently = self.shown.is_some_and(|shown| shown.elapsed() < PROGRESS_EVERY);
-        if !self.terminal || recently || self.started.elapsed() < PROGRESS_AFTER {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        // Progress that can't be shown is no reason to stop.
-        let _ = write!(std::io::stderr(), "\r{} of {} steps", report.done, report.total);
-    }
-
-    fn clear(&self) {
-        if self.shown.is_some() {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
+    };
+    format!("\n{}\n", output.styled(Style::Quiet, &advice))
 }

@@ -11,13 +11,14 @@ use countersign_server::keys::{lock_data_dir, read_master_key, write_master_key}
 use countersign_server::settings::{Environment, Overrides, Settings};
 use countersign_server::start::StartError;
 use countersign_store::{BackupProgress, back_up_at_rest, restore as restore_books};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Common;
 use crate::connection::{Connection, block_on};
 use crate::output::{Output, Style};
+use crate::progress::{Unit, bar};
 
 /// How often progress is asked for and shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -101,7 +102,7 @@ struct Begin<'a> {
 /// Makes a backup.
 pub(crate) fn run(arguments: &BackupArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     let file = std::path::absolute(&arguments.file).context("the file can't be named from the root")?;
-    let bar = bar(output);
+    let bar = bar(Unit::Bytes, output);
     let made = if let Some(_lock) = lock_of_resting_books(common)? {
         at_rest(&common.data_dir(), file, arguments.force, &bar)
     } else {
@@ -205,7 +206,7 @@ pub(crate) fn restore(arguments: &RestoreArguments, common: &Common, output: &Ou
         ),
         error => error.into(),
     })?;
-    let bar = bar(output);
+    let bar = bar(Unit::Bytes, output);
     let restored = watched(&bar, |progress| {
         restore_books(&arguments.file, &data_dir, &key, arguments.force, progress)
     });
@@ -274,20 +275,6 @@ fn watched<T: Send>(bar: &ProgressBar, copy: impl FnOnce(&BackupProgress) -> T +
         drop(done);
         copied
     })
-}
-
-/// A bar on standard error; none where no person looks.
-fn bar(output: &Output) -> ProgressBar {
-    if output.is_json() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    match ProgressStyle::with_template("{bar:32} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left")
-    {
-        Ok(style) => bar.with_style(style),
-        // The plain one says the same with less.
-        Err(_) => bar,
-    }
 }
 
 fn size(bytes: u64) -> String {

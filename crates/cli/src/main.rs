@@ -16,6 +16,7 @@ mod connection;
 mod failure;
 mod files;
 mod format;
+mod heads;
 mod inbox;
 mod init;
 mod key;
@@ -24,6 +25,8 @@ mod low_balance;
 mod output;
 mod price;
 mod price_table;
+mod progress;
+mod reports;
 mod sender;
 mod serve;
 mod statement;
@@ -57,7 +60,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         None => serve::run(&serve::ServeArguments::default(), common, output),
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
         Some(Command::Init(init)) => init::run(init, output),
-        Some(Command::Audit) => audit::run(common, output),
+        Some(Command::Audit(audit)) => audit::run(audit, common, output),
         Some(Command::Backup(backup)) => backup::run(backup, common, output),
         Some(Command::Restore(restore)) => backup::restore(restore, common, output),
         Some(Command::Key(key)) => key::run(key, common, output),
@@ -71,6 +74,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Check(check)) => verify::check(check, common, output),
         Some(Command::Status(status)) => verify::status(status, common, output),
         Some(Command::Revoke(revoke)) => verify::revoke(revoke, common, output),
+        Some(Command::Reports(reports)) => reports::run(reports, common, output),
         Some(Command::Inbox(inbox)) => inbox::run(inbox, common, output),
         Some(Command::Completions(completions)) => completions::run(completions, output),
     }

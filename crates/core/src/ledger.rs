@@ -11,8 +11,6 @@ use crate::time::Timestamp;
 
 /// What the hash of an entry begins with; another layout would have another name (docs/money.md, "The chain").
 const ENTRY_DOMAIN: &[u8] = b"countersign.entry.1";
-/// Longest reason of an adjustment, in bytes.
-const MAX_REASON_BYTES: usize = 200;
 
 /// Why an entry stands in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,10 +70,13 @@ impl EntryKind {
 pub struct AdjustmentReason(String);
 
 impl AdjustmentReason {
+    /// The longest one, in bytes.
+    pub const MAX_BYTES: usize = 200;
+
     /// Takes 1 to 200 bytes on one line; blanks around them don't count.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        let one_line = !text.is_empty() && text.len() <= MAX_REASON_BYTES && !text.chars().any(char::is_control);
+        let one_line = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.chars().any(char::is_control);
         one_line.then(|| Self(text.to_owned()))
     }
 
@@ -101,6 +102,18 @@ impl EntryHash {
     /// A hash out of our own books.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
     }
 
     /// The 32 bytes.
@@ -206,6 +219,21 @@ mod tests {
         // Computed apart from this program, with Python's struct and hashlib as docs/money.md shows.
         let expected = "b2819b5bae8c654eec973421049cfec8a9dd92d8acdb252e9842197abbe0f6f3";
         assert_eq!(entry().hash().to_string(), expected);
+    }
+
+    #[test]
+    fn a_hash_is_read_as_it_is_written_and_nothing_else_is() {
+        let text = entry().hash().to_string();
+        assert_eq!(EntryHash::parse(&text), Some(entry().hash()));
+        for wrong in [
+            "",
+            &text[1..],
+            &format!("{text}0"),
+            &format!("+{}", &text[1..]),
+            &"ü".repeat(32),
+        ] {
+            assert_eq!(EntryHash::parse(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

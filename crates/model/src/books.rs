@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
-    Account, AccountKey, Action, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits, Decision,
-    DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
+    Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
+    Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
     LimitState, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent,
     Timestamp, Ttl, VerificationRequest, decide,
 };
@@ -190,6 +190,8 @@ impl Books {
                 let amount = Credits::from_micros(*micros);
                 Some(self.submit(self.at(*account), None, None, None, Action::Purchase { amount }))
             }
+            Step::Adjust { account, micros } => Some(self.adjust(*account, *micros)),
+            Step::Lapse { account } => Some(self.submit(self.at(*account), None, None, None, Action::Lapse)),
             Step::AdvanceClock { account, by_ms } => {
                 let account = self.at(*account);
                 let generation = Some(self.accounts[account].account.generation);
@@ -220,6 +222,16 @@ impl Books {
         let book = &self.requests[index];
         let request = book.request.id;
         self.submit(book.owner, Some(index), None, None, Action::Wake { request })
+    }
+
+    fn adjust(&mut self, place: usize, micros: i64) -> Submitted {
+        // Each reason its own, so that no two entries can be mistaken for each other.
+        let reason = format!("correction {}", self.next_entropy());
+        let action = Action::Adjust {
+            amount: Credits::from_micros(micros),
+            reason: AdjustmentReason::new(&reason).unwrap(),
+        };
+        self.submit(self.at(place), None, None, None, action)
     }
 
     fn settle(&self, request: usize, reachable: bool, key: Option<Key>) -> Option<Submitted> {

@@ -105,6 +105,8 @@ fn work(shape: Shape) -> impl Strategy<Value = Step> {
         6 => (request(shape), news()).prop_map(|(request, news)| Step::News { request, news }),
         3 => request(shape).prop_map(|request| Step::Wake { request }),
         4 => (account(shape), amount()).prop_map(|(account, micros)| Step::Purchase { account, micros }),
+        2 => (account(shape), correction()).prop_map(|(account, micros)| Step::Adjust { account, micros }),
+        1 => account(shape).prop_map(|account| Step::Lapse { account }),
     ]
 }
 
@@ -233,6 +235,17 @@ fn amount() -> impl Strategy<Value = i64> {
         1 => Just(0i64),
         1 => Just(-10_000i64),
         1 => Just(1_000_000_000_000_001i64),
+    ]
+}
+
+/// What an operator adjusts a balance by: little that mostly fits, and what never does.
+fn correction() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => 1..50_000i64,
+        4 => -50_000..0i64,
+        1 => Just(0i64),
+        1 => Just(1_000_000_000_000_001i64),
+        1 => Just(-1_000_000_000_000_001i64),
     ]
 }
 

@@ -50,6 +50,15 @@ pub enum Step {
         account: usize,
         micros: i64,
     },
+    /// The operator corrects a balance.
+    Adjust {
+        account: usize,
+        micros: i64,
+    },
+    /// Time has come for an account itself.
+    Lapse {
+        account: usize,
+    },
     AdvanceClock {
         account: usize,
         by_ms: i64,

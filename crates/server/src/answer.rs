@@ -94,6 +94,11 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
     }
 
+    /// Too often; nothing was done.
+    pub(crate) fn too_many(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, sentence)
+    }
+
     /// What was named isn't there.
     pub(crate) fn not_found(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, sentence)

@@ -15,6 +15,7 @@ pub mod inbox;
 pub mod keys;
 pub mod operator;
 pub mod random;
+mod reports;
 pub mod settings;
 pub mod start;
 mod statement;

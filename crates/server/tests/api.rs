@@ -14,6 +14,8 @@ mod leniency;
 mod order;
 #[path = "api/prices.rs"]
 mod prices;
+#[path = "api/reports.rs"]
+mod reports;
 #[path = "api/sandbox.rs"]
 mod sandbox;
 #[path = "api/shapes.rs"]

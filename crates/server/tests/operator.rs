@@ -223,6 +223,64 @@ async fn amounts_are_exact_to_the_micro_credit() {
 }
 
 #[tokio::test]
+async fn a_balance_is_adjusted_both_ways_with_a_reason() {
+    let house = House::build().await;
+    let create = r#"{"phone_number":"391234567890","name":"Acme","credit":1}"#;
+    house.post("/accounts", create).await.json();
+    let adjust = "/accounts/+391234567890/adjust";
+    let up = house
+        .post(adjust, r#"{"amount":"0.000001","reason":"for patience"}"#)
+        .await;
+    assert!(up.body.contains(r#""balance":1.000001,"#), "{up:?}");
+    let down = house
+        .post(adjust, r#"{"amount":-0.5,"reason":" credited twice "}"#)
+        .await;
+    assert!(down.body.contains(r#""balance":0.500001,"#), "{down:?}");
+    let all = house.post(adjust, r#"{"amount":-0.500001,"reason":"to zero"}"#).await;
+    assert_eq!(all.json()["balance"], 0);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn an_adjustment_that_cannot_be_is_refused_with_its_reason_and_changes_nothing() {
+    let house = House::build().await;
+    let create = r#"{"phone_number":"391234567890","name":"Acme","credit":1}"#;
+    house.post("/accounts", create).await.json();
+    let adjust = "/accounts/+391234567890/adjust";
+    let long = format!(r#"{{"amount":1,"reason":"{}"}}"#, "x".repeat(201));
+    for (body, status, words) in [
+        ("{}", 400, &["send JSON like", "reason"][..]),
+        (r#"{"amount":"much","reason":"x"}"#, 400, &["send JSON like"]),
+        (r#"{"amount":0,"reason":"x"}"#, 400, &["by 0"]),
+        (
+            r#"{"amount":1000000000.000001,"reason":"x"}"#,
+            400,
+            &["too much", "1000000000"],
+        ),
+        (
+            r#"{"amount":-1000000000.000001,"reason":"x"}"#,
+            400,
+            &["too much", "1000000000"],
+        ),
+        (r#"{"amount":1}"#, 400, &["reason is missing"]),
+        (r#"{"amount":1,"reason":"  "}"#, 400, &["reason is missing"]),
+        (r#"{"amount":1,"reason":"two\nlines"}"#, 400, &["one line"]),
+        (&long, 400, &["201 bytes", "at most 200"]),
+        (
+            r#"{"amount":-1.01,"reason":"x"}"#,
+            409,
+            &["1.01 can't be taken", "1 is available", "nothing was done"],
+        ),
+    ] {
+        house.post(adjust, body).await.refused_with(status, words);
+    }
+    let unknown = house.post("/accounts/+393331234567/adjust", r#"{"amount":1,"reason":"x"}"#);
+    unknown.await.refused_with(404, &["account list"]);
+    assert_eq!(house.get("/accounts/+391234567890").await.json()["balance"], 1);
+    house.end().await;
+}
+
+#[tokio::test]
 async fn a_list_is_read_page_by_page() {
     let house = House::build().await;
     for number in 0..4 {
@@ -300,6 +358,9 @@ async fn a_closed_account_takes_no_credit_token_sender_or_allow_list() {
     assert_eq!(closed["balance"], 1);
     for answer in [
         house.post(&format!("{account}/credit"), r#"{"amount":1}"#).await,
+        house
+            .post(&format!("{account}/adjust"), r#"{"amount":-1,"reason":"x"}"#)
+            .await,
         house.post(&format!("{account}/token/rotate"), "").await,
         house.put(&format!("{account}/allow-list"), r#"{"addresses":[]}"#).await,
         house

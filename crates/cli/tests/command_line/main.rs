@@ -1,6 +1,8 @@
 //! The real binary, as people and scripts use it: every command, every kind of mistake, exact exit codes.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod backup;
 mod client;
 #[cfg(test)]
@@ -13,5 +15,8 @@ mod mistakes;
 mod operator;
 mod price_tables;
 #[cfg(test)]
+mod reports;
+#[cfg(test)]
 mod statement;
+#[cfg(test)]
 mod support;

@@ -28,6 +28,8 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
         return Ok(());
     }
     entries(books, submitted, decision)?;
+    adjustment(submitted, decision)?;
+    lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
     let before = submitted.request.map(|index| &books.requests[index]);
     let Some(after) = &decision.request else {
@@ -111,10 +113,11 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
     Ok(true)
 }
 
-/// Entries are numbered without a gap, with the right balance after each.
+/// Entries are numbered without a gap, with the right balance after each, chained, and in order of time.
 fn entries(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
     let account = &books.accounts[submitted.account].account;
     let (mut number, mut balance) = (account.entries, account.balance);
+    let (mut head, mut at) = (account.head, account.last_entry_at);
     for entry in &decision.entries {
         number += 1;
         balance += entry.amount;
@@ -132,12 +135,24 @@ fn entries(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
             entry.kind
         );
         let gives = matches!(entry.kind, EntryKind::Purchase | EntryKind::Refund);
+        let adjusts = entry.kind == EntryKind::Adjustment;
         hold!(
-            !entry.amount.is_zero() && entry.amount.is_negative() != gives,
+            !entry.amount.is_zero() && (adjusts || entry.amount.is_negative() != gives),
             "{:?} has the wrong sign",
             entry.kind
         );
+        hold!(entry.reason.is_some() == adjusts, "{:?} and its reason", entry.kind);
+        hold!(
+            entry.previous == head,
+            "entry {number} isn't chained to the one before it"
+        );
+        hold!(entry.at >= at, "entry {number} is booked before the one before it");
+        (head, at) = (entry.hash(), entry.at);
     }
+    hold!(
+        decision.account.head == head && decision.account.last_entry_at == at,
+        "the account's head isn't its last entry's"
+    );
     hold!(
         decision.account.entries == number,
         "the account counts {} entries of {number}",
@@ -146,6 +161,51 @@ fn entries(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
     hold!(
         decision.account.balance == balance,
         "the balance isn't its last entry's"
+    );
+    Ok(())
+}
+
+/// An adjustment is one entry, as the operator said it, or a refusal for the right reason.
+fn adjustment(submitted: &Submitted, decision: &Decision) -> Held {
+    let of_kind = decision
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Adjustment);
+    let made: Vec<_> = of_kind.map(|entry| (entry.amount, entry.reason.as_ref())).collect();
+    let Action::Adjust { amount, reason } = &submitted.command.action else {
+        hold!(made.is_empty(), "an adjustment that nobody asked for: {made:?}");
+        return Ok(());
+    };
+    let booked: Credits = made.iter().map(|(amount, _)| *amount).sum();
+    let available = decision.account.balance - decision.account.held - booked;
+    let expected = if amount.is_zero() || amount.micros().abs() > 1_000_000_000_000_000 {
+        Err(ApiError::BadRequest)
+    } else if (available + *amount).is_negative() {
+        Err(ApiError::BalanceNotEnough)
+    } else {
+        Ok(Answer::Done)
+    };
+    hold!(
+        decision.outcome == expected,
+        "{:?} instead of {expected:?}",
+        decision.outcome
+    );
+    let wanted = expected.map_or_else(|_| Vec::new(), |_| vec![(*amount, Some(reason))]);
+    hold!(made == wanted, "adjustments {made:?} instead of {wanted:?}");
+    Ok(())
+}
+
+/// Whatever is asked, what was due has lapsed; where only that is asked, nothing else happens.
+fn lapses(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
+    let account_now = books.account_now(submitted.account);
+    hold!(
+        decision.account.next_lapse_at.is_none_or(|at| at > account_now),
+        "credit that is due didn't lapse"
+    );
+    let only = decision.entries.iter().all(|entry| entry.kind == EntryKind::Lapse);
+    hold!(
+        submitted.command.action != Action::Lapse || (only && decision.outcome == Ok(Answer::Done)),
+        "more than a lapse: {decision:?}"
     );
     Ok(())
 }

@@ -77,8 +77,7 @@ impl Seen {
             let next = VerificationState::ALL.into_iter().filter(|&to| from.may_become(to));
             wanted.extend(next.map(|to| format!("code {from:?} -> {to:?}")));
         }
-        let entries = EntryKind::ALL.into_iter().filter(|&kind| kind != EntryKind::Adjustment);
-        wanted.extend(entries.map(|kind| kind.name().to_owned()));
+        wanted.extend(EntryKind::ALL.map(|kind| kind.name().to_owned()));
         let errors = [
             ApiError::AccessTokenInvalid,
             ApiError::BadRequest,

@@ -10,17 +10,18 @@ mod statement;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use countersign_core::ApiError;
 
 use crate::answer::Refusal;
 use crate::api::answer::Refusal as GatewayRefusal;
 use crate::api::caller;
 use crate::app::App;
+use crate::reports;
 
 /// Where the owner's API begins.
 pub const ACCOUNT_PATH: &str = "/account/v1";
@@ -32,6 +33,11 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/", get(overview::show))
+        .route("/reports", get(reports::list))
+        .route("/reports/ping", post(reports::ping::ping))
+        .route("/reports/{id}", get(reports::show))
+        .route("/reports/{id}/redeliver", post(reports::redeliver))
+        .layer(Extension(Arc::<reports::ping::Pings>::default()))
         .route("/statement", get(statement::show))
         .route(
             "/low-balance",

@@ -29,11 +29,12 @@ const PAGE_ACCOUNTS: usize = 100;
 /// Accounts in one page of a list at most.
 const MAX_PAGE_ACCOUNTS: usize = 1000;
 
-type Body = Result<Bytes, BytesRejection>;
+/// A body as it came.
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 /// An account as this API shows it. Ids are strings: they have 63 bits, more than a JSON number keeps in JavaScript.
 #[derive(Serialize)]
-struct AccountView {
+pub(super) struct AccountView {
     account_id: String,
     phone_number: String,
     name: String,
@@ -277,7 +278,7 @@ fn token_view(profile: &AccountProfile, token: &ApiToken) -> TokenView {
 }
 
 /// The account of that id or phone number.
-pub(super) async fn find(app: &App, text: &str) -> Result<AccountProfile, Refusal> {
+pub(crate) async fn find(app: &App, text: &str) -> Result<AccountProfile, Refusal> {
     // `"+39…".parse::<i64>()` takes the sign: a text with `+` is a phone number, never an id.
     let digits = Some(text).filter(|text| !text.starts_with('+'));
     if let Some(id) = digits.and_then(|digits| digits.parse().ok()).and_then(AccountId::new)
@@ -296,7 +297,8 @@ pub(super) async fn find(app: &App, text: &str) -> Result<AccountProfile, Refusa
     )))
 }
 
-async fn reload(app: &App, key: AccountKey) -> Result<AccountProfile, Refusal> {
+/// The account as it stands after a change.
+pub(super) async fn reload(app: &App, key: AccountKey) -> Result<AccountProfile, Refusal> {
     app.store.account(key.id).await?.ok_or_else(|| {
         tracing::error!(account = %key.id, "an account that was just used is gone");
         Refusal::internal()

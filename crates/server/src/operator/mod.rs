@@ -1,13 +1,15 @@
-//! The operator's API under `/operator/v1`: accounts, credit, tokens, senders and prices, for whoever holds the operator
+//! The operator's API under `/operator/v1`: accounts, credit, adjustments, tokens, senders and prices, for whoever holds the operator
 //! key. It speaks JSON with real HTTP statuses, and every error is a sentence that says what to do. The command line is its
 //! first caller. What changes money goes through the books' one door like everything else.
 
 mod accounts;
+mod adjustments;
 mod backups;
 mod key;
 mod prices;
 mod senders;
 
+pub(crate) use accounts::find as find_account;
 pub use key::{OperatorKey, OperatorKeyError};
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use axum::routing::{get, post, put};
 
 use crate::answer::Refusal;
 use crate::app::App;
+use crate::reports;
 
 /// Where the operator's API begins.
 pub const OPERATOR_PATH: &str = "/operator/v1";
@@ -34,11 +37,18 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts", get(accounts::list).post(accounts::create))
         .route("/accounts/{account}", get(accounts::show))
         .route("/accounts/{account}/credit", post(accounts::credit))
+        .route("/accounts/{account}/adjust", post(adjustments::adjust))
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route("/accounts/{account}/token", get(accounts::token))
         .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
+        .route("/accounts/{account}/reports", get(reports::operator_list))
+        .route("/accounts/{account}/reports/{id}", get(reports::operator_show))
+        .route(
+            "/accounts/{account}/reports/{id}/redeliver",
+            post(reports::operator_redeliver),
+        )
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
         .route("/prices", get(prices::list).put(prices::set).delete(prices::unset))

@@ -38,6 +38,7 @@ pub use connections::{Network, SystemNetwork};
 pub use postman::{Attempt, AttemptFailure, Postman, PostmanError};
 pub use retry::{MAX_RETRIES, RetrySchedule};
 
+use crate::settings::Settings;
 use crate::{App, Mode};
 
 /// How long [`Workers::finish`] waits in all. What isn't done then is done after the next start.
@@ -86,6 +87,24 @@ pub struct ReportSettings {
     pub circuits: CircuitSettings,
 }
 
+impl ReportSettings {
+    /// What the operator set.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let callbacks = &settings.callbacks;
+        Self {
+            extra_ca_file: callbacks.extra_ca_file.clone(),
+            attempt_timeout: callbacks.timeout,
+            allow_private_addresses: callbacks.allow_private_addresses,
+            plain_http: match settings.mode {
+                Mode::Sandbox => PlainHttp::Accepted,
+                Mode::Production => PlainHttp::Refused,
+            },
+            retries: callbacks.retries.clone(),
+            circuits: CircuitSettings::default(),
+        }
+    }
+}
+
 impl Default for ReportSettings {
     fn default() -> Self {
         Self {
@@ -111,22 +130,11 @@ pub struct Workers {
 
 /// Starts all workers. `news` is the other end of the channels' sender.
 pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNews>) -> Result<Workers, WorkersError> {
-    let callbacks = &app.settings.callbacks;
     let parts = WorkerParts {
         store: Arc::clone(&app.store),
         mode: app.mode,
         inbox: app.inbox.clone(),
-        reports: ReportSettings {
-            extra_ca_file: callbacks.extra_ca_file.clone(),
-            attempt_timeout: callbacks.timeout,
-            allow_private_addresses: callbacks.allow_private_addresses,
-            plain_http: match app.mode {
-                Mode::Sandbox => PlainHttp::Accepted,
-                Mode::Production => PlainHttp::Refused,
-            },
-            retries: callbacks.retries.clone(),
-            circuits: CircuitSettings::default(),
-        },
+        reports: ReportSettings::of(&app.settings),
         draining: app.draining.clone(),
     };
     start_with(parts, committed, news)

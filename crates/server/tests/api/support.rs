@@ -13,7 +13,7 @@ use countersign_server::http::{HttpLimits, HttpServer, bind};
 use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
 use countersign_server::workers::{self, Workers};
-use countersign_server::{App, Mode, account, api};
+use countersign_server::{App, Mode, account, api, operator};
 use countersign_store::{MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,12 +22,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 /// No test waits longer for one answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A number that numbering plans call possible, and no account's own.
 pub(crate) const PHONE: &str = "+391234567890";
 /// The first account's own number.
 pub(crate) const OWNER: &str = "+393333333333";
+
+/// What opens the operator's API.
+pub(crate) const OPERATOR_KEY: &str = "the-operators-key-of-a-test";
 
 /// How a server is made.
 pub(crate) struct Setup {
@@ -89,12 +92,14 @@ impl Server {
             store: Arc::clone(&store) as Arc<dyn Store>,
             mode: setup.mode,
             inbox: setup.inbox.then(|| Inbox::new(news)),
-            operator_key: OperatorKey::new("the-operators-key-of-a-test").unwrap(),
+            operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
             draining: is_draining,
         });
         let workers = workers::start(&app, committed, news_queue).unwrap();
-        let router = account::router(Arc::clone(&app)).merge(api::router(app));
+        let router = account::router(Arc::clone(&app))
+            .merge(operator::router(Arc::clone(&app)))
+            .merge(api::router(app));
         let http = HttpServer::new(router, HttpLimits::new(100, setup.request_timeout));
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -119,19 +119,19 @@ impl AccountCheck<'_, '_> {
             let id = request_id(row)?;
             let (fee, is_refunded): (i64, bool) = (row.get(2)?, row.get(3)?);
             let count = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
-            let (charges, refunds, charged, refunded) = (count(4)?, count(5)?, count(6)?, count(7)?);
+            let (charges, refunds, charge_sum, refund_sum) = (count(4)?, count(5)?, count(6)?, count(7)?);
             let money = |micros| Credits::from_micros(micros);
             require!(
-                charges == i64::from(fee > 0) && charged == fee,
+                charges == i64::from(fee > 0) && charge_sum == fee,
                 "request {id} with a fee of {} has {charges} charges of {}",
                 money(fee),
-                money(charged)
+                money(charge_sum)
             );
             require!(
-                refunds == i64::from(is_refunded) && refunded == fee * refunds,
+                refunds == i64::from(is_refunded) && refund_sum == fee * refunds,
                 "request {id} with a fee of {} has {refunds} refunds of {}",
                 money(fee),
-                money(refunded)
+                money(refund_sum)
             );
         }
         let mut statement = self.connection.prepare(

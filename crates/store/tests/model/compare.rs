@@ -183,6 +183,8 @@ struct AccountRow {
     money: [i64; 5],
     next_lapse_at: Option<i64>,
     clock: [i64; 3],
+    head: Vec<u8>,
+    last_entry_at: i64,
 }
 
 fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
@@ -200,13 +202,15 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         ],
         next_lapse_at: account.next_lapse_at.map(Timestamp::millis),
         clock: [account.clock_offset_ms, account.free_day, account.free_sends.into()],
+        head: account.head.as_bytes().to_vec(),
+        last_entry_at: account.last_entry_at.millis(),
     };
     let mut in_memory: Vec<_> = books.accounts.iter().map(|book| row(&book.account)).collect();
     in_memory.sort_by_key(|row| row.place);
     let in_store = query(
         database,
         "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
-         consumed, next_lapse_at, clock_offset_ms, free_day, free_sends FROM account ORDER BY bucket, account_id",
+         consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at FROM account ORDER BY bucket, account_id",
         &[],
         |row| {
             Ok(AccountRow {
@@ -217,13 +221,16 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
                 money: [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?],
                 next_lapse_at: row.get(10)?,
                 clock: [row.get(11)?, row.get(12)?, row.get(13)?],
+                head: row.get(14)?,
+                last_entry_at: row.get(15)?,
             })
         },
     );
     same(|| "accounts".to_owned(), &in_memory, &in_store)
 }
 
-type EntryRow = ([i64; 5], Option<i64>, Option<i64>);
+/// A ledger entry's row: numbers, its request's two halves, the hash of the entry before, and the reason.
+type EntryRow = ([i64; 5], [Option<i64>; 2], Vec<u8>, Option<String>);
 
 fn entry_row(entry: &LedgerEntry) -> EntryRow {
     let kind = match entry.kind {
@@ -241,7 +248,9 @@ fn entry_row(entry: &LedgerEntry) -> EntryRow {
         entry.balance_after.micros(),
         entry.at.millis(),
     ];
-    (numbers, request.map(|[at, _]| at), request.map(|[_, random]| random))
+    let reason = entry.reason.as_ref().map(|reason| reason.as_str().to_owned());
+    let request = [request.map(|[at, _]| at), request.map(|[_, random]| random)];
+    (numbers, request, entry.previous.as_bytes().to_vec(), reason)
 }
 
 fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
@@ -250,12 +259,12 @@ fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
         let in_memory: Vec<EntryRow> = book.entries.iter().map(entry_row).collect();
         let in_store: Vec<EntryRow> = query(
             database,
-            "SELECT number, kind, amount, balance_after, at, request_created_at, request_random FROM ledger_entry \
-             WHERE bucket = ?1 AND account_id = ?2 ORDER BY number",
+            "SELECT number, kind, amount, balance_after, at, request_created_at, request_random, previous, reason \
+             FROM ledger_entry WHERE bucket = ?1 AND account_id = ?2 ORDER BY number",
             &place(key),
             |row| {
                 let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-                Ok((numbers, row.get(5)?, row.get(6)?))
+                Ok((numbers, [row.get(5)?, row.get(6)?], row.get(7)?, row.get(8)?))
             },
         );
         first_difference(&format!("an entry of account {}", key.id), &in_memory, &in_store)?;

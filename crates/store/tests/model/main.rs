@@ -105,6 +105,7 @@ fn assert_everything_was_met(driver: &Driver) {
         "SENDER_NOT_OWNED",
         "SENDER_NOT_VERIFIED",
         "SENDER_USERNAME_INVALID",
+        "adjustment",
         "admitted",
         "answered again",
         "charge",

@@ -1,0 +1,158 @@
+//! The test ping: an owner sends a signed request to a URL and sees what came of it, before a single report depends on it. It
+//! goes the reports' own way, to the addresses that reports may go to, and stands in no book.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use countersign_core::{AccountId, CallbackUrl, Limit, LimitState, PlainHttp, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::answer::{self, Answer, Refusal};
+use crate::api::caller::Caller;
+use crate::app::{App, Mode};
+use crate::clock;
+use crate::workers::{Postman, ReportSettings};
+
+/// An account's pings: a person tries an endpoint, nobody measures one with them.
+const LIMIT: Limit = Limit {
+    count: 5,
+    period_ms: 60_000,
+};
+/// Pings under way at once, of all accounts together. Each lasts as long as an attempt may.
+const MAX_UNDER_WAY: usize = 16;
+/// From so many accounts on, those are forgotten whose last ping counts for nothing any more.
+const MAX_COUNTED: usize = 10_000;
+
+/// What the pings of a server share.
+pub(crate) struct Pings {
+    /// Made at the first ping; it trusts the same authorities and goes to the same addresses as the reports' own.
+    postman: OnceCell<Postman>,
+    under_way: Semaphore,
+    counted: Mutex<HashMap<AccountId, LimitState>>,
+}
+
+impl Default for Pings {
+    fn default() -> Self {
+        Self {
+            postman: OnceCell::new(),
+            under_way: Semaphore::new(MAX_UNDER_WAY),
+            counted: Mutex::default(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct PingBody {
+    url: String,
+}
+
+/// What is posted to the URL.
+#[derive(Serialize)]
+struct Ping {
+    event: &'static str,
+    /// A string: it has 63 bits, more than a JSON number keeps in JavaScript.
+    account_id: String,
+    /// Whole Unix seconds.
+    sent_at: i64,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct PingView {
+    url: String,
+    /// Whether a report would have been acknowledged.
+    acknowledged: bool,
+    duration_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The beginning of the answer's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<String>,
+}
+
+/// `POST /account/v1/reports/ping`: answers once the receiver has, or its time is over.
+pub(crate) async fn ping(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(pings): Extension<Arc<Pings>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Refusal> {
+    let body: PingBody = answer::body(body, r#"{"url":"https://example.com/reports"}"#)?;
+    let url = read_url(&app, &body.url)?;
+    let account = caller.access.key;
+    let now = clock::now();
+    let _under_way = pings
+        .under_way
+        .try_acquire()
+        .map_err(|_| Refusal::unavailable("nothing was sent: many pings are under way; try again in a second"))?;
+    pings.count(account.id, now)?;
+    let postman = pings
+        .postman
+        .get_or_try_init(async || Postman::new(&settings(&app)))
+        .await;
+    let postman = postman.map_err(|error| {
+        tracing::error!(%error, "a ping could not be sent");
+        Refusal::internal()
+    })?;
+    let token = app.store.token(account).await?;
+    let ping = Ping {
+        event: "ping",
+        account_id: account.id.to_string(),
+        sent_at: now.unix_seconds(),
+    };
+    // Two strings and a number always serialise.
+    let content = serde_json::to_vec(&ping).unwrap_or_default();
+    postman.close_old_connections();
+    let attempt = postman.send(&url, Bytes::from(content), &token, now).await;
+    let duration_ms = u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX);
+    let (status, response) = (attempt.status, attempt.response);
+    let error = attempt.failure.map(|failure| failure.to_string());
+    Answer::ok(&PingView {
+        url: url.as_str().to_owned(),
+        acknowledged: error.is_none(),
+        duration_ms,
+        status,
+        error,
+        response: (!response.is_empty()).then(|| String::from_utf8_lossy(&response).into_owned()),
+    })
+}
+
+impl Pings {
+    fn count(&self, account: AccountId, now: Timestamp) -> Result<(), Refusal> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.len() >= MAX_COUNTED {
+            counted.retain(|_, state| !state.is_spent(now));
+        }
+        let state = counted.entry(account).or_default();
+        *state = LIMIT.take(*state, now).map_err(|seconds| {
+            Refusal::too_many(format!(
+                "nothing was sent: an account has {} pings a minute; try again in {seconds} s",
+                LIMIT.count
+            ))
+        })?;
+        Ok(())
+    }
+}
+
+fn read_url(app: &App, text: &str) -> Result<CallbackUrl, Refusal> {
+    let (plain_http, wanted) = match app.mode {
+        Mode::Sandbox => (PlainHttp::Accepted, "https:// or http://"),
+        Mode::Production => (PlainHttp::Refused, "https://"),
+    };
+    CallbackUrl::parse(text.trim(), plain_http).ok_or_else(|| {
+        Refusal::bad_request(format!(
+            "`url` is no callback URL: it begins with {wanted}, names a host, and has at most 256 bytes"
+        ))
+    })
+}
+
+fn settings(app: &App) -> ReportSettings {
+    ReportSettings::of(&app.settings)
+}
