@@ -8,5 +8,6 @@ mod expiry;
 mod faults;
 mod postman;
 mod reports;
+mod safety;
 mod sink;
 mod support;

@@ -9,7 +9,9 @@ use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, PhoneNumber,
     PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
 };
-use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with};
+use countersign_server::workers::{
+    CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
+};
 use countersign_server::{Mode, clock, random};
 use countersign_store::{DueReport, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
 use tempfile::TempDir;
@@ -33,13 +35,18 @@ pub(crate) struct House {
     drain: watch::Sender<bool>,
 }
 
-/// Report settings with quick retries.
+/// Report settings with quick retries, and circuits that never open.
 pub(crate) fn quick() -> ReportSettings {
     let retries = RetrySchedule::new([20; MAX_RETRIES]);
     ReportSettings {
         retries,
         attempt_timeout: Duration::from_millis(500),
         allow_private_addresses: true,
+        plain_http: PlainHttp::Accepted,
+        circuits: CircuitSettings {
+            failures: 1_000,
+            ..CircuitSettings::default()
+        },
         ..ReportSettings::default()
     }
 }
@@ -122,30 +129,35 @@ impl House {
         Self::open(self.directory, self.account, self.token, reports, 0)
     }
 
+    /// Makes one more account that has credit.
+    pub(crate) async fn another_account(&self, number: u64) -> AccountKey {
+        let id = AccountId::from_entropy(u64::from_ne_bytes(random::bytes()));
+        let account = AccountKey::of_new(id);
+        let new = NewAccount {
+            key: account,
+            token: ApiToken::new(id, random::bytes()),
+            name: "Another".into(),
+            phone: phone(&format!("+99966{:05}", 10_000 + number)),
+            now: clock::now(),
+        };
+        self.store.create_account(new).await.unwrap();
+        let amount = Credits::parse("1000").unwrap();
+        submit(&self.store, account, Action::Purchase { amount }).await;
+        account
+    }
+
+    /// Sends a code in another account's name; it is delivered at once.
+    pub(crate) async fn deliver_for(&self, account: AccountKey, callback_url: String) -> RequestId {
+        send(&self.store, account, "+9996670002", Some(callback_url), 3600).await
+    }
+
     /// Sends a generated code and answers the request.
     pub(crate) async fn send(&self, to: &str, callback_url: Option<String>) -> RequestId {
         self.send_for(to, callback_url, 3600).await
     }
 
     pub(crate) async fn send_for(&self, to: &str, callback_url: Option<String>, ttl_seconds: i64) -> RequestId {
-        let send = Send {
-            phone: phone(to),
-            request: None,
-            sender: None,
-            code: SendCode::Generate {
-                length: CodeLength::default(),
-                entropy: 123_456,
-            },
-            callback_url: callback_url.map(|url| CallbackUrl::parse(&url, PlainHttp::Accepted).unwrap()),
-            payload: None,
-            ttl: Ttl::new(ttl_seconds).unwrap(),
-            id_entropy: u64::from_ne_bytes(random::bytes()),
-            reach: Reach::Reachable,
-        };
-        match submit(&self.store, self.account, Action::Send(Box::new(send))).await {
-            Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
-            other => panic!("a send answered {other:?}"),
-        }
+        send(&self.store, self.account, to, callback_url, ttl_seconds).await
     }
 
     pub(crate) async fn submit(&self, action: Action) -> Answer {
@@ -194,6 +206,33 @@ pub(crate) async fn open_reports(store: &SqliteStore) -> Vec<DueReport> {
 
 pub(crate) async fn advance_clock(store: &SqliteStore, account: AccountKey, seconds: i64) {
     submit(store, account, Action::AdvanceClock { by_ms: seconds * 1_000 }).await;
+}
+
+async fn send(
+    store: &SqliteStore,
+    account: AccountKey,
+    to: &str,
+    callback_url: Option<String>,
+    ttl_seconds: i64,
+) -> RequestId {
+    let send = Send {
+        phone: phone(to),
+        request: None,
+        sender: None,
+        code: SendCode::Generate {
+            length: CodeLength::default(),
+            entropy: 123_456,
+        },
+        callback_url: callback_url.map(|url| CallbackUrl::parse(&url, PlainHttp::Accepted).unwrap()),
+        payload: None,
+        ttl: Ttl::new(ttl_seconds).unwrap(),
+        id_entropy: u64::from_ne_bytes(random::bytes()),
+        reach: Reach::Reachable,
+    };
+    match submit(store, account, Action::Send(Box::new(send))).await {
+        Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
+        other => panic!("a send answered {other:?}"),
+    }
 }
 
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
