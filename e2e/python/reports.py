@@ -14,8 +14,9 @@ def verify_report(token: str, timestamp: str, body: bytes, signature: str, max_a
     """Whether a report is genuine and fresh."""
     key = hashlib.sha256(token.encode()).digest()
     expected = hmac.new(key, timestamp.encode() + b"\n" + body, hashlib.sha256).hexdigest()
-    fresh = abs(time.time() - int(timestamp)) <= max_age
-    return hmac.compare_digest(expected, signature) and fresh
+    if not hmac.compare_digest(expected.encode(), signature.encode()):
+        return False
+    return timestamp.isdecimal() and abs(time.time() - int(timestamp)) <= max_age
 
 
 class Receiver:

@@ -8,13 +8,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, Message, NumberPrefix, PhoneNumber, RequestId, RequestStatus, Send,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, PhoneNumber, RequestId, RequestStatus, Send,
     SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
-    NewAccount, Outcome, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome,
-    ReportProfile, RequestRef, SenderProfile, Store, StoreError, Trouble,
+    NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
+    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -196,6 +196,9 @@ impl Store for CeilingStore {
     fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
+    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>) -> BoxFuture<'_, Result<(), StoreError>> {
+        absent()
+    }
     fn add_sender(
         &self,
         _: AccountKey,
@@ -207,7 +210,7 @@ impl Store for CeilingStore {
     fn verify_sender(&self, _: SenderUsername, _: Timestamp) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
         absent()
     }
-    fn set_price(&self, _: NumberPrefix, _: Credits) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_prices(&self, _: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
         absent()
     }
     fn record_report(
@@ -239,10 +242,20 @@ impl Store for CeilingStore {
     fn accounts(&self, _: Option<AccountId>, _: usize) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
         at_once(Vec::new())
     }
+    fn statement(
+        &self,
+        _: AccountKey,
+        _: Timestamp,
+        _: Timestamp,
+        _: Option<u64>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
+        absent()
+    }
     fn senders(&self, _: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
         at_once(Vec::new())
     }
-    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>> {
+    fn price_history(&self, _: Option<u64>, _: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>> {
         at_once(Vec::new())
     }
     fn waiting_messages(
@@ -256,6 +269,10 @@ impl Store for CeilingStore {
     fn arrived_messages(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
         at_once(Vec::new())
     }
+    fn due_lapses(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        at_once(Vec::new())
+    }
+
     fn due_requests(
         &self,
         _: Timestamp,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use countersign_core::{AccountId, Credits, PhoneNumber, SandboxNumbers};
+use countersign_core::{AccountId, Credits, PhoneNumber, SandboxNumbers, Timestamp};
 
 /// The data directory where none is named.
 const DEFAULT_DATA_DIR: &str = "countersign-data";
@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Token(crate::token::TokenArguments),
     /// Register and verify the names that recipients see (operator)
     Sender(crate::sender::SenderArguments),
-    /// Set what messages cost by number prefix (operator)
+    /// Set what messages cost by route and number prefix (operator)
     Price(crate::price::PriceArguments),
     /// Send a code to a phone number
     Send(crate::verify::SendArguments),
@@ -143,6 +143,13 @@ fn path_variable(variable: &str) -> Option<PathBuf> {
 pub(crate) fn parse_phone(text: &str) -> Result<PhoneNumber, String> {
     PhoneNumber::parse(text, SandboxNumbers::Accepted).ok_or_else(|| {
         "this is not a possible phone number: write it in international form, like +391234567890".to_owned()
+    })
+}
+
+/// Reads a date, or a time with its offset.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_rfc_3339(text).ok_or_else(|| {
+        "this is not a time: write a date like 2026-12-31 (UTC), or a time like 2026-12-31T12:00:00Z".to_owned()
     })
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use countersign_store::{AuditReport, StoreError, audit};
+use countersign_store::{AuditProgress, StoreError, audit};
 use serde::Serialize;
 
 use crate::arguments::Common;
@@ -36,7 +36,7 @@ struct ViolationView {
 pub(crate) fn run(common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     let directory = common.data_dir();
     let mut progress = Progress::new();
-    let report = audit(&directory, |report| progress.show(report)).map_err(|error| match error {
+    let report = audit(&directory, &[], |report| progress.show(report)).map_err(|error| match error {
         StoreError::NotFound(_) => anyhow!(
             "there is no database in {}: name a server's data directory with --data-dir",
             directory.display()
@@ -51,7 +51,7 @@ pub(crate) fn run(common: &Common, output: &Output) -> anyhow::Result<ExitCode> 
         entries: report.entries,
         requests: report.requests,
         violation: report.violation.as_ref().map(|violation| ViolationView {
-            account_id: violation.account.id.to_string(),
+            account_id: violation.account.to_string(),
             what: violation.what.clone(),
         }),
     };
@@ -91,20 +91,14 @@ impl Progress {
         }
     }
 
-    fn show(&mut self, report: &AuditReport) {
+    fn show(&mut self, report: AuditProgress) {
         let recently = self.shown.is_some_and(|shown| shown.elapsed() < PROGRESS_EVERY);
         if !self.terminal || recently || self.started.elapsed() < PROGRESS_AFTER {
             return;
         }
         self.shown = Some(Instant::now());
         // Progress that can't be shown is no reason to stop.
-        let _ = write!(
-            std::io::stderr(),
-            "\r{} accounts, {} entries, {} requests",
-            report.accounts,
-            report.entries,
-            report.requests
-        );
+        let _ = write!(std::io::stderr(), "\r{} of {} steps", report.done, report.total);
     }
 
     fn clear(&self) {

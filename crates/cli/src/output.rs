@@ -62,8 +62,13 @@ impl Output {
 
     /// Prints text as it is: no macro, which would panic on a closed pipe.
     fn print(text: &str) -> anyhow::Result<()> {
+        Self::print_bytes(text.as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(bytes)?;
         stdout.flush()?;
         Ok(())
     }

@@ -1,14 +1,16 @@
 //! What can be asked of the books, what `decide` must know to answer, and what comes of it.
 
-use crate::account::{Account, LedgerEntry, Purchase};
+use crate::account::{Account, Purchase};
 use crate::code::{Code, CodeLength, EnteredCode};
 use crate::error::ApiError;
 use crate::ids::RequestId;
+use crate::ledger::{AdjustmentReason, LedgerEntry};
 use crate::limits::{Limit, LimitState};
+use crate::low_balance::LowBalanceReport;
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
 use crate::phone::PhoneNumber;
-use crate::price::PriceList;
+use crate::price::{PriceList, RouteName};
 use crate::request::{DeliveryState, VerificationRequest};
 use crate::time::Timestamp;
 use crate::wire::RequestStatus;
@@ -76,6 +78,15 @@ pub enum Action {
         /// How much.
         amount: Credits,
     },
+    /// The operator corrects the balance.
+    Adjust {
+        /// By how much; negative takes credit away.
+        amount: Credits,
+        /// Why; it stands in the ledger.
+        reason: AdjustmentReason,
+    },
+    /// Time has come for the account itself: credit that is due lapses, nothing else happens.
+    Lapse,
     /// The sandbox moves this account's clock forward. What is due then is woken by its own commands.
     AdvanceClock {
         /// By how many milliseconds, zero or more.
@@ -193,6 +204,8 @@ pub struct FloodCounters {
 pub struct Rules {
     /// What messages cost.
     pub prices: PriceList,
+    /// The route on which every message goes: there is one so far.
+    pub route: RouteName,
     /// Wrong codes after which no code counts any more (the fifth, by default).
     pub max_check_attempts: u8,
     /// Free sends a day to the owner's own number; `None`: unlimited.
@@ -207,6 +220,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             prices: PriceList::default(),
+            route: RouteName::INBOX,
             max_check_attempts: 5,
             free_sends_per_day: None,
             account_limit: None,
@@ -255,6 +269,8 @@ pub struct Decision {
     pub timeline: Vec<TimelineEvent>,
     /// Delivery reports to send.
     pub reports: Vec<DeliveryReport>,
+    /// The report of a balance that became low.
+    pub low_balance: Option<LowBalanceReport>,
     /// The answer to keep under the idempotency key.
     pub first_answer: Option<FirstAnswer>,
     /// Flood counters after the command.

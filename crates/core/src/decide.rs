@@ -59,6 +59,7 @@ impl<'a> Decider<'a> {
                 purchases: Vec::new(),
                 timeline: Vec::new(),
                 reports: Vec::new(),
+                low_balance: None,
                 first_answer: None,
                 flood: facts.flood,
                 work: None,
@@ -89,8 +90,10 @@ impl<'a> Decider<'a> {
             Action::Check { code, .. } => self.check(code.as_ref()),
             Action::Revoke { .. } => self.revoke(),
             Action::News { news, .. } => Ok(self.news(*news)),
-            Action::Wake { .. } => Ok(Answer::Done),
+            // What was due has been applied above.
+            Action::Wake { .. } | Action::Lapse => Ok(Answer::Done),
             Action::Purchase { amount } => self.purchase(*amount),
+            Action::Adjust { amount, reason } => self.adjust(*amount, reason),
             Action::AdvanceClock { by_ms } => self.advance_clock(*by_ms),
         }
     }
@@ -112,6 +115,7 @@ impl<'a> Decider<'a> {
                 at: self.command.now,
             });
         }
+        self.decision.low_balance = self.decision.account.watch_balance(self.command.now);
         self.decision.outcome = outcome;
         self.decision
     }
@@ -202,7 +206,7 @@ impl<'a> Decider<'a> {
         request.move_verification(VerificationState::Expired, at);
         if !request.fee.is_zero() && !request.refunded {
             request.refunded = true;
-            let entry = self.decision.account.refund(request.fee, request.id, at);
+            let entry = self.decision.account.refund(request.fee, request.id, self.account_now);
             self.decision.entries.push(entry);
         }
         self.decision.work = Some(Work::Withdraw);

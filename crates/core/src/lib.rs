@@ -3,13 +3,19 @@
 //! Start at [`decide`]: it takes what the books know ([`Facts`]) and a [`Command`], and answers a [`Decision`]: the outcome
 //! for the caller and the changes for the books. Everything else is the vocabulary it speaks.
 
+// Money is integers: where nothing is computed in floats, no sum can be.
+#![deny(clippy::float_arithmetic)]
+
 mod account;
+mod calendar;
 mod code;
 mod command;
 mod decide;
 mod error;
 mod ids;
+mod ledger;
 mod limits;
+mod low_balance;
 mod money;
 mod parameters;
 mod phone;
@@ -21,7 +27,8 @@ mod time;
 mod token;
 mod wire;
 
-pub use account::{Account, CREDIT_LIFE_MS, EntryKind, LedgerEntry, MAX_PURCHASE, Purchase};
+pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
+pub use calendar::{civil_date, days_of_date};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{
     Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, News, Reach,
@@ -30,13 +37,18 @@ pub use command::{
 pub use decide::{decide, status_at};
 pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
+pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
+pub use low_balance::{LowBalance, LowBalanceReport};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,
 };
 pub use phone::{LineType, PhoneDetails, PhoneNumber, SandboxNumbers, load_numbering_plans};
-pub use price::{DEFAULT_PRICE, NumberPrefix, PriceList};
+pub use price::{
+    DEFAULT_PRICE, MAX_PRICE, MAX_PRICE_ROWS, NumberPrefix, PriceChange, PriceList, PriceListFull, PriceRoute,
+    PriceRow, RouteName,
+};
 pub use request::{
     ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, Message, VerificationRequest,
     VerificationState,

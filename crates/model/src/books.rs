@@ -204,7 +204,12 @@ impl Books {
             Step::OpenAccount { account } => return self.open_account(*account),
             Step::AddSender { account, name } => return self.add_sender(*account, *name),
             Step::VerifySender { account, name } => return self.verify_sender(*account, *name),
-            Step::SetPrice { of, micros } => return self.set_price(*of, *micros),
+            Step::SetPrice {
+                of,
+                of_the_route,
+                after_ms,
+                micros,
+            } => return self.set_price(*of, *of_the_route, *after_ms, *micros),
             Step::ForgetOldAnswers => return self.forget_old_answers(),
         };
         command.map_or(Happening::Nothing, |submitted| Happening::Command(Box::new(submitted)))

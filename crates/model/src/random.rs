@@ -36,7 +36,7 @@ impl Shape {
     pub const LONG: Self = Self {
         places: 24,
         reach_back: 2_000,
-        keys: 20,
+        keys: 3,
     };
 }
 
@@ -62,6 +62,7 @@ pub fn any_rules() -> impl Strategy<Value = Rules> {
             free_sends_per_day,
             account_limit,
             number_limit,
+            ..Rules::default()
         },
     )
 }
@@ -122,14 +123,17 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
         })
     };
     let price_of = prop_oneof![1 => Just(PriceOf::Default), 4 => (0..6usize).prop_map(PriceOf::Prefix)];
-    let price = prop_oneof![Just(0i64), Just(10_000i64), 1..60_000i64];
+    let price = option::weighted(0.8, prop_oneof![Just(0i64), Just(10_000i64), 1..60_000i64]);
+    // Most hold at once; some are announced ahead, some named late.
+    let from = prop_oneof![3 => Just(0i64), 1 => -HOUR_MS..0, 2 => 1..DAY_MS];
+    let set_price = (price_of, prop::bool::weighted(0.3), from, price);
     prop_oneof![
         6 => account(shape).prop_map(|account| Step::RotateToken { account }),
-        2 => account(shape).prop_map(|account| Step::CloseAccount { account }),
-        3 => account(shape).prop_map(|account| Step::OpenAccount { account }),
+        1 => account(shape).prop_map(|account| Step::CloseAccount { account }),
+        5 => account(shape).prop_map(|account| Step::OpenAccount { account }),
         4 => (account(shape), name()).prop_map(|(account, name)| Step::AddSender { account, name }),
         3 => (account(shape), name()).prop_map(|(account, name)| Step::VerifySender { account, name }),
-        2 => (price_of, price).prop_map(|(of, micros)| Step::SetPrice { of, micros }),
+        3 => set_price.prop_map(|(of, of_the_route, after_ms, micros)| Step::SetPrice { of, of_the_route, after_ms, micros }),
         1 => Just(Step::ForgetOldAnswers),
     ]
 }
@@ -234,12 +238,12 @@ fn amount() -> impl Strategy<Value = i64> {
 
 fn passing() -> impl Strategy<Value = i64> {
     prop_oneof![
-        0..10i64,
-        Just(SECOND_MS),
-        Just(5_000i64),
-        Just(30_000i64),
-        Just(HOUR_MS),
-        Just(DAY_MS)
+        2 => 0..10i64,
+        2 => Just(SECOND_MS),
+        2 => Just(5_000i64),
+        2 => Just(30_000i64),
+        2 => Just(HOUR_MS),
+        1 => Just(DAY_MS),
     ]
 }
 

@@ -2,8 +2,8 @@
 //! judged by what they left.
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Bucket, Credits, DAY_MS, NumberPrefix, PhoneNumber, SenderFact, SenderUsername,
-    Timestamp,
+    AccountId, AccountKey, ApiToken, Bucket, Credits, DAY_MS, NumberPrefix, PhoneNumber, PriceRoute, PriceRow,
+    RouteName, SenderFact, SenderUsername, Timestamp,
 };
 
 use crate::books::{AccountBook, Books, Happening};
@@ -45,8 +45,8 @@ pub enum Setting {
         now: Timestamp,
     },
     SetPrice {
-        prefix: NumberPrefix,
-        price: Credits,
+        row: PriceRow,
+        now: Timestamp,
     },
     ForgetOldAnswers {
         now: Timestamp,
@@ -170,14 +170,30 @@ impl Books {
         Happening::Setting(setting, Expected::Done)
     }
 
-    pub(crate) fn set_price(&mut self, of: PriceOf, micros: i64) -> Happening {
+    pub(crate) fn set_price(
+        &mut self,
+        of: PriceOf,
+        of_the_route: bool,
+        after_ms: i64,
+        micros: Option<i64>,
+    ) -> Happening {
         let prefix = match of {
             PriceOf::Default => NumberPrefix::DEFAULT,
             PriceOf::Prefix(number) => NumberPrefix::parse(PREFIXES[number % PREFIXES.len()]).unwrap(),
         };
-        let price = Credits::from_micros(micros);
-        self.rules.prices.set(prefix, price);
-        Happening::Setting(Setting::SetPrice { prefix, price }, Expected::Done)
+        let route = if of_the_route {
+            PriceRoute::Only(RouteName::INBOX)
+        } else {
+            PriceRoute::All
+        };
+        let row = PriceRow {
+            route,
+            prefix,
+            effective_from: self.now.plus_millis(after_ms),
+            price: micros.map(Credits::from_micros),
+        };
+        self.rules.prices.record(&row).unwrap();
+        Happening::Setting(Setting::SetPrice { row, now: self.now }, Expected::Done)
     }
 
     pub(crate) fn forget_old_answers(&mut self) -> Happening {

@@ -76,8 +76,14 @@ pub enum Step {
         name: SenderName,
     },
     SetPrice {
+        /// Which numbers.
         of: PriceOf,
-        micros: i64,
+        /// Whether it is the price of the one route there is; else it is every route's.
+        of_the_route: bool,
+        /// From when on, counted from now.
+        after_ms: i64,
+        /// The price; `None` takes it away.
+        micros: Option<i64>,
     },
     ForgetOldAnswers,
 }

@@ -6,9 +6,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response as HttpResponse, StatusCode};
 use axum::response::{IntoResponse, Response};
+use countersign_core::Credits;
 use countersign_store::StoreError;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// A JSON answer.
 pub(crate) struct Answer {
@@ -65,6 +67,11 @@ impl Refusal {
             status,
             sentence: sentence.into(),
         }
+    }
+
+    /// The same, said of a part of what was sent.
+    pub(crate) fn about(self, part: &str) -> Self {
+        Self::new(self.status, format!("{part}: {}", self.sentence))
     }
 
     /// What was sent makes no sense.
@@ -172,6 +179,20 @@ pub(crate) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>, ex
     let bytes = bytes.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::bad_request(format!("the body is wrong ({error}): send JSON like {example}")))
+}
+
+/// An amount of credit, as a JSON number or a decimal string; read digit by digit, through no float.
+pub(crate) struct Amount(pub(crate) Credits);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        let text = match raw.get().strip_prefix('"') {
+            Some(_) => serde_json::from_str::<String>(raw.get()).map_err(D::Error::custom)?,
+            None => raw.get().to_owned(),
+        };
+        Credits::parse(text.trim()).map(Self).map_err(D::Error::custom)
+    }
 }
 
 /// The parameters of a query string, decoded.

@@ -17,6 +17,7 @@ pub mod operator;
 pub mod random;
 pub mod settings;
 pub mod start;
+mod statement;
 pub mod workers;
 
 pub use app::{App, Mode};

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "operator/prices.rs"]
+mod prices;
+
 use countersign_server::Mode;
 use countersign_server::settings::Settings;
 use countersign_server::start::{RunningServer, start};
@@ -334,13 +337,6 @@ async fn senders_and_prices_are_judged_before_they_are_stored() {
             "{body}"
         );
     }
-    let set = house.put("/prices", r#"{"prefix":"39","price":"0.000001"}"#).await;
-    assert_eq!(set.body, r#"{"prefix":"+39","price":0.000001}"#);
-    house.put("/prices", r#"{"prefix":"","price":0}"#).await.json();
-    assert_eq!(
-        house.get("/prices").await.body,
-        r#"{"prices":[{"prefix":"default","price":0},{"prefix":"+39","price":0.000001}]}"#
-    );
     house.end().await;
 }
 

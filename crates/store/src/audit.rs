@@ -1,17 +1,24 @@
 //! `countersign audit`: P2 (the books balance) and P3 (states only move forward) over the whole database. Read-only, row by
 //! row in key order, one account's snapshot at a time, so that it runs beside a live server in bounded memory.
 
+mod ledger;
+mod requests;
+mod timelines;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use countersign_core::{AccountKey, DeliveryState, EntryKind, RequestId, Timestamp};
-use rusqlite::{Connection, Row, params};
+use countersign_core::{AccountId, AccountKey, Credits, EntryHash, RequestId};
+use ring::digest;
+use rusqlite::{Connection, Row};
 
-use crate::sqlite::{
-    FILE_NAME, TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number, open_for_reading,
-    require_known_schema,
-};
+use crate::sqlite::{FILE_NAME, account_key, open_for_audit, request_id as request_id_of, require_known_schema};
 use crate::types::StoreError;
+use requests::ChargedRequests;
+
+/// Rows between two reports of progress within an account.
+const PROGRESS_EVERY_ROWS: u64 = 20_000;
 
 /// What an audit looked at, and the first thing that was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,32 +29,84 @@ pub struct AuditReport {
     pub entries: u64,
     /// Requests that were checked.
     pub requests: u64,
+    /// Where each account's chain of entries ends, by account id.
+    pub heads: Vec<LedgerHead>,
     /// The first violation; the audit stops there.
     pub violation: Option<Violation>,
+}
+
+/// Where an account's chain of entries ends, or ended when it was noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerHead {
+    /// The account.
+    pub account: AccountId,
+    /// How many entries it has.
+    pub entries: u64,
+    /// The hash of the last one; [`EntryHash::NONE`] where there is none.
+    pub head: EntryHash,
 }
 
 /// A promise that the books don't keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The account.
-    pub account: AccountKey,
+    pub account: AccountId,
     /// What is wrong, with the entry's number or the request's id.
     pub what: String,
 }
 
+/// How far an audit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditProgress {
+    /// Steps that are done.
+    pub done: u64,
+    /// About how many there are in all.
+    pub total: u64,
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "account {}: {}", self.account.id, self.what)
+        write!(f, "account {}: {}", self.account, self.what)
     }
 }
 
-/// Checks the database in a data directory. `progress` is called after each account with the report so far.
-pub fn audit(directory: &Path, mut progress: impl FnMut(&AuditReport)) -> Result<AuditReport, StoreError> {
+impl AuditReport {
+    /// One hash over the heads of all accounts: SHA-256 over each one's id, number of entries and head, by account id,
+    /// integers big-endian in 64 bits (docs/money.md, "The chain").
+    pub fn head(&self) -> EntryHash {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for head in &self.heads {
+            context.update(&head.account.number().to_be_bytes());
+            context.update(&head.entries.to_be_bytes());
+            context.update(head.head.as_bytes());
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        EntryHash::from_bytes(hash)
+    }
+}
+
+/// Checks the database in a data directory, and that every chain still goes through the heads that were noted before, at most
+/// one for each account. `progress` is called now and then.
+pub fn audit(
+    directory: &Path,
+    noted: &[LedgerHead],
+    mut progress: impl FnMut(AuditProgress),
+) -> Result<AuditReport, StoreError> {
     if !directory.join(FILE_NAME).exists() {
         return Err(StoreError::NotFound("database in this data directory"));
     }
-    let mut connection = open_for_reading(directory)?;
+    let mut connection = open_for_audit(directory)?;
     require_known_schema(&connection)?;
+    let mut noted: HashMap<AccountId, LedgerHead> = noted.iter().map(|head| (head.account, *head)).collect();
+    let total: i64 = connection.query_row("SELECT coalesce(sum(entries), 0) FROM account", [], |row| row.get(0))?;
+    // An entry is a step, and so is about each request: there are some as many.
+    let mut steps = Steps {
+        done: 0,
+        total: total.cast_unsigned() * 2,
+        told_at: 0,
+        tell: &mut progress,
+    };
     let mut report = AuditReport::default();
     let mut last_id = 0;
     loop {
@@ -57,57 +116,104 @@ pub fn audit(directory: &Path, mut progress: impl FnMut(&AuditReport)) -> Result
             break;
         };
         last_id = account.key.id.number();
+        let noted = noted.remove(&account.key.id);
         let mut check = AccountCheck {
             connection: &snapshot,
             account: &account,
+            noted,
+            charged: ChargedRequests::default(),
             report: &mut report,
+            steps: &mut steps,
         };
         let finding = check.run()?;
         report.accounts += 1;
         if let Some(what) = finding {
             report.violation = Some(Violation {
-                account: account.key,
+                account: account.key.id,
                 what,
             });
-            break;
+            return Ok(report);
         }
-        progress(&report);
+        report.heads.push(LedgerHead {
+            account: account.key.id,
+            entries: account.entries.cast_unsigned(),
+            head: account.head,
+        });
     }
+    report.violation = noted.into_keys().min().map(|account| Violation {
+        account,
+        what: "its head was noted, and the account is gone".to_owned(),
+    });
     Ok(report)
+}
+
+/// Counts what is done, and tells of it now and then.
+struct Steps<'a> {
+    done: u64,
+    total: u64,
+    told_at: u64,
+    tell: &'a mut dyn FnMut(AuditProgress),
+}
+
+impl Steps<'_> {
+    fn step(&mut self) {
+        self.done += 1;
+        if self.done - self.told_at >= PROGRESS_EVERY_ROWS {
+            self.told_at = self.done;
+            (self.tell)(AuditProgress {
+                done: self.done,
+                total: self.total.max(self.done),
+            });
+        }
+    }
 }
 
 /// The account row's money.
 struct AuditedAccount {
     key: AccountKey,
-    balance: i64,
-    held: i64,
+    balance: Credits,
+    held: Credits,
     entries: i64,
-    purchased: i64,
-    consumed: i64,
+    purchased: Credits,
+    consumed: Credits,
+    next_lapse_at: Option<i64>,
+    head: EntryHash,
+    last_entry_at: i64,
 }
 
 fn next_account(connection: &Connection, after_id: i64) -> Result<Option<AuditedAccount>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT bucket, account_id, balance, held, entries, purchased, consumed FROM account \
-         WHERE account_id > ?1 ORDER BY account_id LIMIT 1",
+        "SELECT bucket, account_id, balance, held, entries, purchased, consumed, next_lapse_at, head, last_entry_at \
+         FROM account WHERE account_id > ?1 ORDER BY account_id LIMIT 1",
     )?;
     let mut rows = statement.query([after_id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some(AuditedAccount {
         key: account_key(row.get(0)?, row.get(1)?)?,
-        balance: row.get(2)?,
-        held: row.get(3)?,
+        balance: Credits::from_micros(row.get(2)?),
+        held: Credits::from_micros(row.get(3)?),
         entries: row.get(4)?,
-        purchased: row.get(5)?,
-        consumed: row.get(6)?,
+        purchased: Credits::from_micros(row.get(5)?),
+        consumed: Credits::from_micros(row.get(6)?),
+        next_lapse_at: row.get(7)?,
+        head: EntryHash::from_bytes(row.get(8)?),
+        last_entry_at: row.get(9)?,
     }))
 }
 
-struct AccountCheck<'a> {
+/// One account's check. Its parts are spread over this module's files by subject.
+struct AccountCheck<'a, 'b> {
     connection: &'a Connection,
     account: &'a AuditedAccount,
+    noted: Option<LedgerHead>,
+    /// What the entries say of charges and refunds, compared with what the requests say.
+    charged: ChargedRequests,
     report: &'a mut AuditReport,
+    steps: &'a mut Steps<'b>,
 }
+
+/// What is wrong, if anything is.
+type Finding = Result<Option<String>, StoreError>;
 
 /// Stops the check with a finding.
 macro_rules! require {
@@ -117,12 +223,17 @@ macro_rules! require {
         }
     };
 }
+use require;
 
-type Finding = Result<Option<String>, StoreError>;
-
-impl AccountCheck<'_> {
+impl AccountCheck<'_, '_> {
     fn run(&mut self) -> Finding {
-        for check in [Self::entries, Self::requests, Self::charges, Self::timelines] {
+        for check in [
+            Self::entries,
+            Self::purchases,
+            Self::requests,
+            Self::charges,
+            Self::timelines,
+        ] {
             if let Some(finding) = check(self)? {
                 return Ok(Some(finding));
             }
@@ -133,190 +244,8 @@ impl AccountCheck<'_> {
     fn place(&self) -> [i64; 2] {
         [i64::from(self.account.key.bucket.0), self.account.key.id.number()]
     }
-
-    /// P2: entries are numbered without a gap, each says the balance after it, and the last one's is the account's.
-    fn entries(&mut self) -> Finding {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT number, amount, balance_after FROM ledger_entry WHERE bucket = ?1 AND account_id = ?2 ORDER BY number",
-        )?;
-        let mut rows = statement.query(self.place())?;
-        let (mut last, mut balance) = (0, 0_i64);
-        while let Some(row) = rows.next()? {
-            let (number, amount, balance_after): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            require!(number == last + 1, "entry {number} follows entry {last}");
-            balance = balance.saturating_add(amount);
-            require!(
-                balance == balance_after,
-                "entry {number} says a balance of {balance_after} micro-credits, its sum is {balance}"
-            );
-            require!(balance >= 0, "entry {number} leaves a balance below zero");
-            last = number;
-            self.report.entries += 1;
-        }
-        let account = self.account;
-        require!(
-            last == account.entries,
-            "{} entries are counted, {last} stand in the ledger",
-            account.entries
-        );
-        require!(
-            balance == account.balance,
-            "the balance is {} micro-credits, the sum of entries {balance}",
-            account.balance
-        );
-        require!(
-            account.balance >= account.held && account.held >= 0,
-            "{} micro-credits are on hold of a balance of {}",
-            account.held,
-            account.balance
-        );
-        require!(
-            account.purchased - account.consumed == account.balance,
-            "purchases less use are {} micro-credits, the balance {}",
-            account.purchased - account.consumed,
-            account.balance
-        );
-        Ok(None)
-    }
-
-    /// P2: what is on hold is the fees of admitted requests, and only what expired was refunded.
-    fn requests(&mut self) -> Finding {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT created_at, random, delivery, fee, refunded FROM request WHERE bucket = ?1 AND account_id = ?2 \
-             ORDER BY created_at, random",
-        )?;
-        let mut rows = statement.query(self.place())?;
-        let mut held = 0_i64;
-        while let Some(row) = rows.next()? {
-            let id = request_id(row)?;
-            let (state, fee, refunded) = (delivery_of(row.get(2)?)?, row.get::<_, i64>(3)?, row.get::<_, bool>(4)?);
-            require!(fee >= 0, "request {id} has a fee below zero");
-            require!(
-                refunded == (state == DeliveryState::Expired && fee > 0),
-                "request {id} is {state:?} with a fee of {fee} micro-credits, and refunded is {refunded}"
-            );
-            if state == DeliveryState::Admitted {
-                held += fee;
-            }
-            self.report.requests += 1;
-        }
-        require!(
-            held == self.account.held,
-            "{} micro-credits are on hold, admitted requests hold {held}",
-            self.account.held
-        );
-        Ok(None)
-    }
-
-    /// P2: each charged request has exactly one charge of its fee, each refunded one exactly one refund, no other any.
-    fn charges(&mut self) -> Finding {
-        let (charge, refund) = (
-            entry_kind_number(EntryKind::Charge),
-            entry_kind_number(EntryKind::Refund),
-        );
-        // Grouped by request through a sort that the database spills to disk where it must.
-        let mut statement = self.connection.prepare_cached(
-            "SELECT e.request_created_at, e.request_random, sum(e.kind = ?3), sum(e.kind = ?4), \
-             sum(iif(e.kind = ?3, -e.amount, 0)), sum(iif(e.kind = ?4, e.amount, 0)), r.fee, r.refunded \
-             FROM ledger_entry e LEFT JOIN request r ON r.bucket = ?1 AND r.account_id = ?2 \
-             AND r.created_at = e.request_created_at AND r.random = e.request_random \
-             WHERE e.bucket = ?1 AND e.account_id = ?2 AND e.request_created_at IS NOT NULL \
-             GROUP BY e.request_created_at, e.request_random",
-        )?;
-        let [bucket, account_id] = self.place();
-        let mut rows = statement.query(params![bucket, account_id, charge, refund])?;
-        let mut charged_requests = 0_i64;
-        while let Some(row) = rows.next()? {
-            let id = request_id(row)?;
-            let (charges, refunds): (i64, i64) = (row.get(2)?, row.get(3)?);
-            let (charge_sum, refund_sum): (i64, i64) = (row.get(4)?, row.get(5)?);
-            let (fee, is_refunded): (Option<i64>, Option<bool>) = (row.get(6)?, row.get(7)?);
-            let Some((fee, is_refunded)) = fee.zip(is_refunded) else {
-                return Ok(Some(format!("entries name request {id}, which isn't there")));
-            };
-            require!(
-                charges == 1 && charge_sum == fee,
-                "request {id} with a fee of {fee} has {charges} charges of {charge_sum}"
-            );
-            require!(
-                refunds == i64::from(is_refunded) && refund_sum == fee * refunds,
-                "request {id} with a fee of {fee} has {refunds} refunds of {refund_sum}"
-            );
-            charged_requests += 1;
-        }
-        let with_fee: i64 = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM request WHERE bucket = ?1 AND account_id = ?2 AND fee > 0 AND delivery <> ?3",
-            )?
-            .query_row(
-                params![bucket, account_id, delivery_number(DeliveryState::Admitted)],
-                |row| row.get(0),
-            )?;
-        require!(
-            with_fee == charged_requests,
-            "{with_fee} requests have a fee, {charged_requests} a charge"
-        );
-        Ok(None)
-    }
-
-    /// P3: each request's states followed one another along the graph, up to the one it has.
-    fn timelines(&mut self) -> Finding {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT t.created_at, t.random, t.number, t.state, r.delivery, r.events FROM timeline t LEFT JOIN request r \
-             ON r.bucket = t.bucket AND r.account_id = t.account_id AND r.created_at = t.created_at AND r.random = t.random \
-             WHERE t.bucket = ?1 AND t.account_id = ?2 AND t.kind = ?3 \
-             ORDER BY t.created_at, t.random, t.number",
-        )?;
-        let [bucket, account_id] = self.place();
-        let mut rows = statement.query(params![bucket, account_id, TIMELINE_BECAME])?;
-        let mut current: Option<(RequestId, DeliveryState, DeliveryState)> = None;
-        while let Some(row) = rows.next()? {
-            let id = request_id(row)?;
-            let became = delivery_of(row.get(3)?)?;
-            let Some(now) = row.get::<_, Option<i64>>(4)? else {
-                return Ok(Some(format!("a timeline names request {id}, which isn't there")));
-            };
-            let now = delivery_of(now)?;
-            let before = match current {
-                Some((last, state, _)) if last == id => state,
-                Some((last, state, stored)) => {
-                    require!(
-                        state == stored,
-                        "request {last} is {stored:?}, its timeline ends with {state:?}"
-                    );
-                    first_state(became)
-                }
-                None => first_state(became),
-            };
-            require!(
-                before.may_become(became),
-                "request {id} went from {before:?} to {became:?}"
-            );
-            current = Some((id, became, now));
-        }
-        if let Some((last, state, stored)) = current {
-            require!(
-                state == stored,
-                "request {last} is {stored:?}, its timeline ends with {state:?}"
-            );
-        }
-        Ok(None)
-    }
-}
-
-/// The state before a timeline's first change: timelines begin after the send, except where an admission failed or passed.
-const fn first_state(became: DeliveryState) -> DeliveryState {
-    match became {
-        DeliveryState::Unreachable | DeliveryState::Checked => DeliveryState::Admitted,
-        _ => DeliveryState::Sent,
-    }
 }
 
 fn request_id(row: &Row<'_>) -> Result<RequestId, StoreError> {
-    let (created_at, random): (i64, i64) = (row.get(0)?, row.get(1)?);
-    Ok(RequestId::new(
-        Timestamp::from_millis(created_at),
-        random.cast_unsigned(),
-    ))
+    Ok(request_id_of(row.get(0)?, row.get(1)?))
 }

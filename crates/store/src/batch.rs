@@ -95,6 +95,8 @@ pub(crate) struct Batch {
     pub(crate) purchases: HashMap<(AccountKey, u64), Purchase>,
     pub(crate) timeline: Vec<Of<TimelineEvent>>,
     pub(crate) reports: Vec<Of<DeliveryReport>>,
+    /// Reports of balances that became low, under ids of their own.
+    pub(crate) low_balances: Vec<Of<DeliveryReport>>,
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
     /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
@@ -251,6 +253,13 @@ impl Batch {
             self.answers
                 .insert((account_key, answer.idempotency.key.clone()), answer);
         }
+        if let Some(low) = decision.low_balance {
+            let id = RequestRef {
+                account: account_key,
+                id: low.id,
+            };
+            self.low_balances.push((id, low.report));
+        }
         if let Some(row) = decision.request {
             let request = RequestRef {
                 account: account_key,
@@ -340,7 +349,11 @@ fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
 fn named_request(action: &Action) -> Option<RequestId> {
     match action {
         Action::Send(send) => send.request,
-        Action::CheckAbility { .. } | Action::Purchase { .. } | Action::AdvanceClock { .. } => None,
+        Action::CheckAbility { .. }
+        | Action::Purchase { .. }
+        | Action::Adjust { .. }
+        | Action::Lapse
+        | Action::AdvanceClock { .. } => None,
         Action::Settle { request, .. }
         | Action::Check { request, .. }
         | Action::Revoke { request }

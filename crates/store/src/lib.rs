@@ -8,18 +8,23 @@
 //! a `limit`, a key to go on from instead of an offset), and its test beside it. To add a fact that a rule needs: add it to
 //! `core`'s `Facts`, then load it where `batch` gathers facts.
 
+// Money is integers: where nothing is computed in floats, no sum can be.
+#![deny(clippy::float_arithmetic)]
+
 mod audit;
 mod backup;
 mod batch;
 mod handover;
+mod prices;
 mod reports;
 mod sqlite;
 mod types;
 mod vault;
 
-pub use audit::{AuditReport, Violation, audit};
+pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use handover::Handed;
+pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
@@ -27,7 +32,7 @@ pub use reports::{
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use types::{
     AccountAccess, AccountProfile, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StoreError, Trouble,
+    StatementPage, StoreError, Trouble,
 };
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
@@ -35,8 +40,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId,
-    SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
+    Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -58,6 +63,13 @@ pub trait Store: Send + Sync + 'static {
     fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets the addresses from which the account may call; an empty list allows all.
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Sets when the account's owner is told of a low balance, and where; `None`: never. It begins anew: a balance that is low
+    /// already is told with the account's next command.
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
     fn add_sender(
         &self,
@@ -71,8 +83,8 @@ pub trait Store: Send + Sync + 'static {
         username: SenderUsername,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
-    /// Sets the price of a number prefix; [`NumberPrefix::DEFAULT`] sets the price of all others.
-    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Adds rows to the price list: all of them or none. [`StoreError::PriceListFull`] where they would be too many.
+    fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>>;
     /// Notes an attempt to send a report and what became of it. Where the report is done, the request's next one may go: it
     /// is answered, so that nobody must look for it. What was said of a report that isn't due any more is passed over.
     fn record_report(
@@ -104,10 +116,21 @@ pub trait Store: Send + Sync + 'static {
         after: Option<AccountId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>>;
+    /// An account's entries that were booked from one time on and before another, on its clock, with the balances before and
+    /// after; of them at most `limit` after the one with that number. A time that is over gives the same for ever.
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>>;
     /// An account's senders, or all, by name.
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>>;
-    /// The price list: the default first, then by prefix.
-    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>>;
+    /// Every row of the price list that was ever set, in that order, after a number, at most `limit`. What holds at a time,
+    /// [`countersign_core::PriceList`] tells of them.
+    fn price_history(&self, after: Option<u64>, limit: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>>;
     /// A request as it is stored; what is due by time is not applied ([`countersign_core::status_at`] tells).
     fn request(
         &self,
@@ -136,6 +159,8 @@ pub trait Store: Send + Sync + 'static {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>>;
+    /// Accounts with credit whose time to lapse has come at real time `now`, at most `limit`. It reads all accounts.
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>>;
     /// Accounts that have a report to send now or later, in key order after one, at most `limit`.
     fn report_accounts(
         &self,

@@ -8,13 +8,16 @@ mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
+mod ledger_chain;
 mod load;
+mod prices;
 mod read;
 mod report_hosts;
 mod report_reads;
 mod reports;
 mod schema;
 mod settings;
+mod statement;
 mod write;
 mod writer;
 
@@ -25,23 +28,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, Rules, SenderUsername,
-    Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
+    VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_kind_number};
-pub(crate) use schema::{FILE_NAME, open_for_reading, require_known_schema};
+pub(crate) use codec::{
+    ENTRY_COLUMNS, TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_from_row, request_id,
+};
+pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
 
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
+use crate::prices::{PriceRecord, PriceSetting, PricesSet};
 use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StoreError,
-    Trouble,
+    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StatementPage,
+    StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
@@ -87,9 +93,7 @@ impl SqliteStore {
         let connection = schema::open_for_writing(&options.path)?;
         settings::check_master_key(&connection, &vault)?;
         let mut rules = options.rules;
-        for (prefix, price) in read::prices(&connection)? {
-            rules.prices.set(prefix, price);
-        }
+        prices::restore(&connection, &mut rules.prices)?;
         let readers = Readers::open(&options.path, Arc::clone(&vault))?;
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
@@ -171,6 +175,14 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.set_allow_list(account, &allow_list))
     }
 
+    fn set_low_balance(
+        &self,
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref()))
+    }
+
     fn add_sender(
         &self,
         account: AccountKey,
@@ -188,8 +200,8 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.verify_sender(&username, now))
     }
 
-    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_price(prefix, price))
+    fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
+        self.set(move |settings| settings.set_prices(&setting))
     }
 
     fn record_report(
@@ -257,12 +269,23 @@ impl Store for SqliteStore {
         answered(self.readers.accounts(after, limit))
     }
 
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
+        answered(self.readers.statement(account, from, to, after, limit))
+    }
+
     fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
         answered(self.readers.senders(account))
     }
 
-    fn prices(&self) -> BoxFuture<'_, Result<Vec<(NumberPrefix, Credits)>, StoreError>> {
-        answered(self.readers.prices())
+    fn price_history(&self, after: Option<u64>, limit: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>> {
+        answered(self.readers.price_history(after, limit))
     }
 
     fn request(
@@ -297,6 +320,10 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
         answered(self.readers.due_requests(now, account, limit))
+    }
+
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
+        answered(self.readers.due_lapses(now, limit))
     }
 
     fn report_accounts(

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use countersign_core::{
-    AccountKey, ApiToken, Credits, PhoneNumber, RequestId, SenderUsername, Timestamp, VerificationRequest, Work,
+    AccountKey, ApiToken, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId, SenderUsername,
+    Timestamp, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -35,6 +36,9 @@ pub enum StoreError {
     /// What should be new is there already.
     #[error("{0} exists already")]
     Conflict(&'static str),
+    /// The price list can't take more rows.
+    #[error(transparent)]
+    PriceListFull(#[from] PriceListFull),
     /// The database was written by a newer version.
     #[error(
         "the database has schema version {found}, and this program knows versions up to {known}: \
@@ -109,10 +113,25 @@ pub struct AccountProfile {
     pub allow_list: Vec<IpNet>,
     /// How far the sandbox moved its clock ahead, in milliseconds.
     pub clock_offset_ms: i64,
+    /// When its owner is told of a low balance, and where.
+    pub low_balance: Option<LowBalance>,
     /// When it was made, real time.
     pub created_at: Timestamp,
     /// When it was closed, real time.
     pub closed_at: Option<Timestamp>,
+}
+
+/// A page of a statement. Opening balance + all entries of the time = closing balance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementPage {
+    /// The balance before the first entry of the time.
+    pub opening_balance: Credits,
+    /// The balance after the last entry of the time.
+    pub closing_balance: Credits,
+    /// The number of the last entry of the time; `None` where there is none.
+    pub last_entry: Option<u64>,
+    /// This page's entries, by number.
+    pub entries: Vec<LedgerEntry>,
 }
 
 /// An account to be made.

@@ -146,7 +146,7 @@ async fn a_thousand_commands_at_once_are_judged_one_after_the_other() {
         .count();
     assert_eq!((sent, refused), (1_000, 500), "ten credits buy a thousand messages");
     assert_eq!(books.balance().await, "0");
-    let report = audit(directory.path(), |_| {}).unwrap();
+    let report = audit(directory.path(), &[], |_| {}).unwrap();
     assert_eq!(
         (report.violation, report.entries, report.requests),
         (None, 1_001, 1_000)
@@ -262,15 +262,15 @@ async fn the_ledger_refuses_edits_and_the_audit_finds_forgery() {
     let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     assert!(database.execute("UPDATE ledger_entry SET amount = 0", []).is_err());
     assert!(database.execute("DELETE FROM ledger_entry", []).is_err());
-    assert_eq!(audit(directory.path(), |_| {}).unwrap().violation, None);
+    assert_eq!(audit(directory.path(), &[], |_| {}).unwrap().violation, None);
     database
         .execute("UPDATE account SET balance = balance + 1", [])
         .unwrap();
-    let violation = audit(directory.path(), |_| {}).unwrap().violation.unwrap();
+    let violation = audit(directory.path(), &[], |_| {}).unwrap().violation.unwrap();
     assert!(
         violation
             .what
-            .contains("the balance is 9990001 micro-credits, the sum of entries 9990000"),
+            .contains("the balance is 9.990001, the sum of entries 9.99"),
         "{violation}"
     );
 }
@@ -292,7 +292,7 @@ async fn the_audit_finds_a_state_that_moved_backwards() {
         .unwrap();
     let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     database.execute("UPDATE request SET delivery = 4", []).unwrap();
-    let violation = audit(directory.path(), |_| {}).unwrap().violation.unwrap();
+    let violation = audit(directory.path(), &[], |_| {}).unwrap().violation.unwrap();
     assert!(violation.what.contains("its timeline ends with Read"), "{violation}");
 }
 
@@ -401,7 +401,7 @@ async fn an_admitted_message_lives_from_its_settlement_on() {
         (message.sent_at, message.expires_at),
         (later, later.plus_millis(3_600_000))
     );
-    assert_eq!(audit(directory.path(), |_| {}).unwrap().violation, None);
+    assert_eq!(audit(directory.path(), &[], |_| {}).unwrap().violation, None);
 }
 
 #[tokio::test]
@@ -441,6 +441,6 @@ async fn a_full_queue_refuses_at_once_and_does_nothing_by_half() {
         sent, 1_000,
         "ten credits buy a thousand messages, whoever was refused before"
     );
-    let report = audit(directory.path(), |_| {}).unwrap();
+    let report = audit(directory.path(), &[], |_| {}).unwrap();
     assert_eq!((report.violation, report.requests), (None, 1_000));
 }

@@ -11,5 +11,6 @@ mod local;
 mod mistakes;
 #[cfg(test)]
 mod operator;
+mod price_tables;
 #[cfg(test)]
 mod support;

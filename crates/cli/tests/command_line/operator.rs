@@ -122,12 +122,17 @@ fn a_price_holds_from_the_next_call_on() {
         "0.0225"
     );
     assert_eq!(cost(), "0.0225");
-    sandbox.json(&["price", "set", "default", "0.02"]);
-    let prices = sandbox.json(&["price", "list"]);
+    sandbox.json(&["price", "set", "default", "0.02", "--from", "2026-01-01"]);
+    let list = &sandbox.json(&["price", "list"])[0];
     assert_eq!(
-        prices.to_string(),
-        r#"[{"prefix":"default","price":0.02},{"prefix":"+39","price":0.0225}]"#
+        list.to_string(),
+        r#"{"effective_from":1767225600,"prefix":"default","price":0.02,"route":"all"}"#
     );
+    sandbox.json(&["price", "unset", "+39"]);
+    assert_eq!(cost(), "0.02");
+    sandbox
+        .run(["price", "unset", "+39"])
+        .failed_with(&["+39", "price list"]);
     sandbox
         .run(["price", "set", "+0", "1"])
         .failed_with(&["not a number prefix"]);

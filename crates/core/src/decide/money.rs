@@ -3,6 +3,7 @@
 use super::{Decider, Outcome};
 use crate::command::Answer;
 use crate::error::ApiError;
+use crate::ledger::AdjustmentReason;
 use crate::money::Credits;
 use crate::time::Timestamp;
 
@@ -38,7 +39,7 @@ impl Decider<'_> {
         }
         for purchase in self.facts.due_purchases {
             let mut purchase = purchase.clone();
-            let entry = self.decision.account.lapse(&mut purchase);
+            let entry = self.decision.account.lapse(&mut purchase, self.account_now);
             self.decision.entries.extend(entry);
             self.decision.purchases.push(purchase);
         }
@@ -50,6 +51,12 @@ impl Decider<'_> {
         let (entry, purchase) = bought.ok_or(ApiError::BadRequest)?;
         self.decision.entries.push(entry);
         self.decision.purchases.push(purchase);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn adjust(&mut self, amount: Credits, reason: &AdjustmentReason) -> Outcome {
+        let entry = self.decision.account.adjust(amount, reason, self.account_now)?;
+        self.decision.entries.push(entry);
         Ok(Answer::Done)
     }
 

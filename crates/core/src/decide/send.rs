@@ -23,7 +23,7 @@ impl Decider<'_> {
         let fee = if on_ability_check || own_number {
             Credits::ZERO
         } else {
-            self.facts.rules.prices.price_of(send.phone)
+            self.price_of(send.phone)
         };
         self.require_balance(fee)?;
         if !on_ability_check {
@@ -51,7 +51,7 @@ impl Decider<'_> {
         let fee = if own_number {
             Credits::ZERO
         } else {
-            self.facts.rules.prices.price_of(phone)
+            self.price_of(phone)
         };
         self.require_balance(fee)?;
         require_reachable(phone, reach)?;
@@ -131,6 +131,13 @@ impl Decider<'_> {
                 .map_err(flood_wait)?;
         }
         Ok(counters)
+    }
+
+    /// The price of a message at this moment on the account's clock. A request keeps it as its fee, whatever becomes of the
+    /// list afterwards.
+    fn price_of(&self, phone: PhoneNumber) -> Credits {
+        let rules = self.facts.rules;
+        rules.prices.price_of(phone, &rules.route, self.account_now)
     }
 
     fn require_balance(&self, fee: Credits) -> Result<(), ApiError> {

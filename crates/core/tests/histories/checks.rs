@@ -2,8 +2,9 @@
 //! under test.
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, PhoneNumber, RequestStatus,
-    Rules, TimelineKind, VerificationRequest, VerificationState, status_at,
+    Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, Message, News, NumberPrefix,
+    PhoneNumber, PriceRoute, PriceRow, RequestStatus, RouteName, Rules, TimelineKind, Timestamp, VerificationRequest,
+    VerificationState, status_at,
 };
 
 use countersign_model::{Books, RequestBook, Submitted, must_ask};
@@ -357,7 +358,7 @@ fn charge_and_refund(before: Option<&RequestBook>, after: &VerificationRequest, 
 fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &VerificationRequest) -> Held {
     let owner = books.accounts[submitted.account].account.owner;
     if decision.request_is_new {
-        let price = price(&books.rules, owner, after.phone);
+        let price = price(&books.rules, owner, after.phone, after.id.created_at());
         hold!(after.fee == price, "the fee is {:?} instead of {price:?}", after.fee);
         let admitted = decision.outcome == Ok(Answer::Admitted(after.id));
         hold!(
@@ -521,15 +522,27 @@ pub(crate) fn nothing_is_left_open(books: &Books) -> Held {
 }
 
 /// What a first send or ability check costs, told apart from the code under test.
-fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber) -> Credits {
+fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber, at: Timestamp) -> Credits {
     if phone == owner {
         return Credits::ZERO;
     }
     let digits = phone.digits().to_string();
-    let longest = rules
-        .prices
+    let mut named: Vec<PriceRow> = rules.prices.history().collect();
+    // Of rows for the same numbers the latest that holds already counts, whether it names a price or takes it away.
+    named.retain(|row| row.effective_from <= at);
+    let overtaken = |row: &PriceRow| {
+        let same = |later: &&PriceRow| (&later.route, later.prefix) == (&row.route, row.prefix);
+        named
+            .iter()
+            .filter(same)
+            .any(|later| later.effective_from > row.effective_from)
+    };
+    let matches =
+        |row: &&PriceRow| row.prefix == NumberPrefix::DEFAULT || digits.starts_with(&row.prefix.digits().to_string());
+    let holding = named
         .iter()
-        .filter(|(prefix, _)| prefix.digits() == 0 || digits.starts_with(&prefix.digits().to_string()))
-        .max_by_key(|(prefix, _)| prefix.digits());
-    longest.unwrap().1
+        .filter(matches)
+        .filter(|row| row.price.is_some() && !overtaken(row));
+    let best = holding.max_by_key(|row| (row.route == PriceRoute::Only(RouteName::INBOX), row.prefix.digits()));
+    best.and_then(|row| row.price).unwrap_or(DEFAULT_PRICE)
 }

@@ -5,7 +5,7 @@ use countersign_core::{
     SendCode, SenderFact, Work,
 };
 
-use crate::world::{OWNER, PHONE, World, credits, delivery_word, id};
+use crate::world::{HOUR_MS, OWNER, PHONE, World, credits, delivery_word, id};
 
 #[test]
 fn a_send_is_charged_and_sent() {
@@ -158,6 +158,66 @@ fn a_refund_gives_back_what_was_charged_though_the_price_has_changed() {
     let request = world.send();
     world.rules.prices.set(NumberPrefix::DEFAULT, credits("0.5"));
     world.news(request, countersign_core::News::Failed);
+    assert_eq!(world.account.balance, credits("1"));
+}
+
+#[test]
+fn a_price_holds_from_its_time_on_by_the_accounts_clock() {
+    let mut world = World::new();
+    world.price_from(world.now.plus_millis(HOUR_MS), Some("0.05"));
+    world.pass_ms(HOUR_MS - 1);
+    assert_eq!(world.send_to(PHONE).unwrap().request_cost, credits("0.01"));
+    world.advance_clock(1).unwrap();
+    assert_eq!(world.send_to(PHONE).unwrap().request_cost, credits("0.05"));
+    assert_eq!(world.ability(PHONE).unwrap().request_cost, credits("0.05"));
+    world.price_from(world.now.plus_millis(2 * HOUR_MS), None);
+    world.pass_ms(2 * HOUR_MS);
+    assert_eq!(world.send_to(PHONE).unwrap().request_cost, credits("0.01"));
+}
+
+#[test]
+fn a_send_on_an_ability_check_keeps_the_price_of_the_check() {
+    let mut world = World::new();
+    let checked = world.ability(PHONE).unwrap();
+    world.price_from(world.now, Some("0.5"));
+    let sent = world.send_with(|send| send.request = Some(id(&checked))).unwrap();
+    assert_eq!((sent.request_cost, sent.remaining_balance), (credits("0.01"), None));
+    assert!(world.entries().is_empty(), "the one fee was charged by the check");
+    world.news(id(&checked), countersign_core::News::Failed);
+    assert_eq!(world.account.balance, credits("1"));
+}
+
+#[test]
+fn an_admission_is_settled_at_the_price_that_was_put_on_hold() {
+    for reachable in [true, false] {
+        for new_price in ["0.001", "0.5"] {
+            let mut world = World::new();
+            let request = world.admit();
+            assert_eq!(world.account.held, credits("0.01"));
+            world.price_from(world.now, Some(new_price));
+            let settled = world.settle(request, reachable);
+            assert_eq!(world.account.held, credits("0"));
+            let spent = credits(if reachable { "0.01" } else { "0" });
+            assert_eq!(world.account.balance, credits("1") - spent);
+            assert_eq!(
+                settled.map(|status| status.request_cost).ok(),
+                reachable.then_some(spent)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_owners_number_is_free_and_no_line_of_the_ledger() {
+    let mut world = World::new();
+    world.price_from(world.now, Some("0.5"));
+    for status in [world.send_to(OWNER).unwrap(), world.ability(OWNER).unwrap()] {
+        assert_eq!((status.request_cost, status.remaining_balance), (credits("0"), None));
+        assert!(world.entries().is_empty());
+    }
+    let lost = id(&world.send_to(OWNER).unwrap());
+    world.news(lost, countersign_core::News::Failed);
+    assert!(world.entries().is_empty());
     assert_eq!(world.account.balance, credits("1"));
 }
 

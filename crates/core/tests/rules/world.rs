@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News, PhoneNumber,
-    Purchase, Reach, RequestId, RequestStatus, Rules, Send, SendCode, SenderFact, Timestamp, Ttl, VerificationRequest,
-    VerificationState, decide,
+    Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
+    NumberPrefix, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus, Rules,
+    Send, SendCode, SenderFact, Timestamp, Ttl, VerificationRequest, VerificationState, decide,
 };
 
 /// Somebody's number.
@@ -94,6 +94,17 @@ impl World {
         let outcome = decision.outcome.clone();
         self.last = Some(decision);
         outcome
+    }
+
+    /// A price of all messages, or its end, from a time on.
+    pub(crate) fn price_from(&mut self, effective_from: Timestamp, price: Option<&str>) {
+        let row = PriceRow {
+            route: PriceRoute::All,
+            prefix: NumberPrefix::DEFAULT,
+            effective_from,
+            price: price.map(credits),
+        };
+        assert_eq!(self.rules.prices.record(&row), Ok(PriceChange::Added));
     }
 
     /// What changed by the last command.

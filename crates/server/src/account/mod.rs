@@ -4,7 +4,9 @@
 //! A handler takes `Extension<Caller>`: the token, the account's closing and its address allow-list were judged before, by the
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
+mod low_balance;
 mod overview;
+mod statement;
 
 use std::sync::Arc;
 
@@ -30,6 +32,11 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/", get(overview::show))
+        .route("/statement", get(statement::show))
+        .route(
+            "/low-balance",
+            get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
+        )
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/cli.md"))
         .method_not_allowed_fallback(async || {
             Refusal::method_not_allowed("this path of the owner's API takes another HTTP method: see docs/cli.md")

@@ -43,8 +43,7 @@ pub(super) async fn move_forward(app: &App, caller: &Caller, by_ms: i64) -> Resu
     let generation = Some(caller.access.generation);
     submit(app, caller, generation, Action::AdvanceClock { by_ms }).await?;
     settle_due_requests(app, caller).await?;
-    // Credit lapses with any command that comes after its time: this one moves nothing else.
-    submit(app, caller, None, Action::AdvanceClock { by_ms: 0 }).await?;
+    submit(app, caller, None, Action::Lapse).await?;
     let account = app
         .store
         .account(caller.access.key.id)

@@ -13,13 +13,12 @@ use countersign_core::{
 };
 use countersign_store::{AccountProfile, NewAccount, StoreError};
 use ipnet::IpNet;
-use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
+pub(super) use crate::answer::Amount;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
-use crate::{clock, random};
+use crate::{clock, random, statement};
 
 /// Longest name of an account, in bytes: it is a label, not a description.
 const MAX_NAME_BYTES: usize = 100;
@@ -60,20 +59,6 @@ impl From<AccountProfile> for AccountView {
             created_at: profile.created_at.unix_seconds(),
             closed_at: profile.closed_at.map(Timestamp::unix_seconds),
         }
-    }
-}
-
-/// An amount of credit, as a JSON number or a decimal string; read digit by digit, through no float.
-pub(super) struct Amount(pub(super) Credits);
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <Box<RawValue>>::deserialize(deserializer)?;
-        let text = match raw.get().strip_prefix('"') {
-            Some(_) => serde_json::from_str::<String>(raw.get()).map_err(D::Error::custom)?,
-            None => raw.get().to_owned(),
-        };
-        Credits::parse(text.trim()).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -206,6 +191,16 @@ pub(super) async fn credit(
     purchase(&app, profile.key, amount).await?;
     tracing::info!(account = %profile.key.id, %amount, "operator: credit added");
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+}
+
+/// `GET /accounts/{account}/statement?from=&to=&after=&limit=`.
+pub(super) async fn statement(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Answer, Refusal> {
+    let profile = find(&app, &account).await?;
+    statement::page(&app, profile.key, query.as_deref()).await
 }
 
 /// `POST /accounts/{account}/close`: for good; closing a closed account changes nothing.

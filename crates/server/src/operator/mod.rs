@@ -5,6 +5,7 @@
 mod accounts;
 mod backups;
 mod key;
+mod prices;
 mod senders;
 
 pub use key::{OperatorKey, OperatorKeyError};
@@ -33,13 +34,19 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts", get(accounts::list).post(accounts::create))
         .route("/accounts/{account}", get(accounts::show))
         .route("/accounts/{account}/credit", post(accounts::credit))
+        .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route("/accounts/{account}/token", get(accounts::token))
         .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
-        .route("/prices", get(senders::prices).put(senders::set_price))
+        .route("/prices", get(prices::list).put(prices::set).delete(prices::unset))
+        .route("/prices/history", get(prices::history))
+        .route(
+            "/prices/import",
+            post(prices::import).layer(DefaultBodyLimit::max(prices::MAX_IMPORT_BYTES)),
+        )
         .route(
             "/backups",
             get(backups::show).post(backups::begin).delete(backups::cancel),

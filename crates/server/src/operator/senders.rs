@@ -1,21 +1,18 @@
-//! Senders (the names that recipients see) and prices by number prefix: what the operator settles for all accounts.
+//! Senders: the names that recipients see.
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
-use countersign_core::{Credits, NumberPrefix, SenderUsername, Timestamp};
+use countersign_core::{SenderUsername, Timestamp};
 use countersign_store::{SenderProfile, StoreError};
 use serde::{Deserialize, Serialize};
 
-use super::accounts::{Amount, find, require_open};
+use super::accounts::{find, require_open};
 use crate::answer::{self, Answer, Refusal};
 use crate::app::App;
 use crate::clock;
-
-/// Most that one message may cost: a thousand credits. Above it stands a slip of the decimal point.
-const MAX_PRICE: Credits = Credits::from_micros(1_000_000_000);
 
 /// A sender as this API shows it.
 #[derive(Serialize)]
@@ -106,64 +103,6 @@ pub(super) async fn verify(State(app): State<Arc<App>>, Path(username): Path<Str
     Answer::ok(&SenderView::from(sender))
 }
 
-/// A price as this API shows it: the prefix with its `+`, or `default`.
-#[derive(Serialize)]
-struct PriceView {
-    prefix: String,
-    price: Credits,
-}
-
-impl PriceView {
-    fn new(prefix: NumberPrefix, price: Credits) -> Self {
-        let prefix = if prefix == NumberPrefix::DEFAULT {
-            "default".to_owned()
-        } else {
-            format!("+{}", prefix.digits())
-        };
-        Self { prefix, price }
-    }
-}
-
-#[derive(Serialize)]
-struct PricesView {
-    prices: Vec<PriceView>,
-}
-
-/// `GET /prices`: the default first, then by prefix.
-pub(super) async fn prices(State(app): State<Arc<App>>) -> Result<Answer, Refusal> {
-    let prices = app.store.prices().await?;
-    Answer::ok(&PricesView {
-        prices: prices
-            .into_iter()
-            .map(|(prefix, price)| PriceView::new(prefix, price))
-            .collect(),
-    })
-}
-
-#[derive(Deserialize)]
-struct PriceBody {
-    prefix: String,
-    price: Amount,
-}
-
-/// `PUT /prices`: the price of a number prefix, from the next call on.
-pub(super) async fn set_price(
-    State(app): State<Arc<App>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Answer, Refusal> {
-    let body: PriceBody = answer::body(body, r#"{"prefix":"+39","price":0.02}"#)?;
-    let prefix = parse_prefix(&body.prefix)?;
-    let price = body.price.0;
-    if price.is_negative() || price > MAX_PRICE {
-        return Err(Refusal::bad_request(format!(
-            "{price} can't be a price: a message costs from 0 to {MAX_PRICE}"
-        )));
-    }
-    app.store.set_price(prefix, price).await?;
-    tracing::info!(prefix = prefix.digits(), %price, "operator: price set");
-    Answer::ok(&PriceView::new(prefix, price))
-}
-
 fn parse_username(text: &str) -> Result<SenderUsername, Refusal> {
     SenderUsername::parse(text.trim()).ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
@@ -171,42 +110,4 @@ fn parse_username(text: &str) -> Result<SenderUsername, Refusal> {
             "`{shown}` can't be a sender: a name has 5 to 32 of a-z, 0-9 and _, a letter first"
         ))
     })
-}
-
-fn parse_prefix(text: &str) -> Result<NumberPrefix, Refusal> {
-    let text = text.trim();
-    if text.is_empty() || text.eq_ignore_ascii_case("default") {
-        return Ok(NumberPrefix::DEFAULT);
-    }
-    NumberPrefix::parse(text).ok_or_else(|| {
-        let shown: String = text.chars().take(40).collect();
-        Refusal::bad_request(format!(
-            "`{shown}` is not a number prefix: write its first digits like +39, or `default` for all other numbers"
-        ))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_is_digits_or_the_default() {
-        assert_eq!(parse_prefix("+39").unwrap(), parse_prefix("39").unwrap());
-        assert_eq!(parse_prefix("").unwrap(), NumberPrefix::DEFAULT);
-        assert_eq!(parse_prefix("Default").unwrap(), NumberPrefix::DEFAULT);
-        for bad in ["+", "0", "039", "+39a", "1234567890123456"] {
-            assert!(parse_prefix(bad).is_err(), "{bad:?} passed");
-        }
-    }
-
-    #[test]
-    fn a_price_is_shown_by_its_prefix() {
-        let shown = |prefix| serde_json::to_string(&PriceView::new(prefix, Credits::from_micros(20_000))).unwrap();
-        assert_eq!(shown(NumberPrefix::DEFAULT), r#"{"prefix":"default","price":0.02}"#);
-        assert_eq!(
-            shown(NumberPrefix::parse("39").unwrap()),
-            r#"{"prefix":"+39","price":0.02}"#
-        );
-    }
 }

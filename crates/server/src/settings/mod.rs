@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use countersign_core::{Limit, PriceList, Rules};
+use countersign_core::{Limit, PriceList, RouteName, Rules};
 use ipnet::IpNet;
 
 use crate::Mode;
@@ -131,6 +131,7 @@ impl Settings {
         let limit = |count: Option<u32>, period_ms| count.map(|count| Limit { count, period_ms });
         Rules {
             prices: PriceList::default(),
+            route: RouteName::INBOX,
             max_check_attempts: self.limits.check_attempts,
             free_sends_per_day: self.limits.free_sends_per_day,
             account_limit: limit(self.limits.account_sends_per_second, 1_000),

@@ -1,9 +1,11 @@
-//! Deletes what nobody needs any more, in bites so small that callers don't notice.
+//! What nobody waits for: old kept answers are deleted, and the old credit of accounts that make no call lapses, in bites so
+//! small that callers don't notice.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_store::Store;
+use countersign_core::{Action, Command};
+use countersign_store::{Store, StoreError};
 use tokio::sync::watch;
 
 use super::{Worker, rest};
@@ -15,6 +17,8 @@ const FIRST_RUN: Duration = Duration::from_mins(1);
 const INTERVAL: Duration = Duration::from_hours(1);
 /// Between two bites.
 const BITE_PAUSE: Duration = Duration::from_millis(100);
+/// Accounts whose credit lapses in one bite.
+const LAPSES_AT_ONCE: usize = 100;
 
 pub(super) struct Housekeeping {
     store: Arc<dyn Store>,
@@ -33,17 +37,37 @@ impl Worker for Housekeeping {
     async fn run(&mut self) {
         let mut pause = FIRST_RUN;
         while !rest(pause, &mut self.draining).await {
-            pause = match self.store.forget_old_answers(clock::now()).await {
-                Ok(0) => INTERVAL,
-                Ok(forgotten) => {
-                    tracing::debug!(forgotten, "old idempotency answers deleted");
-                    BITE_PAUSE
-                }
+            pause = match self.bite().await {
+                Ok(true) => BITE_PAUSE,
+                Ok(false) => INTERVAL,
                 Err(error) => {
-                    tracing::warn!(%error, "old idempotency answers could not be deleted; it is tried again");
+                    tracing::warn!(%error, "housekeeping could not go on; it is tried again");
                     FIRST_RUN
                 }
             };
         }
+    }
+}
+
+impl Housekeeping {
+    /// Does a little; answers whether more may be left.
+    async fn bite(&self) -> Result<bool, StoreError> {
+        let now = clock::now();
+        let forgotten = self.store.forget_old_answers(now).await?;
+        let due = self.store.due_lapses(now, LAPSES_AT_ONCE).await?;
+        for account in &due {
+            let command = Command {
+                now,
+                generation: None,
+                idempotency: None,
+                action: Action::Lapse,
+            };
+            // A lapse refuses nothing; its outcome says no more than that it is written.
+            let _ = self.store.submit(*account, command).await?;
+        }
+        if forgotten > 0 || !due.is_empty() {
+            tracing::debug!(forgotten, lapsed = due.len(), "old answers deleted, old credit lapsed");
+        }
+        Ok(forgotten > 0 || due.len() == LAPSES_AT_ONCE)
     }
 }

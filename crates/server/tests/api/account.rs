@@ -120,3 +120,87 @@ async fn a_server_that_ends_says_so() {
     assert_refused(&reply, 503, "try again");
     assert_eq!(reply.header("retry-after"), Some("1"));
 }
+
+async fn put_low_balance(server: &Server, token: &str, body: Value) -> Reply {
+    let authorization = format!("Bearer {token}");
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let path = "/account/v1/low-balance";
+    server.send("PUT", path, &headers, body.to_string().as_bytes()).await
+}
+
+#[tokio::test]
+async fn an_owner_sets_shows_and_clears_the_low_balance_report() {
+    let server = Server::start().await;
+    let token = &server.account.token;
+    assert_eq!(get_as(&server, token, "/account/v1/low-balance").await.body, "{}");
+    let set = r#"{"below":2.5,"url":"http://127.0.0.1:9/low"}"#;
+    let reply = put_low_balance(&server, token, serde_json::from_str(set).unwrap()).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, set));
+    assert_eq!(get_as(&server, token, "/account/v1/low-balance").await.body, set);
+    let headers = [("authorization", &*format!("Bearer {token}"))];
+    let cleared = server.send("DELETE", "/account/v1/low-balance", &headers, b"").await;
+    assert_eq!((cleared.status, cleared.body.as_str()), (200, "{}"));
+
+    for (body, word) in [
+        (json!({ "below": 0, "url": "https://example.com" }), "more than 0"),
+        (json!({ "below": -1, "url": "https://example.com" }), "more than 0"),
+        (json!({ "below": "1,5", "url": "https://example.com" }), "not an amount"),
+        (json!({ "below": 1, "url": "ftp://example.com" }), "https://"),
+        (
+            json!({ "below": 1, "url": "https://me:secret@example.com" }),
+            "password",
+        ),
+        (json!({ "below": 1 }), "url"),
+    ] {
+        assert_refused(&put_low_balance(&server, token, body).await, 400, word);
+    }
+}
+
+#[tokio::test]
+async fn a_statement_shows_an_accounts_own_entries_page_by_page_and_adds_up() {
+    let server = Server::start().await;
+    for _ in 0..3 {
+        server.sent(json!({ "phone_number": PHONE })).await;
+    }
+    let token = &server.account.token;
+    let page = async |query: &str| -> Value {
+        let reply = get_as(&server, token, &format!("/account/v1/statement?limit=3{query}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        serde_json::from_str(&reply.body).unwrap()
+    };
+    let first = page("").await;
+    assert_eq!(first["opening_balance"], json!(0));
+    assert_eq!(first["closing_balance"], json!(9.97));
+    assert_eq!((&first["last_entry"], &first["next"]), (&json!(4), &json!(3)));
+    let kinds: Vec<&str> = first["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["purchase", "charge", "charge"]);
+    assert_eq!(first["entries"][1]["amount"], json!(-0.01));
+    let second = page("&after=3").await;
+    assert_eq!(second["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(second.get("next"), None);
+    // Of a time before there was an account.
+    let empty = page("&from=1000&to=2000").await;
+    assert_eq!((&empty["closing_balance"], empty.get("last_entry")), (&json!(0), None));
+
+    let other = server.account(2, "+393333333334", "3").await;
+    let reply = get_as(&server, &other.token, "/account/v1/statement").await;
+    assert!(reply.body.contains(r#""closing_balance":3,"#), "{}", reply.body);
+    for (query, word) in [
+        ("from=yesterday", "Unix seconds"),
+        ("from=20&to=10", "later"),
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("after=x", "after"),
+    ] {
+        let reply = get_as(&server, token, &format!("/account/v1/statement?{query}")).await;
+        assert_refused(&reply, 400, word);
+    }
+}

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Credits, NumberPrefix, PhoneNumber, RequestId, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
     VerificationRequest,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
-    NewAccount, Outcome, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome,
-    ReportProfile, RequestRef, SenderProfile, SqliteStore, Store, StoreError, Trouble,
+    NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
+    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store, StoreError,
+    Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -83,6 +84,9 @@ impl Store for FaultyStore {
     fn arrived_messages(&self, since: Timestamp, limit: usize) -> Answer<'_, Vec<VerificationRequest>> {
         self.or_fault(5, self.store.arrived_messages(since, limit))
     }
+    fn due_lapses(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<AccountKey>> {
+        self.or_fault(6, self.store.due_lapses(now, limit))
+    }
     fn due_requests(&self, now: Timestamp, account: Option<AccountKey>, limit: usize) -> Answer<'_, Vec<RequestRef>> {
         self.or_fault(6, self.store.due_requests(now, account, limit))
     }
@@ -130,15 +134,19 @@ impl Store for FaultyStore {
     fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> Answer<'_, ()> {
         self.store.set_allow_list(account, allow_list)
     }
+    fn set_low_balance(&self, account: AccountKey, low_balance: Option<LowBalance>) -> Answer<'_, ()> {
+        self.store.set_low_balance(account, low_balance)
+    }
     fn add_sender(&self, account: AccountKey, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
         self.store.add_sender(account, username, now)
     }
     fn verify_sender(&self, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
         self.store.verify_sender(username, now)
     }
-    fn set_price(&self, prefix: NumberPrefix, price: Credits) -> Answer<'_, ()> {
-        self.store.set_price(prefix, price)
+    fn set_prices(&self, setting: PriceSetting) -> Answer<'_, PricesSet> {
+        self.store.set_prices(setting)
     }
+
     fn forget_old_answers(&self, now: Timestamp) -> Answer<'_, usize> {
         self.store.forget_old_answers(now)
     }
@@ -151,12 +159,23 @@ impl Store for FaultyStore {
     fn accounts(&self, after: Option<AccountId>, limit: usize) -> Answer<'_, Vec<AccountProfile>> {
         self.store.accounts(after, limit)
     }
+    fn statement(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, StatementPage> {
+        self.store.statement(account, from, to, after, limit)
+    }
     fn senders(&self, account: Option<AccountKey>) -> Answer<'_, Vec<SenderProfile>> {
         self.store.senders(account)
     }
-    fn prices(&self) -> Answer<'_, Vec<(NumberPrefix, Credits)>> {
-        self.store.prices()
+    fn price_history(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<PriceRecord>> {
+        self.store.price_history(after, limit)
     }
+
     fn request(&self, account: AccountKey, id: RequestId) -> Answer<'_, Option<VerificationRequest>> {
         self.store.request(account, id)
     }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use countersign_core::ApiToken;
+use countersign_core::{ApiToken, CallbackUrl, LowBalance, PlainHttp};
 use countersign_server::random;
 use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule};
 use countersign_store::{SqliteStore, Store as _};
 
 use crate::sink::{Received, Reply, Sink};
-use crate::support::{House, open_reports, quick};
+use crate::support::{House, PHONE, open_reports, quick};
 
 /// Delivered and read at once, so two reports each.
 const READ_AT_ONCE: &str = "+9996670001";
@@ -167,4 +167,30 @@ async fn pending_reports_go_on_after_a_crash() {
     assert!(received.iter().all(|report| report.is_signed_with(&house.token)));
     let store = house.finish().await;
     assert!(open_reports(&store).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_balance_that_falls_below_what_its_owner_set_is_told_once_and_signed() {
+    let house = House::new(quick()).await;
+    let sink = Sink::ok().await;
+    let before = house.balance().await;
+    let low = LowBalance {
+        below: before,
+        url: CallbackUrl::parse(&sink.url("/low"), PlainHttp::Accepted).unwrap(),
+    };
+    house.store.set_low_balance(house.account, Some(low)).await.unwrap();
+    for _ in 0..3 {
+        house.send(PHONE, None).await;
+    }
+    let received = sink.wait_for(1).await;
+    let body: serde_json::Value = serde_json::from_slice(&received[0].body).unwrap();
+    assert_eq!(
+        (&body["event"], received[0].path.as_str()),
+        (&"low_balance".into(), "/low")
+    );
+    assert_eq!(body["account_id"], house.account.id.to_string());
+    assert!(received[0].is_signed_with(&house.token));
+    let store = house.finish().await;
+    assert!(open_reports(&store).await.is_empty());
+    assert_eq!(sink.count(), 1);
 }

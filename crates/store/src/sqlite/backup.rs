@@ -61,6 +61,7 @@ pub(crate) fn copy(
 }
 
 /// The next step's pages, from what this one took: never more than double, so that a few cached pages promise nothing.
+#[expect(clippy::float_arithmetic, reason = "durations and pages, no money")]
 fn next_pages(pages: i32, took: Duration) -> i32 {
     let wanted = f64::from(pages) * STEP_TARGET.as_secs_f64() / took.as_secs_f64().max(1e-6);
     #[expect(clippy::cast_possible_truncation, reason = "clamped to a few thousand")]

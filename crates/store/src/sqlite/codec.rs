@@ -1,9 +1,11 @@
 //! How core's types stand in columns. Numbers once given to a state are never given to another.
 
+use std::sync::Arc;
+
 use countersign_core::{
-    Account, AccountId, AccountKey, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState, EnteredCode,
-    EntryKind, Message, News, Payload, PhoneNumber, Purchase, RequestId, SenderUsername, TimelineKind, Timestamp,
-    VerificationRequest, VerificationState,
+    Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
+    EnteredCode, EntryHash, EntryKind, LedgerEntry, LowBalance, Message, News, Payload, PhoneNumber, Purchase,
+    RequestId, SenderUsername, TimelineKind, Timestamp, VerificationRequest, VerificationState,
 };
 use rusqlite::Row;
 
@@ -51,16 +53,6 @@ fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
         .into_iter()
         .find(|state| verification_number(*state) == number);
     found.ok_or_else(|| damaged("a verification state"))
-}
-
-pub(crate) const fn entry_kind_number(kind: EntryKind) -> i64 {
-    match kind {
-        EntryKind::Purchase => 1,
-        EntryKind::Charge => 2,
-        EntryKind::Refund => 3,
-        EntryKind::Lapse => 4,
-        EntryKind::Adjustment => 5,
-    }
 }
 
 /// Kind and state columns of a timeline row.
@@ -149,12 +141,13 @@ pub(super) fn request_place(request: RequestRef) -> [i64; 4] {
     ]
 }
 
-pub(super) fn request_id(created_at: i64, random: i64) -> RequestId {
+pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
     RequestId::new(Timestamp::from_millis(created_at), random.cast_unsigned())
 }
 
 pub(super) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
-                                          next_lapse_at, clock_offset_ms, free_day, free_sends";
+                                          next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
+                                          low_balance_url, low_balance_told, low_balance_reports";
 
 /// Reads [`ACCOUNT_COLUMNS`].
 pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account, StoreError> {
@@ -174,6 +167,38 @@ pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account
         clock_offset_ms: row.get(9)?,
         free_day: row.get(10)?,
         free_sends: row.get(11)?,
+        head: EntryHash::from_bytes(row.get(12)?),
+        last_entry_at: Timestamp::from_millis(row.get(13)?),
+        low_balance: low_balance_of(row.get(14)?, row.get(15)?).map(Arc::new),
+        low_balance_told: row.get(16)?,
+        low_balance_reports: row.get::<_, i64>(17)?.cast_unsigned(),
+    })
+}
+
+/// What an owner wants to be told about the balance, of its two columns.
+pub(super) fn low_balance_of(below: Option<i64>, url: Option<String>) -> Option<LowBalance> {
+    Some(LowBalance {
+        below: Credits::from_micros(below?),
+        url: CallbackUrl::from_stored(url?),
+    })
+}
+
+pub(crate) const ENTRY_COLUMNS: &str = "number, kind, amount, balance_after, at, request_created_at, request_random, previous, \
+                                        reason";
+
+/// Reads [`ENTRY_COLUMNS`].
+pub(crate) fn entry_from_row(account: AccountKey, row: &Row<'_>) -> Result<LedgerEntry, StoreError> {
+    let request: Option<(i64, i64)> = row.get::<_, Option<i64>>(5)?.zip(row.get(6)?);
+    Ok(LedgerEntry {
+        account,
+        number: row.get::<_, i64>(0)?.cast_unsigned(),
+        kind: EntryKind::of_number(row.get(1)?).ok_or_else(|| damaged("the kind of a ledger entry"))?,
+        amount: Credits::from_micros(row.get(2)?),
+        balance_after: Credits::from_micros(row.get(3)?),
+        at: Timestamp::from_millis(row.get(4)?),
+        request: request.map(|(created_at, random)| request_id(created_at, random)),
+        previous: EntryHash::from_bytes(row.get(7)?),
+        reason: row.get::<_, Option<String>>(8)?.map(AdjustmentReason::from_stored),
     })
 }
 

@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Credits, NumberPrefix, PhoneNumber, SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Credits, PhoneNumber, SenderUsername, Timestamp, VerificationRequest,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::access::StoredAccess;
-use super::codec::{REQUEST_COLUMNS, RequestColumns, account_key, damaged, phone_column, phone_of, request_id};
+use super::codec::{
+    REQUEST_COLUMNS, RequestColumns, account_key, damaged, low_balance_of, phone_column, phone_of, request_id,
+};
 use super::load::load_request;
+use super::prices;
 use super::schema::open_for_reading;
+use crate::prices::PriceRecord;
 use crate::types::{AccountAccess, AccountProfile, MessageRef, RequestRef, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -126,12 +130,8 @@ impl Readers {
         })
     }
 
-    pub(super) fn prices(&self) -> Result<Vec<(NumberPrefix, Credits)>, StoreError> {
-        let mut list = countersign_core::PriceList::default();
-        for (prefix, price) in self.with(prices)? {
-            list.set(prefix, price);
-        }
-        Ok(list.iter().collect())
+    pub(super) fn price_history(&self, after: Option<u64>, limit: usize) -> Result<Vec<PriceRecord>, StoreError> {
+        self.with(|connection| prices::history(connection, after, limit))
     }
 
     pub(super) fn request(&self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError> {
@@ -282,6 +282,20 @@ impl Readers {
             Ok(due)
         })
     }
+
+    pub(super) fn due_lapses(&self, now: Timestamp, limit: usize) -> Result<Vec<AccountKey>, StoreError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT bucket, account_id FROM account WHERE next_lapse_at <= ?1 + clock_offset_ms LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![now.millis(), row_limit(limit)])?;
+            let mut due = Vec::new();
+            while let Some(row) = rows.next()? {
+                due.push(account_key(row.get(0)?, row.get(1)?)?);
+            }
+            Ok(due)
+        })
+    }
 }
 
 /// Buckets that hold an account; at most 256.
@@ -296,7 +310,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries FROM account";
+const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -319,6 +333,7 @@ fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
         entries: row.get::<_, i64>(10)?.cast_unsigned(),
         allow_list: allow_list(&row.get::<_, String>(6)?)?,
         clock_offset_ms: row.get(7)?,
+        low_balance: low_balance_of(row.get(11)?, row.get(12)?),
         created_at: Timestamp::from_millis(row.get(8)?),
         closed_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
     })
@@ -340,19 +355,6 @@ pub(super) fn sender_from_row(row: &Row<'_>) -> Result<SenderProfile, StoreError
         created_at: Timestamp::from_millis(row.get(3)?),
         verified_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_millis),
     })
-}
-
-/// The prices that were set.
-pub(super) fn prices(connection: &Connection) -> Result<Vec<(NumberPrefix, Credits)>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT prefix, price FROM price ORDER BY prefix")?;
-    let rows = statement.query_map([], |row| {
-        let prefix: i64 = row.get(0)?;
-        Ok((
-            NumberPrefix::from_stored(prefix.cast_unsigned()),
-            Credits::from_micros(row.get(1)?),
-        ))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// A bound on rows as SQLite takes it.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{REPORT_LOST, REPORT_PENDING, report_kind_number, report_state_number, request_place};
 use super::report_reads::report_profile;
+use crate::batch::Batch;
 use crate::reports::{
     DueReport, MAX_KEPT_RESPONSE_BYTES, ReportAttempt, ReportKey, ReportKind, ReportOutcome, ReportProfile, ReportState,
 };
@@ -15,14 +16,15 @@ use crate::types::{RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
 
 /// Writes a batch's new reports; answers those that are due at once, to be handed over after the commit.
-pub(super) fn write_new(
-    connection: &Connection,
-    vault: &Vault,
-    reports: &[(RequestRef, DeliveryReport)],
-) -> Result<Vec<DueReport>, StoreError> {
+pub(super) fn write_new(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<Vec<DueReport>, StoreError> {
     let mut due = Vec::new();
-    for (request, report) in reports {
-        due.extend(write_report(connection, vault, *request, ReportKind::Delivery, report)?);
+    for (kind, reports) in [
+        (ReportKind::Delivery, &batch.reports),
+        (ReportKind::LowBalance, &batch.low_balances),
+    ] {
+        for (of, report) in reports {
+            due.extend(write_report(connection, vault, *of, kind, report)?);
+        }
     }
     Ok(due)
 }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction};
-use rusqlite_migration::{M, Migrations, SchemaVersion};
+use rusqlite_migration::{HookError, M, Migrations, SchemaVersion};
 
-use super::report_hosts;
+use super::{ledger_chain, report_hosts};
 use crate::types::StoreError;
 
 /// How much of the database file readers map into memory: address space, not memory of its own.
@@ -25,6 +25,13 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
             include_str!("migrations/0002_reports.sql"),
             |transaction: &Transaction<'_>| Ok(report_hosts::fill(transaction)?),
         ),
+        M::up_with_hook(
+            include_str!("migrations/0003_ledger.sql"),
+            |transaction: &Transaction<'_>| {
+                ledger_chain::chain_all(transaction).map_err(|error| HookError::Hook(error.to_string()))
+            },
+        ),
+        M::up(include_str!("migrations/0004_prices.sql")),
     ]
 });
 
@@ -55,6 +62,13 @@ pub(crate) fn open_for_reading(directory: &Path) -> Result<Connection, StoreErro
     // Readers look at the file where it lies in the system's page cache, instead of copying page after page out of it.
     connection.pragma_update(None, "mmap_size", READ_MAP_BYTES)?;
     connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Opens a connection that reads all of it once: without a mapping, which would count as the audit's own memory.
+pub(crate) fn open_for_audit(directory: &Path) -> Result<Connection, StoreError> {
+    let connection = open_for_reading(directory)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
     Ok(connection)
 }
 

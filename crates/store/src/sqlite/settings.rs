@@ -2,14 +2,16 @@
 //! own on the writer and leaves a line in `settings_audit`.
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Credits, DAY_MS, NumberPrefix, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, DAY_MS, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
 };
 use ipnet::IpNet;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::codec::phone_column;
+use super::prices;
 use super::read::{account_profile, sender_from_row};
 use super::reports;
+use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
 use crate::types::{AccountProfile, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
@@ -21,23 +23,36 @@ const FORGET_AT_MOST: i64 = 5_000;
 pub(super) struct Settings<'a> {
     connection: &'a Connection,
     vault: &'a Vault,
-    rules: &'a mut Rules,
+    rules: &'a Rules,
+    new_prices: Option<PriceList>,
     changed_accounts: Vec<AccountId>,
 }
 
+/// What the writer keeps in memory and a settings write has changed.
+pub(super) struct Changed {
+    /// Accounts whose standing changed: what is kept of them must go.
+    pub(super) accounts: Vec<AccountId>,
+    /// The price list, where it changed.
+    pub(super) prices: Option<PriceList>,
+}
+
 impl<'a> Settings<'a> {
-    pub(super) fn new(connection: &'a Connection, vault: &'a Vault, rules: &'a mut Rules) -> Self {
+    pub(super) fn new(connection: &'a Connection, vault: &'a Vault, rules: &'a Rules) -> Self {
         Self {
             connection,
             vault,
             rules,
+            new_prices: None,
             changed_accounts: Vec::new(),
         }
     }
 
-    /// Accounts whose standing changed: what is kept of them in memory must go.
-    pub(super) fn changed_accounts(self) -> Vec<AccountId> {
-        self.changed_accounts
+    /// What changed of what is kept in memory; it counts once the transaction is durable.
+    pub(super) fn changed(self) -> Changed {
+        Changed {
+            accounts: self.changed_accounts,
+            prices: self.new_prices,
+        }
     }
 
     pub(super) fn create_account(&mut self, new: &NewAccount) -> Result<AccountProfile, StoreError> {
@@ -105,6 +120,26 @@ impl<'a> Settings<'a> {
         self.audit_now("address allow-list set", &account.id.to_string())
     }
 
+    pub(super) fn set_low_balance(
+        &mut self,
+        account: AccountKey,
+        low_balance: Option<&LowBalance>,
+    ) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let changed = self.connection.execute(
+            "UPDATE account SET low_balance_below = ?3, low_balance_url = ?4, low_balance_told = 0 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![
+                bucket,
+                id,
+                low_balance.map(|low| low.below.micros()),
+                low_balance.map(|low| low.url.as_str())
+            ],
+        )?;
+        self.require_changed_account(account, changed)?;
+        self.audit_now("low-balance report set", &account.id.to_string())
+    }
+
     pub(super) fn add_sender(
         &mut self,
         account: AccountKey,
@@ -146,13 +181,14 @@ impl<'a> Settings<'a> {
         sender_from_row(row)
     }
 
-    pub(super) fn set_price(&mut self, prefix: NumberPrefix, price: Credits) -> Result<(), StoreError> {
-        self.connection.execute(
-            "INSERT INTO price (prefix, price) VALUES (?1, ?2) ON CONFLICT (prefix) DO UPDATE SET price = excluded.price",
-            params![prefix.digits().cast_signed(), price.micros()],
-        )?;
-        self.rules.prices.set(prefix, price);
-        self.audit_now("price set", &format!("{}: {price}", prefix.digits()))
+    pub(super) fn set_prices(&mut self, setting: &PriceSetting) -> Result<PricesSet, StoreError> {
+        let mut list = self.rules.prices.clone();
+        let set = prices::record(self.connection, &mut list, setting)?;
+        if set.added > 0 && !setting.dry_run {
+            self.new_prices = Some(list);
+            self.audit(setting.now, "prices set", &format!("{} rows", set.added))?;
+        }
+        Ok(set)
     }
 
     pub(super) fn forget_old_answers(&mut self, now: Timestamp) -> Result<usize, StoreError> {

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use countersign_core::{Account, LedgerEntry};
+use countersign_core::{Account, AdjustmentReason, LedgerEntry};
 use rusqlite::{Connection, params};
 
-use super::codec::{REQUEST_COLUMNS, RequestColumns, entry_kind_number, request_place, timeline_numbers};
+use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
 use crate::batch::{Batch, Touched};
 use crate::types::StoreError;
 use crate::vault::{Purpose, Vault};
@@ -135,19 +135,21 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
 fn write_entries(connection: &Connection, entries: &[LedgerEntry]) -> Result<(), StoreError> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO ledger_entry (bucket, account_id, number, kind, amount, balance_after, at, request_created_at, \
-         request_random) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         request_random, previous, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for entry in entries {
         insert.execute(params![
             entry.account.bucket.0,
             entry.account.id.number(),
             entry.number.cast_signed(),
-            entry_kind_number(entry.kind),
+            entry.kind.number(),
             entry.amount.micros(),
             entry.balance_after.micros(),
             entry.at.millis(),
             entry.request.map(|request| request.created_at().millis()),
             entry.request.map(|request| request.random().cast_signed()),
+            entry.previous.as_bytes(),
+            entry.reason.as_ref().map(AdjustmentReason::as_str),
         ])?;
     }
     Ok(())
@@ -157,7 +159,8 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
     connection
         .prepare_cached(
             "UPDATE account SET balance = ?3, held = ?4, entries = ?5, purchased = ?6, consumed = ?7, next_lapse_at = ?8, \
-             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11 WHERE bucket = ?1 AND account_id = ?2",
+             clock_offset_ms = ?9, free_day = ?10, free_sends = ?11, head = ?12, last_entry_at = ?13, \
+             low_balance_told = ?14, low_balance_reports = ?15 WHERE bucket = ?1 AND account_id = ?2",
         )?
         .execute(params![
             account.key.bucket.0,
@@ -171,6 +174,10 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
             account.clock_offset_ms,
             account.free_day,
             account.free_sends,
+            account.head.as_bytes(),
+            account.last_entry_at.millis(),
+            account.low_balance_told,
+            account.low_balance_reports.cast_signed(),
         ])?;
     Ok(())
 }

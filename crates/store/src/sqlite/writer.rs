@@ -309,7 +309,7 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
-            let new_reports = reports::write_new(transaction, vault, &batch.reports)?;
+            let new_reports = reports::write_new(transaction, vault, &batch)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
             let next_reports = reports
                 .iter()
@@ -344,16 +344,17 @@ impl Writer {
         if self.disk.is_full() {
             return Err(StoreError::DiskFull);
         }
-        let mut rules = self.rules.clone();
         let written = in_transaction(connection, |transaction| {
-            let mut settings = Settings::new(transaction, &self.vault, &mut rules);
+            let mut settings = Settings::new(transaction, &self.vault, &self.rules);
             let answer = write(&mut settings)?;
-            Ok((answer, settings.changed_accounts()))
+            Ok((answer, settings.changed()))
         });
         self.disk.note(&written);
-        let (answer, changed_accounts) = written?;
-        self.rules = rules;
-        for id in changed_accounts {
+        let (answer, changed) = written?;
+        if let Some(prices) = changed.prices {
+            self.rules.prices = prices;
+        }
+        for id in changed.accounts {
             self.access.drop_entry(id);
         }
         Ok(answer)

@@ -1,14 +1,14 @@
 //! Gives steps to the reference books and to a store at once, and compares what each comes to. Calls are queued in order and
 //! left outstanding, a different number each time, so that the writer finds batches of every size.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_core::{Decision, Rules, VerificationRequest, Work};
+use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    CommittedWork, Handed, MasterKey, NewAccount, Outcome, SqliteOptions, SqliteStore, Store, StoreError,
+    CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store, StoreError,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -29,10 +29,10 @@ struct Call {
     number: usize,
     said: String,
     expected: Came,
-    answer: Answer,
+    reply: Reply,
 }
 
-enum Answer {
+enum Reply {
     There(Result<Came, StoreError>),
     Waiting(BoxFuture<'static, Result<Came, StoreError>>),
 }
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     outstanding: Vec<Call>,
     windows: usize,
     commands: usize,
-    refused: usize,
+    met: BTreeMap<String, usize>,
 }
 
 fn open(directory: &Path, rules: &Rules) -> (Arc<SqliteStore>, CommittedWork) {
@@ -74,7 +74,7 @@ impl Driver {
             outstanding: Vec::new(),
             windows: 0,
             commands: 0,
-            refused: 0,
+            met: BTreeMap::new(),
         }
     }
 
@@ -94,9 +94,23 @@ impl Driver {
         self.commands
     }
 
-    /// Commands that came to an error.
-    pub(crate) const fn refused(&self) -> usize {
-        self.refused
+    /// What came of the commands, and how often.
+    pub(crate) const fn met(&self) -> &BTreeMap<String, usize> {
+        &self.met
+    }
+
+    fn note(&mut self, decision: &Decision) {
+        let outcome = match &decision.outcome {
+            Ok(Answer::Again(_)) => "answered again".to_owned(),
+            Ok(Answer::Admitted(_)) => "admitted".to_owned(),
+            Ok(_) => "done".to_owned(),
+            Err(ApiError::FloodWait { .. }) => "FLOOD_WAIT".to_owned(),
+            Err(error) => error.wire_name().into_owned(),
+        };
+        let entries = decision.entries.iter().map(|entry| entry.kind.name().to_owned());
+        for name in std::iter::once(outcome).chain(entries) {
+            *self.met.entry(name).or_default() += 1;
+        }
     }
 
     /// Lets a step happen in both.
@@ -112,7 +126,7 @@ impl Driver {
     pub(crate) async fn submit(&mut self, books: &mut Books, submitted: &Submitted) -> Result<(), String> {
         let decision = books.decide(submitted);
         self.commands += 1;
-        self.refused += usize::from(decision.outcome.is_err());
+        self.note(&decision);
         let expected = Came::Command(decision.outcome.clone());
         self.expect_work(&decision);
         let (store, account) = (Arc::clone(&self.store), books.accounts[submitted.account].account.key);
@@ -138,15 +152,15 @@ impl Driver {
         mut call: BoxFuture<'static, Result<Came, StoreError>>,
     ) -> Result<(), String> {
         // The first poll puts it into the queue: the order of polls is the order in which the books take them.
-        let answer = match (&mut call).now_or_never() {
-            Some(answer) => Answer::There(answer),
-            None => Answer::Waiting(call),
+        let reply = match (&mut call).now_or_never() {
+            Some(answer) => Reply::There(answer),
+            None => Reply::Waiting(call),
         };
         self.outstanding.push(Call {
             number: self.commands,
             said,
             expected,
-            answer,
+            reply,
         });
         if self.outstanding.len() < OUTSTANDING[self.windows % OUTSTANDING.len()] {
             return Ok(());
@@ -158,9 +172,9 @@ impl Driver {
     pub(crate) async fn settle(&mut self) -> Result<(), String> {
         self.windows += 1;
         for call in std::mem::take(&mut self.outstanding) {
-            let answer = match call.answer {
-                Answer::There(answer) => answer,
-                Answer::Waiting(waiting) => waiting.await,
+            let answer = match call.reply {
+                Reply::There(answer) => answer,
+                Reply::Waiting(waiting) => waiting.await,
             };
             let came = answer.map_err(|error| format!("command {}, {}: {error}", call.number, call.said))?;
             if came != call.expected {
@@ -227,7 +241,15 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
         Setting::CloseAccount { account, now } => store.close_account(account, now).await,
         Setting::AddSender { account, username, now } => store.add_sender(account, username, now).await.map(drop),
         Setting::VerifySender { username, now } => store.verify_sender(username, now).await.map(drop),
-        Setting::SetPrice { prefix, price } => store.set_price(prefix, price).await,
+        Setting::SetPrice { row, now } => {
+            let setting = PriceSetting {
+                rows: vec![row],
+                dry_run: false,
+                set_by: "model".to_owned(),
+                now,
+            };
+            store.set_prices(setting).await.map(drop)
+        }
         Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
     };
     match done {

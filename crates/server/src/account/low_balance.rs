@@ -1,0 +1,89 @@
+//! The low-balance report: when its owner is told that an account's credit runs out, and where.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use countersign_core::{Action, CallbackUrl, Command, Credits, LowBalance, MAX_PURCHASE, PlainHttp};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{self, Amount, Answer, Refusal};
+use crate::api::caller::Caller;
+use crate::app::{App, Mode};
+use crate::clock;
+
+/// What is set. Both are left out where nothing is.
+#[derive(Serialize)]
+struct LowBalanceView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    below: Option<Credits>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LowBalanceBody {
+    below: Amount,
+    url: String,
+}
+
+/// `GET /account/v1/low-balance`.
+pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Answer, Refusal> {
+    let profile = app.store.account(caller.access.key.id).await?;
+    view(profile.and_then(|profile| profile.low_balance))
+}
+
+/// `PUT /account/v1/low-balance`: a balance that is low already is told at once.
+pub(super) async fn set(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Refusal> {
+    let body: LowBalanceBody = answer::body(body, r#"{"below":5,"url":"https://example.com/low-balance"}"#)?;
+    let below = body.below.0;
+    if below <= Credits::ZERO || below > MAX_PURCHASE {
+        return Err(Refusal::bad_request(format!(
+            "`below` must be more than 0 and at most {MAX_PURCHASE}"
+        )));
+    }
+    let plain_http = match app.mode {
+        Mode::Sandbox => PlainHttp::Accepted,
+        Mode::Production => PlainHttp::Refused,
+    };
+    let url = CallbackUrl::parse(&body.url, plain_http).ok_or_else(|| {
+        Refusal::bad_request(
+            "`url` must be an absolute https:// URL of at most 256 bytes, without user name and password (the sandbox takes \
+             http:// too)",
+        )
+    })?;
+    let low_balance = LowBalance { below, url };
+    let account = caller.access.key;
+    app.store.set_low_balance(account, Some(low_balance.clone())).await?;
+    // Whatever is true of the balance now is seen by this command, which moves nothing else.
+    let look = Command {
+        now: clock::now(),
+        generation: None,
+        idempotency: None,
+        action: Action::Lapse,
+    };
+    let _ = app.store.submit(account, look).await?;
+    view(Some(low_balance))
+}
+
+/// `DELETE /account/v1/low-balance`: nothing is told any more.
+pub(super) async fn clear(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Answer, Refusal> {
+    app.store.set_low_balance(caller.access.key, None).await?;
+    view(None)
+}
+
+fn view(low_balance: Option<LowBalance>) -> Result<Answer, Refusal> {
+    Answer::ok(&LowBalanceView {
+        below: low_balance.as_ref().map(|low| low.below),
+        url: low_balance.map(|low| low.url.as_str().to_owned()),
+    })
+}
