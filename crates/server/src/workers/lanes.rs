@@ -109,7 +109,7 @@ pub(super) struct Read {
 pub(super) struct Lanes {
     bounds: Bounds,
     circuits: CircuitSettings,
-    lanes: HashMap<ReportLane, Lane>,
+    by_name: HashMap<ReportLane, Lane>,
     accounts: HashMap<AccountKey, Account>,
     /// Accounts that may have something to start, and those that have something to read; each once, in their turn.
     starting: VecDeque<AccountKey>,
@@ -135,6 +135,10 @@ struct Account {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says in which list it stands, independently of the others"
+)]
 struct Lane {
     waiting: VecDeque<DueReport>,
     under_way: usize,
@@ -194,7 +198,7 @@ impl Lanes {
         Self {
             bounds,
             circuits,
-            lanes: HashMap::new(),
+            by_name: HashMap::new(),
             accounts: HashMap::new(),
             starting: VecDeque::new(),
             reading: VecDeque::new(),
@@ -211,7 +215,7 @@ impl Lanes {
         let report = match offered {
             Offered::Taken => {
                 let key = report.lane();
-                if let Some(lane) = self.lanes.get_mut(&key) {
+                if let Some(lane) = self.by_name.get_mut(&key) {
                     lane.waiting.push_back(report);
                 }
                 self.waiting += 1;
@@ -236,7 +240,7 @@ impl Lanes {
             return Offered::Full;
         }
         let room = self.room_of(key.account);
-        let Some(lane) = self.lanes.get_mut(&key) else {
+        let Some(lane) = self.by_name.get_mut(&key) else {
             return Offered::Full;
         };
         if let Some(until) = lane.circuit.open_until(now) {
@@ -263,16 +267,16 @@ impl Lanes {
 
     /// Sees to it that a lane is there; `false` where too many others are busy.
     fn make_lane(&mut self, key: &ReportLane, now: Instant) -> bool {
-        if self.lanes.contains_key(key) {
+        if self.by_name.contains_key(key) {
             return true;
         }
-        while self.lanes.len() >= self.bounds.lanes {
+        while self.by_name.len() >= self.bounds.lanes {
             let Some((_, quiet)) = self.quiet.pop_front() else {
                 return false;
             };
             self.forget_if_quiet(&quiet);
         }
-        self.lanes.insert(key.clone(), Lane::new(self.circuits, now));
+        self.by_name.insert(key.clone(), Lane::new(self.circuits, now));
         self.accounts.entry(key.account).or_default().lanes += 1;
         true
     }
@@ -313,7 +317,9 @@ impl Lanes {
                 account: account_key,
                 host: Arc::clone(&host),
             };
-            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            let Some(lane) = self.by_name.get_mut(&key) else {
+                continue;
+            };
             if !lane.can_start(now) {
                 lane.has_start_turn = false;
                 continue;
@@ -346,7 +352,7 @@ impl Lanes {
 
     /// An attempt has ended. Its report is known until it is recorded, but where nothing was sent.
     pub(super) fn ended(&mut self, ticket: &Ticket, ended: Ended, now: Instant) -> Option<HeldBack> {
-        let lane = self.lanes.get_mut(&ticket.lane)?;
+        let lane = self.by_name.get_mut(&ticket.lane)?;
         let account = self.accounts.get_mut(&ticket.lane.account)?;
         let under_way = lane.under_way;
         lane.under_way -= 1;
@@ -389,7 +395,7 @@ impl Lanes {
     /// A report's attempt, or that it was held back, is written down: where it is due again, it is taken in again.
     pub(super) fn recorded(&mut self, key: ReportKey, lane_key: &ReportLane, now: Instant) {
         self.known.remove(&key);
-        if let Some(lane) = self.lanes.get_mut(lane_key) {
+        if let Some(lane) = self.by_name.get_mut(lane_key) {
             lane.recording -= 1;
         }
         self.note_quiet(lane_key, now);
@@ -401,7 +407,7 @@ impl Lanes {
         if !self.make_lane(key, now) {
             return;
         }
-        if let Some(lane) = self.lanes.get_mut(key) {
+        if let Some(lane) = self.by_name.get_mut(key) {
             let is_busy = !lane.waiting.is_empty() || lane.under_way > 0 || lane.recording > 0;
             let is_old = lane
                 .looked_at
@@ -432,7 +438,9 @@ impl Lanes {
                         account: account_key,
                         host,
                     };
-                    let Some(lane) = self.lanes.get_mut(&key) else { continue };
+                    let Some(lane) = self.by_name.get_mut(&key) else {
+                        continue;
+                    };
                     lane.has_read_turn = false;
                     if lane.wants_read(now) {
                         let is_probe = lane.circuit.wants_probe();
@@ -460,7 +468,7 @@ impl Lanes {
 
     /// What a page held.
     pub(super) fn was_read(&mut self, read: &Read, page: Vec<DueReport>, now: Instant) {
-        let circuit = self.lanes.get(&read.lane).map(|lane| lane.circuit);
+        let circuit = self.by_name.get(&read.lane).map(|lane| lane.circuit);
         if circuit.is_none_or(|circuit| circuit.open_until(now).is_some()) {
             return;
         }
@@ -475,7 +483,7 @@ impl Lanes {
             }
             reached = Some(place);
         }
-        if let Some(lane) = self.lanes.get_mut(&read.lane) {
+        if let Some(lane) = self.by_name.get_mut(&read.lane) {
             lane.has_more = !is_end;
             lane.after = if is_end { None } else { reached };
         }
@@ -491,7 +499,9 @@ impl Lanes {
                 return;
             }
             let Some((_, key)) = self.quiet.pop_front() else { return };
-            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            let Some(lane) = self.by_name.get_mut(&key) else {
+                continue;
+            };
             let life = if lane.circuit.is_pristine() {
                 QUIET_LIFE
             } else {
@@ -507,7 +517,7 @@ impl Lanes {
     }
 
     fn forget_if_quiet(&mut self, key: &ReportLane) {
-        let Entry::Occupied(mut entry) = self.lanes.entry(key.clone()) else {
+        let Entry::Occupied(mut entry) = self.by_name.entry(key.clone()) else {
             return;
         };
         entry.get_mut().is_listed_quiet = false;
@@ -524,7 +534,7 @@ impl Lanes {
     }
 
     fn note_quiet(&mut self, key: &ReportLane, now: Instant) {
-        if let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.is_quiet()) {
+        if let Some(lane) = self.by_name.get_mut(key).filter(|lane| lane.is_quiet()) {
             lane.used = now;
             if !lane.is_listed_quiet {
                 lane.is_listed_quiet = true;
@@ -534,7 +544,7 @@ impl Lanes {
     }
 
     fn give_start_turn(&mut self, key: &ReportLane, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let Some(lane) = self.by_name.get_mut(key) else { return };
         let Some(account) = self.accounts.get_mut(&key.account) else {
             return;
         };
@@ -549,7 +559,7 @@ impl Lanes {
     }
 
     fn give_read_turn(&mut self, key: &ReportLane, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let Some(lane) = self.by_name.get_mut(key) else { return };
         let Some(account) = self.accounts.get_mut(&key.account) else {
             return;
         };

@@ -205,11 +205,11 @@ impl Run {
     fn offer(&mut self, report: DueReport) {
         let now = Instant::now();
         if let (Offered::Held { until }, Some(report)) = self.lanes.offer(report, now) {
-            self.hold_back(report, until, now);
+            self.hold_back(&report, until, now);
         }
     }
 
-    fn hold_back(&mut self, report: DueReport, until: Instant, now: Instant) {
+    fn hold_back(&mut self, report: &DueReport, until: Instant, now: Instant) {
         let at = clock::now();
         let wait_ms = i64::try_from(until.duration_since(now).as_millis()).unwrap_or(i64::MAX);
         let due_at = at.plus_millis(wait_ms);
@@ -233,19 +233,18 @@ impl Run {
         let Attempted { ticket, ended, record } = attempted;
         let now = Instant::now();
         let held_back = self.lanes.ended(&ticket, ended, now);
-        match record {
-            Some((attempt, outcome)) => self.record(ticket.key, ticket.lane.clone(), attempt, outcome),
-            None => {
-                let again_at = clock::now().plus_millis(AGAIN_AFTER_MS);
-                self.wakes.add(again_at, ticket.lane.clone());
-            }
+        if let Some((attempt, outcome)) = record {
+            self.record(ticket.key, ticket.lane.clone(), attempt, outcome);
+        } else {
+            let again_at = clock::now().plus_millis(AGAIN_AFTER_MS);
+            self.wakes.add(again_at, ticket.lane.clone());
         }
         if let Some(HeldBack { until, reports }) = held_back {
             tracing::debug!(host = %ticket.lane.host, "a destination failed several times in a row: its reports are held back");
             let wait_ms = i64::try_from(until.duration_since(now).as_millis()).unwrap_or(i64::MAX);
             self.wakes.add(clock::now().plus_millis(wait_ms), ticket.lane);
             for report in reports {
-                self.hold_back(report, until, now);
+                self.hold_back(&report, until, now);
             }
         }
     }

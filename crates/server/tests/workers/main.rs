@@ -5,6 +5,7 @@
 
 mod dispatch;
 mod expiry;
+mod fairness;
 mod faults;
 mod postman;
 mod reports;

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use countersign_channels::{Inbox, InboxReader, Opening};
 use countersign_core::{
-    AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, PhoneNumber,
-    PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
+    AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, News,
+    PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
 };
 use countersign_server::workers::{
     CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
 };
 use countersign_server::{Mode, clock, random};
-use countersign_store::{DueReport, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
+use countersign_store::{
+    DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions, SqliteStore,
+    Store,
+};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
@@ -146,9 +149,29 @@ impl House {
         account
     }
 
-    /// Sends a code in another account's name; it is delivered at once.
-    pub(crate) async fn deliver_for(&self, account: AccountKey, callback_url: String) -> RequestId {
-        send(&self.store, account, "+9996670002", Some(callback_url), 3600).await
+    /// Waits until this report stands so in the books.
+    pub(crate) async fn wait_for_report(&self, key: ReportKey, state: ReportState) -> ReportDetail {
+        wait_until(async || {
+            let detail = self.store.report(key).await.unwrap().unwrap();
+            (detail.profile.state == state).then_some(detail)
+        })
+        .await
+    }
+
+    /// The only report of a request.
+    pub(crate) async fn report_of(&self, request: RequestId) -> ReportKey {
+        let all = self
+            .store
+            .reports(self.account, ReportFilter::All, None, 1_000)
+            .await
+            .unwrap();
+        let of_request: Vec<ReportKey> = all
+            .iter()
+            .map(|report| report.key)
+            .filter(|key| key.request.id == request)
+            .collect();
+        assert_eq!(of_request.len(), 1);
+        of_request[0]
     }
 
     /// Sends a generated code and answers the request.
@@ -233,6 +256,13 @@ async fn send(
         Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
         other => panic!("a send answered {other:?}"),
     }
+}
+
+/// A message that arrived, with nobody's help but the books'.
+pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_url: String) {
+    let request = send(store, account, PHONE, Some(callback_url), 3600).await;
+    let news = News::Delivered;
+    submit(store, account, Action::News { request, news }).await;
 }
 
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {

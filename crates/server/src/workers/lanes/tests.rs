@@ -291,12 +291,12 @@ fn lanes_with_nothing_to_do_are_forgotten_and_never_more_than_the_bound_remember
         );
         let start = lanes.start(now).unwrap();
         end(&mut lanes, &start, QUICK, now);
-        assert!(lanes.lanes.len() <= 10);
+        assert!(lanes.by_name.len() <= 10);
     }
     lanes.forget_quiet(now);
-    assert_eq!(lanes.lanes.len(), 10);
+    assert_eq!(lanes.by_name.len(), 10);
     lanes.forget_quiet(now + QUIET_LIFE);
-    assert!(lanes.lanes.is_empty() && lanes.accounts.is_empty() && lanes.known.is_empty());
+    assert!(lanes.by_name.is_empty() && lanes.accounts.is_empty() && lanes.known.is_empty());
     // Where all are busy there is no room for another.
     for host in 0..10 {
         offer(&mut lanes, report(1, &format!("h{host}"), host), now);
@@ -314,10 +314,10 @@ fn an_open_circuit_is_remembered_longer() {
         end(&mut lanes, &start, Ended::Failed, now);
     }
     lanes.forget_quiet(now + QUIET_LIFE);
-    assert_eq!(lanes.lanes.len(), 1);
+    assert_eq!(lanes.by_name.len(), 1);
     lanes.forget_quiet(now + QUIET_LIFE + OPEN_LIFE);
     lanes.forget_quiet(now + 2 * QUIET_LIFE + OPEN_LIFE);
-    assert!(lanes.lanes.is_empty());
+    assert!(lanes.by_name.is_empty());
 }
 
 /// What the books hold of each lane, in order, and how far each report has come.
