@@ -67,6 +67,10 @@ pub(crate) enum Command {
     Sender(crate::sender::SenderArguments),
     /// Set what messages cost by route and number prefix (operator)
     Price(crate::price::PriceArguments),
+    /// Write an account's ledger entries of a time, with balances that add up
+    Statement(crate::statement::StatementArguments),
+    /// Be told when an account's credit runs out
+    LowBalance(crate::low_balance::LowBalanceArguments),
     /// Send a code to a phone number
     Send(crate::verify::SendArguments),
     /// Judge the code that the person typed

@@ -1,5 +1,5 @@
-//! The way to a running server: its address, the operator's key, and calls of the operator's API and the inbox. Failures are
-//! sentences that say what to do.
+//! The way to a running server: its address, the operator's key or an account's token, and calls of the operator's API, the
+//! owner's API and the inbox. Failures are sentences that say what to do.
 
 use std::fs;
 use std::future::Future;
@@ -23,6 +23,7 @@ const OPERATOR_KEY_FILE: &str = "operator.key";
 /// The certificate of `serve --sandbox-tls`.
 const SANDBOX_CA_FILE: &str = "sandbox-ca.pem";
 const OPERATOR_PATH: &str = "operator/v1";
+const ACCOUNT_PATH: &str = "account/v1";
 /// How long a call may take: an operator waits for no more than a full queue's commit.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer that is read: an inbox of 50,000 messages has less than half of it.
@@ -35,13 +36,18 @@ pub(crate) struct Connection {
     base: Url,
     /// As the user knows it.
     address: String,
-    operator_key: Option<OperatorKey>,
+    credential: Option<Credential>,
 }
 
-struct OperatorKey {
+/// What opens one of the server's APIs.
+struct Credential {
     text: String,
     /// Where it came from, for messages.
     source: String,
+    /// What it is, for messages.
+    name: &'static str,
+    /// Where the API that it opens begins.
+    path: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +59,14 @@ impl Connection {
     /// A connection that can ask the operator's API.
     pub(crate) fn operator(common: &Common) -> anyhow::Result<Self> {
         let mut connection = Self::open(common)?;
-        connection.operator_key = Some(operator_key(common)?);
+        connection.credential = Some(operator_key(common)?);
+        Ok(connection)
+    }
+
+    /// A connection that can ask the owner's API, with the token that was named or that of the environment.
+    pub(crate) fn owner(common: &Common, token: Option<&str>) -> anyhow::Result<Self> {
+        let mut connection = Self::open(common)?;
+        connection.credential = Some(owner_token(token)?);
         Ok(connection)
     }
 
@@ -89,11 +102,11 @@ impl Connection {
             http: http.build().context("TLS can't be set up")?,
             base,
             address,
-            operator_key: None,
+            credential: None,
         })
     }
 
-    /// Asks the operator's API.
+    /// Asks the API that the credential opens: the operator's or the owner's.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -101,7 +114,11 @@ impl Connection {
         query: &[(&str, &str)],
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<T> {
-        let mut segments: Vec<&str> = OPERATOR_PATH.split('/').collect();
+        let api = self
+            .credential
+            .as_ref()
+            .map_or(OPERATOR_PATH, |credential| credential.path);
+        let mut segments: Vec<&str> = api.split('/').collect();
         segments.extend(path);
         let (status, answer) = self.call(method, &segments, query, body).await?;
         if status.is_success() {
@@ -110,12 +127,13 @@ impl Connection {
         let Ok(ErrorBody { error }) = serde_json::from_slice(&answer) else {
             return Err(self.not_countersign());
         };
-        match &self.operator_key {
-            Some(key) if status == StatusCode::UNAUTHORIZED => {
+        match &self.credential {
+            Some(credential) if status == StatusCode::UNAUTHORIZED => {
                 bail!(
-                    "{} refuses the operator key that came from {}: {error}",
+                    "{} refuses the {} that came from {}: {error}",
                     self.address,
-                    key.source
+                    credential.name,
+                    credential.source
                 )
             }
             _ => bail!(error),
@@ -159,8 +177,8 @@ impl Connection {
             segments.pop_if_empty().extend(path);
         }
         let mut request = self.http.request(method, url).query(query);
-        if let Some(key) = &self.operator_key {
-            request = request.bearer_auth(&key.text);
+        if let Some(credential) = &self.credential {
+            request = request.bearer_auth(&credential.text);
         }
         if let Some(body) = body {
             request = request.json(body);
@@ -240,7 +258,7 @@ pub(crate) fn trusted_roots(common: &Common) -> anyhow::Result<Option<(PathBuf, 
     }
 }
 
-fn operator_key(common: &Common) -> anyhow::Result<OperatorKey> {
+fn operator_key(common: &Common) -> anyhow::Result<Credential> {
     let named = common.operator_key.as_deref().filter(|text| !text.is_empty());
     let source = if named.is_some() {
         "--operator-key"
@@ -261,14 +279,36 @@ fn operator_key(common: &Common) -> anyhow::Result<OperatorKey> {
     }
 }
 
-fn usable(text: &str, source: String) -> anyhow::Result<OperatorKey> {
+fn owner_token(named: Option<&str>) -> anyhow::Result<Credential> {
+    let named = named.filter(|text| !text.is_empty());
+    let source = if named.is_some() {
+        "--token"
+    } else {
+        "COUNTERSIGN_TOKEN"
+    };
+    let Some(text) = option_or_variable(named, "COUNTERSIGN_TOKEN") else {
+        bail!(
+            "no API token: give the account's with --token or COUNTERSIGN_TOKEN, or name an account with --account to ask as \
+             its operator"
+        );
+    };
+    credential(&text, source.to_owned(), "API token", ACCOUNT_PATH)
+}
+
+fn usable(text: &str, source: String) -> anyhow::Result<Credential> {
+    credential(text, source, "operator key", OPERATOR_PATH)
+}
+
+fn credential(text: &str, source: String, name: &'static str, path: &'static str) -> anyhow::Result<Credential> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        bail!("the operator key that came from {source} is no key: it is one line of visible ASCII characters");
+        bail!("the {name} that came from {source} is none: it is one line of visible ASCII characters");
     }
-    Ok(OperatorKey {
+    Ok(Credential {
         text: text.to_owned(),
         source,
+        name,
+        path,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use countersign_core::{Credits, PhoneNumber, SandboxNumbers};
+use countersign_core::{Credits, PhoneNumber, SandboxNumbers, civil_date};
 
 use crate::output::{Cell, Output, Style};
 
@@ -51,28 +51,9 @@ pub(crate) fn time(at: i64, now: i64) -> String {
 /// A time in UTC: `2026-11-23 07:40:11 UTC`.
 pub(crate) fn date(at: i64) -> String {
     let (days, seconds) = (at.div_euclid(DAY), at.rem_euclid(DAY));
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_date(days);
     let (hour, minute, second) = (seconds / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-/// Year, month and day of a day since the epoch, in the Gregorian calendar (Hinnant, "chrono-compatible low-level date
-/// algorithms", `civil_from_days`).
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 /// A delivery or verification state: its word, its shape and its colour, the same wherever it is shown.

@@ -10,6 +10,7 @@ mod account;
 mod arguments;
 mod audit;
 mod backup;
+mod caller;
 mod completions;
 mod connection;
 mod failure;
@@ -19,11 +20,13 @@ mod inbox;
 mod init;
 mod key;
 mod logging;
+mod low_balance;
 mod output;
 mod price;
 mod price_table;
 mod sender;
 mod serve;
+mod statement;
 mod token;
 mod verify;
 
@@ -59,6 +62,8 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Restore(restore)) => backup::restore(restore, common, output),
         Some(Command::Key(key)) => key::run(key, common, output),
         Some(Command::Account(account)) => account::run(account, common, output),
+        Some(Command::Statement(statement)) => statement::run(statement, common, output),
+        Some(Command::LowBalance(low_balance)) => low_balance::run(low_balance, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),
         Some(Command::Price(price)) => price::run(price, common, output),

@@ -12,6 +12,8 @@ mod idempotency;
 mod leniency;
 #[path = "api/order.rs"]
 mod order;
+#[path = "api/prices.rs"]
+mod prices;
 #[path = "api/sandbox.rs"]
 mod sandbox;
 #[path = "api/shapes.rs"]

@@ -13,4 +13,5 @@ mod mistakes;
 mod operator;
 mod price_tables;
 #[cfg(test)]
+mod statement;
 mod support;

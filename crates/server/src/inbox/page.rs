@@ -190,7 +190,7 @@ fn number_row(number: &NumberSummary, open: Option<PhoneNumber>, now: Timestamp)
         selected: open == Some(number.phone),
         last: Some(LastMessage {
             preview,
-            at: dates::rfc_3339(last.sent_at_real_time()),
+            at: last.sent_at_real_time().rfc_3339(),
             ago: dates::ago(last.sent_at_real_time(), now),
         }),
         unread: number.unread,
@@ -233,7 +233,7 @@ fn bubble(shown: &Shown, scripted: bool) -> Bubble {
         id: message.request.to_string(),
         code: message.code.as_str().to_owned(),
         sender: message.sender.as_ref().map(ToString::to_string),
-        sent_at: dates::rfc_3339(message.sent_at),
+        sent_at: message.sent_at.rfc_3339(),
         sent_time: dates::time_of_day(message.sent_at),
         life_ms: message.expires_at.millis() - message.sent_at.millis(),
         left_ms,
