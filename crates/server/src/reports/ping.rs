@@ -11,7 +11,6 @@ use axum::extract::rejection::BytesRejection;
 use countersign_core::{AccountId, CallbackUrl, Limit, LimitState, PlainHttp, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::time::Instant;
 
 use crate::answer::{self, Answer, Refusal};
 use crate::api::caller::Caller;
@@ -110,24 +109,14 @@ pub(crate) async fn ping(
     };
     // Two strings and a number always serialise.
     let content = serde_json::to_vec(&ping).unwrap_or_default();
-    let began = Instant::now();
-    let answered = postman.post(&url, Bytes::from(content), &token, now).await;
-    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (status, error, response) = match answered {
-        Ok(answer) => (
-            Some(answer.status),
-            answer.failure().map(|failure| failure.to_string()),
-            answer.response,
-        ),
-        Err(failure) => (None, Some(failure.to_string()), Vec::new()),
-    };
+    let attempt = postman.send(&url, Bytes::from(content), &token, now).await;
     Answer::ok(&PingView {
         url: url.as_str().to_owned(),
-        acknowledged: error.is_none(),
-        duration_ms,
-        status,
-        error,
-        response: (!response.is_empty()).then(|| String::from_utf8_lossy(&response).into_owned()),
+        acknowledged: attempt.failure.is_none(),
+        duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
+        status: attempt.status,
+        error: attempt.failure.map(|failure| failure.to_string()),
+        response: (!attempt.response.is_empty()).then(|| String::from_utf8_lossy(&attempt.response).into_owned()),
     })
 }
 
