@@ -247,13 +247,13 @@ impl Workbench<'_> {
         let dead = Server::countersign(&self.server, &one_dead.directory)?;
         let (mut ratios, mut well_p99, mut dead_p99) = (Vec::new(), Vec::new(), Vec::new());
         self.runtime.block_on(async {
-            let mut with_none = Load::open(&well, all_well.token.as_str(), SINKS, SINKS, Manner::Prompt).await?;
-            let mut with_one = Load::open(&dead, one_dead.token.as_str(), SINKS, SINKS, Manner::Hanging).await?;
-            with_none.run(&well, Course::OneEach, WARM_UP).await?;
-            with_one.run(&dead, Course::OneEach, WARM_UP).await?;
+            let mut all_well_load = Load::open(&well, all_well.token.as_str(), SINKS, SINKS, Manner::Prompt).await?;
+            let mut one_dead_load = Load::open(&dead, one_dead.token.as_str(), SINKS, SINKS, Manner::Hanging).await?;
+            all_well_load.run(&well, Course::OneEach, WARM_UP).await?;
+            one_dead_load.run(&dead, Course::OneEach, WARM_UP).await?;
             for _ in 0..self.options.rounds {
-                let without = with_none.run(&well, Course::OneEach, self.round()).await?.p99_us();
-                let with = with_one.run(&dead, Course::OneEach, self.round()).await?.p99_us();
+                let without = all_well_load.run(&well, Course::OneEach, self.round()).await?.p99_us();
+                let with = one_dead_load.run(&dead, Course::OneEach, self.round()).await?.p99_us();
                 ratios.push(with / without);
                 well_p99.push(without / 1_000.0);
                 dead_p99.push(with / 1_000.0);

@@ -111,16 +111,13 @@ pub(crate) async fn ping(
     let content = serde_json::to_vec(&ping).unwrap_or_default();
     postman.close_old_connections();
     let attempt = postman.send(&url, Bytes::from(content), &token, now).await;
-    let duration_ms = u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX);
-    let (status, response) = (attempt.status, attempt.response);
-    let error = attempt.failure.map(|failure| failure.to_string());
     Answer::ok(&PingView {
         url: url.as_str().to_owned(),
-        acknowledged: error.is_none(),
-        duration_ms,
-        status,
-        error,
-        response: (!response.is_empty()).then(|| String::from_utf8_lossy(&response).into_owned()),
+        acknowledged: attempt.failure.is_none(),
+        duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
+        status: attempt.status,
+        error: attempt.failure.map(|failure| failure.to_string()),
+        response: (!attempt.response.is_empty()).then(|| String::from_utf8_lossy(&attempt.response).into_owned()),
     })
 }
 
