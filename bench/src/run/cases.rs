@@ -35,11 +35,11 @@ const VERIFIED: usize = 100;
 
 /// What all cases need.
 pub(super) struct Workbench<'a> {
-    options: &'a Options,
+    pub(super) options: &'a Options,
     directory: PathBuf,
-    server: PathBuf,
+    pub(super) server: PathBuf,
     wrk: Wrk,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
 }
 
 /// A round and what the server spent on it.
@@ -93,15 +93,15 @@ fn summary(turns: &[Turn]) -> String {
 }
 
 /// Filled books and their account's token.
-struct Prepared {
-    directory: PathBuf,
-    token: ApiToken,
+pub(super) struct Prepared {
+    pub(super) directory: PathBuf,
+    pub(super) token: ApiToken,
     waiting: Vec<Waiting>,
 }
 
 /// What a data directory holds before its server starts.
 #[derive(Debug, Clone, Copy)]
-enum Fill {
+pub(super) enum Fill {
     Nothing,
     Past(usize),
     Waiting(usize, CodeOrigin),
@@ -404,7 +404,7 @@ impl<'a> Workbench<'a> {
         }])
     }
 
-    fn prepare(&self, name: &str, fill: Fill) -> Result<Prepared> {
+    pub(super) fn prepare(&self, name: &str, fill: Fill) -> Result<Prepared> {
         let directory = self.directory.join(name);
         self.runtime.block_on(async {
             let books = Books::create(&directory).await?;

@@ -1,4 +1,4 @@
-//! `run`: starts the servers, drives them with wrk, and judges the figures of docs/benchmarks.md. `cases` holds what is
+//! `run`: starts the servers, drives them with wrk, and judges the figures of docs/benchmarks.md. `cases` and `reported` hold what is
 //! measured; `wrk`, `processes`, `books` and `disk` are its tools; `report` prints. Everything is bounded in time, stays on
 //! loopback and leaves nothing behind.
 
@@ -8,6 +8,8 @@ mod cases;
 mod disk;
 mod processes;
 mod report;
+mod reported;
+mod traffic;
 mod wrk;
 
 use std::ffi::OsString;
@@ -41,6 +43,10 @@ enum Case {
     Ready,
     /// Sends with a million requests in the books, beside empty books.
     Million,
+    /// Whole verifications: send, report acknowledged, code checked; beside sends alone.
+    Whole,
+    /// Reports to a hundred receivers, and to ninety-nine while the hundredth hangs.
+    Reports,
 }
 
 /// Options of `run`.
@@ -96,6 +102,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case::Single,
         Case::Ready,
         Case::Million,
+        Case::Whole,
+        Case::Reports,
     ] {
         if !options.cases.is_empty() && !options.cases.contains(&case) {
             continue;
@@ -108,6 +116,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Case::Single => workbench.single()?,
             Case::Ready => workbench.ready()?,
             Case::Million => workbench.million()?,
+            Case::Whole => workbench.whole()?,
+            Case::Reports => workbench.reports()?,
         });
     }
     let text = if options.json {

@@ -251,9 +251,9 @@ mod tests {
             |entry| entry.previous = EntryHash::from_bytes([1; 32]),
         ];
         for change in changes {
-            let mut changed = entry();
-            change(&mut changed);
-            assert_ne!(changed.hash(), entry().hash(), "{changed:?}");
+            let mut other = entry();
+            change(&mut other);
+            assert_ne!(other.hash(), entry().hash(), "{other:?}");
         }
     }
 

@@ -2,8 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files besides connections: the database, its readers and its log, listeners, and reports under way.
-const RESERVED: u64 = 256;
+/// Files besides connections: the database, its readers and its log, and listeners; and delivery reports, of which 1,024 may be
+/// under way and 512 connections kept.
+const RESERVED: u64 = 256 + 1_024 + 512;
 
 /// Raises this process's limit on open files, as far as the system lets it, so that `connections` fit besides everything
 /// else; answers how many do.
@@ -21,6 +22,7 @@ pub fn allow_open_files(connections: usize) -> usize {
             allowed = raised;
         }
     }
-    let fit = allowed.saturating_sub(RESERVED).max(16);
+    // Where there is little, callers get half.
+    let fit = allowed.saturating_sub(RESERVED.min(allowed / 2)).max(16);
     connections.min(usize::try_from(fit).unwrap_or(usize::MAX))
 }

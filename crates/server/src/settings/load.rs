@@ -11,6 +11,7 @@ use super::{
     Settings, SettingsError,
 };
 use crate::Mode;
+use crate::workers::RetrySchedule;
 
 const PREFIX: &str = "COUNTERSIGN_";
 /// Names the configuration file where the command line doesn't.
@@ -187,6 +188,11 @@ impl File {
                 let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
                 texts.map(|texts| texts.join(","))
             }
+            (Kind::Numbers, Value::Array(items)) => {
+                let numbers: Option<Vec<String>> =
+                    items.iter().map(|item| Some(item.as_integer()?.to_string())).collect();
+                numbers.map(|numbers| numbers.join(","))
+            }
             _ => None,
         };
         text.map(Some)
@@ -319,6 +325,7 @@ fn blank(mode: Mode) -> Settings {
             extra_ca_file: None,
             timeout: std::time::Duration::ZERO,
             allow_private_addresses: false,
+            retries: RetrySchedule::default(),
         },
         limits: LimitSettings {
             account_sends_per_second: None,

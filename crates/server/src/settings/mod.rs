@@ -23,6 +23,7 @@ use countersign_core::{Limit, PriceList, RouteName, Rules};
 use ipnet::IpNet;
 
 use crate::Mode;
+use crate::workers::RetrySchedule;
 
 /// The configuration file that is read where no other is named, if it exists.
 pub const DEFAULT_FILE: &str = "countersign.toml";
@@ -107,6 +108,8 @@ pub struct CallbackSettings {
     pub timeout: Duration,
     /// Reports may go to loopback and private addresses.
     pub allow_private_addresses: bool,
+    /// When a failed report is tried again.
+    pub retries: RetrySchedule,
 }
 
 /// Flood limits and bounds on guessing. `None`: no limit.

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Settings;
 use crate::Mode;
+use crate::workers::{MAX_RETRIES, RetrySchedule};
 
 /// How a setting is written in the file. In the environment everything is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Kind {
     Whole,
     /// An array of strings; in the environment separated by commas.
     List,
+    /// An array of whole numbers; in the environment separated by commas.
+    Numbers,
 }
 
 /// One setting.
@@ -73,6 +76,11 @@ const A_FLAG: &str = "true or false";
 const AN_ADDRESS: &str = "an IP address with a port, like \"127.0.0.1:8099\"";
 const A_LIMIT: &str = "a whole number, 0 for no limit";
 const SECONDS: &str = "a whole number of seconds from 1 to 300";
+
+/// The longest delay before a retry: a week.
+const MAX_RETRY_DELAY_SECONDS: u32 = 7 * 86_400;
+/// 15 s, 1 min, 5 min, 15 min, 30 min, 1 h, 2 h, 4 h, 8 h, 12 h.
+const RETRY_DELAYS: &str = "15,60,300,900,1800,3600,7200,14400,28800,43200";
 
 /// Every setting, in the order in which `countersign init` writes them.
 pub static TABLE: &[Setting] = &[
@@ -276,6 +284,17 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.callbacks.allow_private_addresses, flag(text)),
     },
     Setting {
+        section: "callbacks",
+        key: "retry_delays_seconds",
+        kind: Kind::Numbers,
+        expects: "ten growing whole numbers of seconds, each from 1 to 604800",
+        sandbox: RETRY_DELAYS,
+        production: RETRY_DELAYS,
+        doc: "How long after a failed attempt a delivery report is tried again, from the first retry to the tenth; each is \
+              lengthened at random by up to a fifth. Then the report is lost.",
+        set: |settings, text| put(&mut settings.callbacks.retries, retry_delays(text)),
+    },
+    Setting {
         section: "limits",
         key: "account_sends_per_second",
         kind: Kind::Whole,
@@ -382,6 +401,16 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
                 .or_else(|| Some(IpNet::from(part.parse::<std::net::IpAddr>().ok()?)))
         })
         .collect()
+}
+
+fn retry_delays(text: &str) -> Option<RetrySchedule> {
+    let delays: Option<Vec<i64>> = text
+        .split(',')
+        .map(|part| within::<u32>(part.trim(), 1, MAX_RETRY_DELAY_SECONDS).map(|seconds| 1_000 * i64::from(seconds)))
+        .collect();
+    let delays: [i64; MAX_RETRIES] = delays?.try_into().ok()?;
+    let grow = delays.is_sorted_by(|earlier, later| earlier < later);
+    grow.then(|| RetrySchedule::new(delays))
 }
 
 fn base_url(text: &str) -> Option<String> {

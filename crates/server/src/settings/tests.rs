@@ -178,6 +178,14 @@ fn a_wrong_value_names_its_place_what_is_expected_and_what_was_found() {
             "DIR/countersign.toml: mode: expected \"sandbox\" or \"production\", found \"live\"",
         ),
         (
+            "[callbacks]\nretry_delays_seconds = [1, 2, 3]",
+            "DIR/countersign.toml: callbacks.retry_delays_seconds: expected ten growing whole numbers of seconds, each from 1 to 604800, found \"1,2,3\"",
+        ),
+        (
+            "[callbacks]\nretry_delays_seconds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 9]",
+            "DIR/countersign.toml: callbacks.retry_delays_seconds: expected ten growing whole numbers of seconds, each from 1 to 604800, found \"1,2,3,4,5,6,7,8,9,9\"",
+        ),
+        (
             "[server]\ntrusted_proxies = [\"10/8\"]",
             "DIR/countersign.toml: server.trusted_proxies: expected addresses or networks, like [\"127.0.0.1\", \"10.0.0.0/8\"], found \"10/8\"",
         ),
@@ -283,5 +291,18 @@ fn production_refuses_to_start_without_a_master_key() {
         missing.refusal().contains("/nowhere/master.key"),
         "{}",
         missing.refusal()
+    );
+}
+
+#[test]
+fn delays_between_retries_come_from_the_file_and_the_environment_alike() {
+    let delays = RetrySchedule::new([1, 2, 3, 4, 5, 6, 7, 8, 9, 604_800].map(|seconds| seconds * 1_000));
+    let file = Given::file("[callbacks]\nretry_delays_seconds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 604800]\n");
+    assert_eq!(file.load().unwrap().callbacks.retries, delays);
+    let variable = Given::file("").variable("COUNTERSIGN_CALLBACKS_RETRY_DELAYS_SECONDS", "1,2,3,4,5,6,7,8,9,604800");
+    assert_eq!(variable.load().unwrap().callbacks.retries, delays);
+    assert_eq!(
+        Settings::defaults(Mode::Production).callbacks.retries,
+        RetrySchedule::default()
     );
 }

@@ -34,6 +34,7 @@ fn describe(text: &mut String, setting: &Setting) {
     let written = match (setting.kind, setting.sandbox) {
         (Kind::Text, value) => format!("{value:?}"),
         (Kind::List, value) => format!("[{value}]"),
+        (Kind::Numbers, value) => format!("[{}]", value.replace(',', ", ")),
         (Kind::Flag | Kind::Whole, value) => value.to_owned(),
     };
     let otherwise = if setting.sandbox == setting.production || setting.key == "mode" {

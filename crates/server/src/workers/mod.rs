@@ -1,17 +1,22 @@
 //! What happens after an answer was given: messages go out (`dispatch`), what is due expires (`expiry`), delivery reports
-//! are sent (`reports`), and channels' news goes to the books (`news`). Nothing here is true on its own: all work stands
+//! are sent (`reports`, with the book-keeping in `lanes` and the sending in `postman`), and channels' news goes to the books (`news`). Nothing here is true on its own: all work stands
 //! in the books, so a worker may stop at any moment, and a restart goes on from there.
 
 mod addresses;
+mod circuit;
 mod clocks;
+mod connections;
 mod dispatch;
 mod expiry;
 mod housekeeping;
+mod lanes;
+mod limiter;
 mod news;
 mod postman;
-mod report_queue;
 mod reports;
 mod retry;
+mod sweep;
+mod wakes;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -20,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channels::{ChannelNews, Inbox};
+use countersign_core::PlainHttp;
 use countersign_store::{CommittedWork, Store};
 use futures_util::FutureExt as _;
 use thiserror::Error;
@@ -27,7 +33,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub use postman::{AttemptFailure, Postman, PostmanError};
+pub use circuit::CircuitSettings;
+pub use connections::{Network, SystemNetwork};
+pub use postman::{Attempt, AttemptFailure, Postman, PostmanError};
 pub use retry::{MAX_RETRIES, RetrySchedule};
 
 use crate::settings::Settings;
@@ -71,8 +79,12 @@ pub struct ReportSettings {
     pub attempt_timeout: Duration,
     /// Reports may go to loopback and private addresses: in the sandbox, and where an operator's customers are in-house.
     pub allow_private_addresses: bool,
+    /// Reports may go by plain `http://`: in the sandbox.
+    pub plain_http: PlainHttp,
     /// When a failed report is tried again.
     pub retries: RetrySchedule,
+    /// When a destination that fails is left alone for a while.
+    pub circuits: CircuitSettings,
 }
 
 impl ReportSettings {
@@ -83,7 +95,12 @@ impl ReportSettings {
             extra_ca_file: callbacks.extra_ca_file.clone(),
             attempt_timeout: callbacks.timeout,
             allow_private_addresses: callbacks.allow_private_addresses,
-            retries: RetrySchedule::default(),
+            plain_http: match settings.mode {
+                Mode::Sandbox => PlainHttp::Accepted,
+                Mode::Production => PlainHttp::Refused,
+            },
+            retries: callbacks.retries.clone(),
+            circuits: CircuitSettings::default(),
         }
     }
 }
@@ -94,7 +111,9 @@ impl Default for ReportSettings {
             extra_ca_file: None,
             attempt_timeout: Duration::from_secs(10),
             allow_private_addresses: false,
+            plain_http: PlainHttp::Refused,
             retries: RetrySchedule::default(),
+            circuits: CircuitSettings::default(),
         }
     }
 }
@@ -157,6 +176,7 @@ pub fn start_with(
         store,
         postman,
         reports.retries,
+        reports.circuits,
         new_reports,
         draining,
     )));

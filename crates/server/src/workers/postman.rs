@@ -1,27 +1,32 @@
-//! One attempt to send one delivery report: sign it, post it, and say whether it was acknowledged
-//! (docs/delivery-reports.md). When it is tried again is not decided here.
+//! One attempt to send one delivery report: sign it, post it, and say what became of it (docs/delivery-reports.md). When it is
+//! tried again is not decided here.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use countersign_core::{ApiToken, CallbackUrl, SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign_report};
-use http::{StatusCode, header};
-use reqwest::{Certificate, Client, ClientBuilder, Response, redirect};
+use countersign_core::{ApiToken, CallbackUrl, PlainHttp, SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign_report};
+use countersign_store::MAX_KEPT_RESPONSE_BYTES;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
 use thiserror::Error;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use url::Url;
 
 use super::ReportSettings;
-use super::addresses::{PublicResolver, judge_literal};
+use super::connections::{Connection, Connections, Network, Origin, SystemNetwork};
 
-/// Most bytes of an answer that are read; only its status counts, and a short rest lets the connection be used again.
-const MAX_ANSWER_BYTES: usize = 4_096;
 /// How long the rest of an answer may take, once its status has come.
 const ANSWER_REST_LIMIT: Duration = Duration::from_secs(1);
-/// Kept connections to one receiver, and how long one is kept: a burst of reports shares its TLS handshakes.
-const MAX_IDLE_CONNECTIONS: usize = 8;
-const IDLE_CONNECTION_LIFE: Duration = Duration::from_secs(20);
 /// Longest reason that is kept with a report, in characters.
 const MAX_REASON_LENGTH: usize = 200;
 
@@ -34,7 +39,7 @@ pub enum PostmanError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file of extra authorities holds something else.
     #[error("the file {path} (callbacks.extra_ca_file) holds no certificate in PEM form")]
@@ -42,9 +47,6 @@ pub enum PostmanError {
         /// The file.
         path: PathBuf,
     },
-    /// The HTTP client could not be made.
-    #[error("delivery reports can't be sent: {0}")]
-    Client(String),
 }
 
 /// Why an attempt was no success. Its text is shown to the account's owner; it holds no URL and nothing of a body.
@@ -56,6 +58,9 @@ pub enum AttemptFailure {
     /// Nothing came in time.
     #[error("no answer within {0} s")]
     Timeout(u64),
+    /// Reports go by HTTPS, but in the sandbox.
+    #[error("no connection: its URL is not https://")]
+    NotHttps,
     /// No connection came about: refused, unknown name, untrusted certificate, or an address that is not allowed.
     #[error("no connection: {0}")]
     Connect(String),
@@ -64,158 +69,226 @@ pub enum AttemptFailure {
     Transport(String),
 }
 
-/// What a receiver answered.
-#[derive(Debug)]
-pub(crate) struct ReceiverAnswer {
-    /// The HTTP status.
-    pub(crate) status: u16,
-    /// The beginning of the body, at most [`MAX_ANSWER_BYTES`].
-    pub(crate) response: Vec<u8>,
-}
-
-impl ReceiverAnswer {
-    /// Why this acknowledges nothing; `None` where it does.
-    pub(crate) fn failure(&self) -> Option<AttemptFailure> {
-        (self.status != StatusCode::OK.as_u16()).then_some(AttemptFailure::Status(self.status))
-    }
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The status, where an answer came.
+    pub status: Option<u16>,
+    /// Why it was no success; `None` where the receiver acknowledged.
+    pub failure: Option<AttemptFailure>,
+    /// The beginning of the answer's body, at most 4 KiB.
+    pub response: Vec<u8>,
+    /// How long it took, with the rest of the answer.
+    pub duration: Duration,
 }
 
 /// Sends reports. Cheap to use from many tasks at once.
 #[derive(Debug, Clone)]
 pub struct Postman {
-    client: Client,
+    connections: Arc<Connections>,
     timeout: Duration,
-    allow_private_addresses: bool,
+    plain_http: PlainHttp,
 }
 
 impl Postman {
     /// A postman that trusts the platform's authorities and those of the extra file. Fails where that file is no good.
     pub fn new(settings: &ReportSettings) -> Result<Self, PostmanError> {
-        // An error says that a provider is installed already: it is ring everywhere in this program.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self::on(settings, Arc::new(SystemNetwork))
+    }
+
+    /// The same on another network than the operating system's: tests say what names lead to.
+    pub fn on(settings: &ReportSettings, network: Arc<dyn Network>) -> Result<Self, PostmanError> {
         let extra_ca_file = settings.extra_ca_file.as_deref();
         let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
-        let with_platform = builder(settings).tls_certs_merge(extra.clone()).build();
-        let client = match with_platform {
-            Ok(client) => client,
-            Err(error) => {
-                // Slim containers have no authorities at all; plain HTTP and the extra ones must work all the same.
-                let error = innermost(&error);
-                tracing::warn!(
-                    error,
-                    "the platform's certificate authorities can't be used: install ca-certificates"
-                );
-                let only_extra = builder(settings).tls_certs_only(extra).build();
-                only_extra.map_err(|error| PostmanError::Client(innermost(&error)))?
-            }
-        };
+        let tls = TlsConnector::from(Arc::new(tls_config(extra)));
+        let connections = Connections::new(network, tls, settings.allow_private_addresses);
         Ok(Self {
-            client,
+            connections: Arc::new(connections),
             timeout: settings.attempt_timeout,
-            allow_private_addresses: settings.allow_private_addresses,
+            plain_http: settings.plain_http,
         })
     }
 
     /// Makes one attempt. `now` is real time; the signature's key is made of `token`.
-    pub async fn send(
-        &self,
-        callback_url: &CallbackUrl,
-        body: Bytes,
-        token: &ApiToken,
-        now: Timestamp,
-    ) -> Result<(), AttemptFailure> {
-        let answer = self.post(callback_url, body, token, now).await?;
-        answer.failure().map_or(Ok(()), Err)
+    pub async fn send(&self, callback_url: &CallbackUrl, body: Bytes, token: &ApiToken, now: Timestamp) -> Attempt {
+        let began = Instant::now();
+        let deadline = began + self.timeout;
+        let exchanged = match Letter::new(callback_url, body, token, now, self.plain_http) {
+            Ok(letter) => match tokio::time::timeout_at(deadline, self.exchange(&letter)).await {
+                Ok(exchanged) => exchanged.map(|answer| (letter.origin, answer)),
+                Err(_) => Err(AttemptFailure::Timeout(self.timeout.as_secs())),
+            },
+            Err(failure) => Err(failure),
+        };
+        let (status, failure, response) = match exchanged {
+            Ok((origin, (answer, connection))) => {
+                let status = answer.status();
+                let deadline = deadline.min(Instant::now() + ANSWER_REST_LIMIT);
+                let (response, is_whole) = beginning(answer, deadline).await;
+                if is_whole {
+                    self.connections.keep(origin, connection);
+                }
+                let failure = (status != StatusCode::OK).then(|| AttemptFailure::Status(status.as_u16()));
+                (Some(status.as_u16()), failure, response)
+            }
+            Err(failure) => (None, Some(failure), Vec::new()),
+        };
+        Attempt {
+            status,
+            failure,
+            response,
+            duration: began.elapsed(),
+        }
     }
 
-    /// Posts a signed body, and answers what the receiver answered, whatever its status.
-    pub(crate) async fn post(
-        &self,
+    /// Closes connections that nobody has used for a while.
+    pub fn close_old_connections(&self) {
+        self.connections.close_old();
+    }
+
+    async fn exchange(&self, letter: &Letter) -> Result<(Response<Incoming>, Connection), AttemptFailure> {
+        while let Some(mut kept) = self.connections.take(&letter.origin) {
+            if kept.ready().await.is_err() {
+                continue;
+            }
+            match kept.send_request(letter.request()?).await {
+                Ok(answer) => return Ok((answer, kept)),
+                // The receiver may close a free connection in the very moment in which it is used. A report may arrive twice,
+                // so it is posted once more, on a connection of its own.
+                Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => break,
+                Err(error) => return Err(AttemptFailure::Transport(innermost(&error))),
+            }
+        }
+        let opened = self.connections.open(&letter.origin).await;
+        let mut connection = opened.map_err(|error| AttemptFailure::Connect(innermost(&error)))?;
+        match connection.send_request(letter.request()?).await {
+            Ok(answer) => Ok((answer, connection)),
+            Err(error) => Err(AttemptFailure::Transport(innermost(&error))),
+        }
+    }
+}
+
+/// A report as it is posted.
+struct Letter {
+    origin: Origin,
+    target: Uri,
+    host: HeaderValue,
+    timestamp: HeaderValue,
+    signature: HeaderValue,
+    body: Bytes,
+}
+
+impl Letter {
+    fn new(
         callback_url: &CallbackUrl,
         body: Bytes,
         token: &ApiToken,
         now: Timestamp,
-    ) -> Result<ReceiverAnswer, AttemptFailure> {
-        if !self.allow_private_addresses {
-            judge_literal(callback_url.as_str()).map_err(|error| AttemptFailure::Connect(error.to_string()))?;
+        plain_http: PlainHttp,
+    ) -> Result<Self, AttemptFailure> {
+        let not_callable = || AttemptFailure::Connect("its URL can't be called".to_owned());
+        let url = Url::parse(callback_url.as_str()).map_err(|_| not_callable())?;
+        let origin = Origin::of(&url).ok_or_else(not_callable)?;
+        if !origin.is_tls() && plain_http == PlainHttp::Refused {
+            return Err(AttemptFailure::NotHttps);
         }
+        let host = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+            None => url.host_str().unwrap_or_default().to_owned(),
+        };
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
         let timestamp = now.unix_seconds().to_string();
         let signature = sign_report(&token.report_key(), &timestamp, &body);
-        let answer = self
-            .client
-            .post(callback_url.as_str())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(TIMESTAMP_HEADER, timestamp)
-            .header(SIGNATURE_HEADER, signature)
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| self.failure(&error))?;
-        let status = answer.status().as_u16();
-        // Whatever becomes of the rest, the status has said all.
-        let mut response = Vec::new();
-        let _ = tokio::time::timeout(ANSWER_REST_LIMIT, read_rest(answer, &mut response)).await;
-        Ok(ReceiverAnswer { status, response })
+        let value = |text: String| HeaderValue::try_from(text).map_err(|_| not_callable());
+        Ok(Self {
+            origin,
+            target: Uri::try_from(target).map_err(|_| not_callable())?,
+            host: value(host)?,
+            timestamp: value(timestamp)?,
+            signature: value(signature)?,
+            body,
+        })
     }
 
-    fn failure(&self, error: &reqwest::Error) -> AttemptFailure {
-        if error.is_timeout() {
-            AttemptFailure::Timeout(self.timeout.as_secs())
-        } else if error.is_connect() {
-            AttemptFailure::Connect(innermost(error))
-        } else {
-            AttemptFailure::Transport(innermost(error))
+    fn request(&self) -> Result<Request<Full<Bytes>>, AttemptFailure> {
+        Request::builder()
+            .method(Method::POST)
+            .uri(self.target.clone())
+            .header(header::HOST, self.host.clone())
+            .header(header::USER_AGENT, concat!("Countersign/", env!("CARGO_PKG_VERSION")))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(TIMESTAMP_HEADER, self.timestamp.clone())
+            .header(SIGNATURE_HEADER, self.signature.clone())
+            .body(Full::new(self.body.clone()))
+            .map_err(|error| AttemptFailure::Connect(error.to_string()))
+    }
+}
+
+/// The beginning of an answer's body, and whether that is all of it: then its connection can be used again.
+async fn beginning(answer: Response<Incoming>, deadline: Instant) -> (Vec<u8>, bool) {
+    let mut body = answer.into_body();
+    let mut read = Vec::new();
+    loop {
+        let Ok(frame) = tokio::time::timeout_at(deadline, body.frame()).await else {
+            return (read, false);
+        };
+        match frame {
+            None => return (read, true),
+            Some(Ok(frame)) => {
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                let room = MAX_KEPT_RESPONSE_BYTES - read.len();
+                read.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room {
+                    return (read, false);
+                }
+            }
+            Some(Err(_)) => return (read, false),
         }
     }
 }
 
-fn builder(settings: &ReportSettings) -> ClientBuilder {
-    let builder = Client::builder()
-        .user_agent(concat!("Countersign/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        // A report goes straight to where the call said: its address is judged, a proxy's would not be.
-        .no_proxy()
-        .http1_only()
-        .timeout(settings.attempt_timeout)
-        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-        .pool_idle_timeout(IDLE_CONNECTION_LIFE);
-    if settings.allow_private_addresses {
-        builder
-    } else {
-        builder.dns_resolver(Arc::new(PublicResolver))
+/// Trust in the platform's authorities and extra ones.
+fn tls_config(extra: Vec<CertificateDer<'static>>) -> ClientConfig {
+    // An error says that a provider is installed already: it is ring everywhere in this program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    match Verifier::new_with_extra_roots(extra.clone(), provider) {
+        Ok(verifier) => ClientConfig::builder()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth(),
+        Err(error) => {
+            // Slim containers have no authorities at all; plain HTTP and the extra ones must work all the same.
+            tracing::warn!(%error, "the platform's certificate authorities can't be used: install ca-certificates");
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(extra);
+            ClientConfig::builder()
+                .with_root_certificates(roots)
+                .with_no_client_auth()
+        }
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<Certificate>, PostmanError> {
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PostmanError> {
     let pem = std::fs::read(path).map_err(|source| PostmanError::ExtraCaUnreadable {
         path: path.to_owned(),
         source,
     })?;
-    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    if certificates.is_empty() {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.unwrap_or_default();
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates.clone());
+    if usable == 0 {
         return Err(PostmanError::ExtraCaInvalid { path: path.to_owned() });
     }
     Ok(certificates)
 }
 
-/// Reads an answer's body, at most [`MAX_ANSWER_BYTES`] of it.
-async fn read_rest(mut answer: Response, read: &mut Vec<u8>) {
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        let room = MAX_ANSWER_BYTES - read.len();
-        if chunk.len() > room {
-            read.extend_from_slice(&chunk[..room]);
-            return;
-        }
-        read.extend_from_slice(&chunk);
-    }
-}
-
-/// The innermost cause of an HTTP error: it says what happened, and unlike the outer ones names no URL.
-fn innermost(error: &reqwest::Error) -> String {
-    let Some(mut cause) = error.source() else {
-        return "the request could not be made".to_owned();
-    };
+/// The innermost cause of an error: it says what happened, in words without a URL.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }

@@ -1,32 +1,39 @@
 //! Sends the delivery reports that stand in the books: signed, in each request's order, tried again with growing delays and
-//! lost after the tenth retry (P4). The books say what is due; this worker keeps only what it read and has not recorded yet.
+//! lost after the tenth retry (P4). `lanes` decides what goes next; this worker reads, sends and records. New reports come
+//! from the writer in memory; after an overflow or a restart they are read from the books.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use countersign_core::ApiToken;
-use countersign_store::{DueReport, Handed, NewReports, ReportAttempt, ReportKey, ReportOutcome, Store, StoreError};
+use countersign_core::{ApiToken, Timestamp};
+use countersign_store::{
+    DueReport, Handed, NewReports, ReportAttempt, ReportKey, ReportLane, ReportOutcome, Store, StoreError,
+};
+use futures_util::FutureExt as _;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::report_queue::{Host, ReportQueue};
-use super::{AttemptFailure, Postman, RetrySchedule, Worker, signalled};
+use super::lanes::{Bounds, Ended, HeldBack, Lanes, Offered, Start, Ticket};
+use super::sweep::Sweep;
+use super::wakes::Wakes;
+use super::{Attempt, AttemptFailure, CircuitSettings, Postman, RetrySchedule, Worker, signalled};
 use crate::{clock, random};
 
-/// Attempts under way at once, to all receivers together.
-const MAX_UNDER_WAY: usize = 64;
-/// Reports read at once.
-const PAGE: usize = 256;
-/// Most reports in memory; what is due beyond it waits in the books.
-const MAX_KNOWN: usize = 4_096;
-/// How often the books are asked where nothing else says that something is due.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest time between two reads. It grows with what is in memory, since a read meets all of that again.
-const MIN_READ_GAP: Duration = Duration::from_millis(5);
+/// Pages read between two looks at what has ended: some milliseconds of work.
+const READS_AT_ONCE: usize = 4;
+/// Attempts that may wait to be recorded before others begin.
+const MAX_RECORDING: usize = 4_096;
+/// A retry that the books hold is waited for in memory where it is due within this time; others are found by later rounds.
+const WAKES_AHEAD_MS: i64 = 60_000;
+/// How often free connections and quiet lanes are looked through.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// When a report goes again that could not be signed, or not be recorded.
+const AGAIN_AFTER_MS: i64 = 1_000;
 /// How long attempts under way may go on once the server drains. One that is cut off is made again after the next start.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 /// Waits between tries to record an attempt, the first and the longest, and how many tries there are.
@@ -34,21 +41,48 @@ const FIRST_RECORD_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_RECORD_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_RECORD_TRIES: u32 = 30;
 
+/// The worker.
 pub(super) struct Reports {
-    store: Arc<dyn Store>,
-    postman: Postman,
-    retries: RetrySchedule,
-    /// A batch with new reports was committed.
-    new_reports: Option<NewReports>,
+    sender: Arc<Sender>,
+    /// The hand-over from the writer; none where somebody else takes it.
+    fresh: Option<NewReports>,
+    circuits: CircuitSettings,
     draining: watch::Receiver<bool>,
 }
 
-/// An attempt that has ended.
+/// What an attempt needs.
+struct Sender {
+    store: Arc<dyn Store>,
+    postman: Postman,
+    retries: RetrySchedule,
+}
+
+/// An attempt that has ended, with what to record of it.
 struct Attempted {
-    host: Host,
+    ticket: Ticket,
+    ended: Ended,
+    record: Option<(ReportAttempt, ReportOutcome)>,
+}
+
+/// A report that was recorded.
+struct Recorded {
     key: ReportKey,
-    /// What became of it; `None` where nothing was sent.
-    outcome: Option<(ReportAttempt, ReportOutcome)>,
+    lane: ReportLane,
+    /// When its lane is to be looked at again.
+    again_at: Option<Timestamp>,
+    /// The request's next report, due now.
+    next: Option<DueReport>,
+}
+
+/// What a run keeps.
+struct Run {
+    sender: Arc<Sender>,
+    lanes: Lanes,
+    wakes: Wakes,
+    sweep: Sweep,
+    tidy_at: Instant,
+    under_way: FuturesUnordered<BoxFuture<'static, Attempted>>,
+    recording: FuturesUnordered<BoxFuture<'static, Recorded>>,
 }
 
 impl Reports {
@@ -56,127 +90,336 @@ impl Reports {
         store: Arc<dyn Store>,
         postman: Postman,
         retries: RetrySchedule,
-        new_reports: Option<NewReports>,
+        circuits: CircuitSettings,
+        fresh: Option<NewReports>,
         draining: watch::Receiver<bool>,
     ) -> Self {
-        Self {
+        let sender = Arc::new(Sender {
             store,
             postman,
             retries,
-            new_reports,
+        });
+        Self {
+            sender,
+            fresh,
+            circuits,
             draining,
         }
     }
+}
 
-    /// Reads what is due into the queue; answers how long to wait for the next read where nothing happens.
-    async fn read(&self, queue: &mut ReportQueue) -> Duration {
-        if queue.len() >= MAX_KNOWN {
-            return POLL_INTERVAL;
-        }
-        // What is known already is still due in the books, and is read again.
-        let limit = queue.len() + PAGE;
-        match self.due(limit).await {
-            Ok(due) => {
-                let page_was_full = due.len() >= limit;
-                let known_before = queue.len();
-                for report in due {
-                    queue.add(report);
+impl Worker for Reports {
+    const NAME: &'static str = "reports";
+
+    async fn run(&mut self) {
+        let mut draining = self.draining.clone();
+        let mut run = Run::new(Arc::clone(&self.sender), self.circuits);
+        loop {
+            run.start_all();
+            let reads_on = run.read_some().await;
+            let next_look = run.next_look();
+            tokio::select! {
+                biased;
+                () = signalled(&mut draining) => break,
+                Some(handed) = next_fresh(&mut self.fresh) => run.take_in(handed),
+                Some(recorded) = run.recording.next() => {
+                    // What was handed over before that commit comes first, lest a report that is done be taken for new.
+                    while let Some(handed) = self.fresh.as_mut().and_then(NewReports::try_next) {
+                        run.take_in(handed);
+                    }
+                    run.recorded(recorded);
                 }
-                if page_was_full && queue.len() > known_before {
-                    Duration::ZERO
-                } else {
-                    POLL_INTERVAL
+                Some(attempted) = run.under_way.next() => run.attempted(attempted),
+                () = tokio::task::yield_now(), if reads_on => {}
+                () = tokio::time::sleep_until(next_look), if !reads_on => run.look().await,
+            }
+        }
+        run.finish().await;
+    }
+}
+
+/// The next hand-over; waits for ever where there is none to come.
+async fn next_fresh(fresh: &mut Option<NewReports>) -> Option<Handed<DueReport>> {
+    fresh.as_mut()?.next().await
+}
+
+impl Run {
+    fn new(sender: Arc<Sender>, circuits: CircuitSettings) -> Self {
+        let now = Instant::now();
+        Self {
+            sender,
+            lanes: Lanes::new(Bounds::default(), circuits),
+            wakes: Wakes::default(),
+            sweep: Sweep::new(now),
+            tidy_at: now + TIDY_EVERY,
+            under_way: FuturesUnordered::new(),
+            recording: FuturesUnordered::new(),
+        }
+    }
+
+    /// Starts every attempt that may go. While the books don't take notes, none does: they would pile up here.
+    fn start_all(&mut self) {
+        let now = Instant::now();
+        while self.recording.len() < MAX_RECORDING
+            && let Some(Start { report, ticket }) = self.lanes.start(now)
+        {
+            let sender = Arc::clone(&self.sender);
+            self.under_way
+                .push(async move { sender.attempt(ticket, report).await }.boxed());
+        }
+    }
+
+    /// Reads some pages of what waits in the books; answers whether there is more to read at once.
+    async fn read_some(&mut self) -> bool {
+        for _ in 0..READS_AT_ONCE {
+            let Some(read) = self.lanes.next_read(Instant::now()) else {
+                return false;
+            };
+            let due = self
+                .sender
+                .store
+                .due_reports(read.lane.clone(), clock::now(), read.after, read.limit);
+            match due.await {
+                Ok(page) => self.lanes.was_read(&read, page, Instant::now()),
+                Err(error) => {
+                    tracing::error!(%error, "due delivery reports could not be read; it is tried again");
+                    self.wakes.add(clock::now().plus_millis(AGAIN_AFTER_MS), read.lane);
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, "due delivery reports could not be read; it is tried again");
-                POLL_INTERVAL
+            self.start_all();
+        }
+        true
+    }
+
+    fn take_in(&mut self, handed: Handed<DueReport>) {
+        match handed {
+            Handed::Batch(reports) => {
+                for report in reports {
+                    self.offer(report);
+                }
+            }
+            Handed::Missed => {
+                tracing::debug!("more delivery reports were made than could be handed over; the rest is read");
+                self.sweep.start_over(Instant::now());
             }
         }
     }
 
-    /// What is due in all lanes.
-    async fn due(&self, limit: usize) -> Result<Vec<DueReport>, StoreError> {
-        let now = clock::now();
-        let mut due = Vec::new();
-        for account in self.store.report_accounts(None, limit).await? {
-            for (lane, _) in self.store.report_lanes(account, None, limit).await? {
-                due.extend(self.store.due_reports(lane, now, None, limit).await?);
-            }
+    fn offer(&mut self, report: DueReport) {
+        let now = Instant::now();
+        if let (Offered::Held { until }, Some(report)) = self.lanes.offer(report, now) {
+            self.hold_back(&report, until, now);
         }
-        Ok(due)
     }
 
-    /// Makes one attempt.
-    async fn attempt(&self, host: Host, report: DueReport) -> Attempted {
-        let key = report.key;
-        let outcome = match self.store.token(key.request.account).await {
-            Ok(token) => Some(self.outcome(report, &token).await),
-            Err(error) => {
-                // Nothing was sent, so it is no attempt: the report stays due.
-                tracing::warn!(%error, request = %key.request.id, "a delivery report could not be signed");
-                None
-            }
-        };
-        Attempted { host, key, outcome }
-    }
-
-    async fn outcome(&self, report: DueReport, token: &ApiToken) -> (ReportAttempt, ReportOutcome) {
-        let began_at = clock::now();
-        let request = report.key.request.id;
-        let attempt = self
-            .postman
-            .send(&report.callback_url, Bytes::from(report.body), token, clock::now());
-        // A panic over one report counts as its failed attempt, lest it should stop and repeat all others.
-        let sent = AssertUnwindSafe(attempt).catch_unwind().await;
-        let now = clock::now();
-        let failure = match sent {
-            Ok(sent) => sent.err(),
-            Err(_) => {
-                tracing::error!(%request, "a delivery report could not be sent: please report this bug");
-                Some(AttemptFailure::Transport("an error of the gateway itself".to_owned()))
-            }
-        };
+    fn hold_back(&mut self, report: &DueReport, until: Instant, now: Instant) {
+        let at = clock::now();
+        let wait_ms = i64::try_from(until.duration_since(now).as_millis()).unwrap_or(i64::MAX);
+        let due_at = at.plus_millis(wait_ms);
         let attempt = ReportAttempt {
-            at: began_at,
-            duration_ms: u32::try_from(now.millis().saturating_sub(began_at.millis())).unwrap_or(0),
-            status: match &failure {
-                None => Some(200),
-                Some(AttemptFailure::Status(status)) => Some(*status),
-                Some(_) => None,
-            },
-            error: failure.as_ref().map(ToString::to_string),
+            at,
+            duration_ms: 0,
+            status: None,
+            error: Some("held back: its destination failed several times in a row".to_owned()),
             response: Vec::new(),
         };
-        if failure.is_none() {
-            return (attempt, ReportOutcome::Acknowledged);
-        }
-        let entropy = u64::from_ne_bytes(random::bytes());
-        let Some(delay_ms) = self.retries.delay_ms(report.attempts, entropy) else {
-            tracing::warn!(%request, error = attempt.error, "a delivery report is lost after its last retry");
-            return (attempt, ReportOutcome::Lost);
-        };
-        tracing::debug!(%request, attempts = report.attempts + 1, error = attempt.error, "a delivery report is tried again");
-        let due_at = now.plus_millis(delay_ms);
-        (attempt, ReportOutcome::Retry { due_at })
+        self.record(report.key, report.lane(), attempt, ReportOutcome::Held { due_at });
     }
 
-    /// Records an attempt, patiently: until it is written, the report stays known and isn't sent again. Answers its name and
-    /// how long it takes until something of its request is due, if anything is.
-    async fn record(&self, key: ReportKey, attempt: ReportAttempt, outcome: ReportOutcome) -> (ReportKey, Duration) {
-        let due_again = match &outcome {
-            ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => *due_at,
-            ReportOutcome::Acknowledged | ReportOutcome::Lost => attempt.at,
+    fn record(&mut self, key: ReportKey, lane: ReportLane, attempt: ReportAttempt, outcome: ReportOutcome) {
+        let sender = Arc::clone(&self.sender);
+        self.recording
+            .push(async move { sender.record(key, lane, attempt, outcome).await }.boxed());
+    }
+
+    fn attempted(&mut self, attempted: Attempted) {
+        let Attempted { ticket, ended, record } = attempted;
+        let now = Instant::now();
+        let held_back = self.lanes.ended(&ticket, ended, now);
+        if let Some((attempt, outcome)) = record {
+            self.record(ticket.key, ticket.lane.clone(), attempt, outcome);
+        } else {
+            let again_at = clock::now().plus_millis(AGAIN_AFTER_MS);
+            self.wakes.add(again_at, ticket.lane.clone());
+        }
+        if let Some(HeldBack { until, reports }) = held_back {
+            tracing::debug!(host = %ticket.lane.host, "a destination failed several times in a row: its reports are held back");
+            let wait_ms = i64::try_from(until.duration_since(now).as_millis()).unwrap_or(i64::MAX);
+            self.wakes.add(clock::now().plus_millis(wait_ms), ticket.lane);
+            for report in reports {
+                self.hold_back(&report, until, now);
+            }
+        }
+    }
+
+    fn recorded(&mut self, recorded: Recorded) {
+        let Recorded {
+            key,
+            lane,
+            again_at,
+            next,
+        } = recorded;
+        self.lanes.recorded(key, &lane, Instant::now());
+        if let Some(again_at) = again_at {
+            self.wakes.add(again_at, lane);
+        }
+        if let Some(next) = next {
+            self.offer(next);
+        }
+    }
+
+    /// When something is due that nobody tells of.
+    fn next_look(&self) -> Instant {
+        let soonest = self.sweep.next().min(self.tidy_at);
+        let Some(wake) = self.wakes.next() else { return soonest };
+        let wait_ms = wake.millis().saturating_sub(clock::now().millis());
+        soonest.min(Instant::now() + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)))
+    }
+
+    /// Looks at lanes whose time has come, goes on with the round over the books, and tidies up.
+    async fn look(&mut self) {
+        let now = Instant::now();
+        while let Some(lane) = self.wakes.take(clock::now()) {
+            self.lanes.note_due(&lane, false, now);
+        }
+        if self.sweep.next() <= now {
+            let thorough = self.sweep.is_thorough();
+            match self.sweep.step(&*self.sender.store).await {
+                Ok(lanes) => {
+                    let at = clock::now();
+                    for (lane, due_at) in lanes {
+                        if due_at <= at {
+                            self.lanes.note_due(&lane, thorough, now);
+                        } else if due_at <= at.plus_millis(WAKES_AHEAD_MS) {
+                            self.wakes.add(due_at, lane);
+                        }
+                    }
+                }
+                Err(error) => tracing::error!(%error, "lanes of delivery reports could not be read; it is tried again"),
+            }
+        }
+        if self.tidy_at <= now {
+            self.tidy_at = now + TIDY_EVERY;
+            self.lanes.forget_quiet(now);
+            self.sender.postman.close_old_connections();
+        }
+    }
+
+    /// Lets attempts under way end, and records them.
+    async fn finish(mut self) {
+        let all = async {
+            while !self.under_way.is_empty() || !self.recording.is_empty() {
+                tokio::select! {
+                    Some(_) = self.recording.next() => {}
+                    Some(attempted) = self.under_way.next() => {
+                        if let Some((attempt, outcome)) = attempted.record {
+                            self.record(attempted.ticket.key, attempted.ticket.lane, attempt, outcome);
+                        }
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(DRAIN_LIMIT, all).await.is_err() {
+            tracing::debug!("delivery reports under way were cut off: they are sent again after the next start");
+        }
+    }
+}
+
+impl Sender {
+    /// Makes one attempt.
+    async fn attempt(&self, ticket: Ticket, report: DueReport) -> Attempted {
+        let request = ticket.key.request;
+        let token = match self.store.token(request.account).await {
+            Ok(token) => token,
+            Err(error) => {
+                // Nothing was sent, so it is no attempt: the report stays due.
+                tracing::warn!(%error, request = %request.id, "a delivery report could not be signed");
+                return Attempted {
+                    ticket,
+                    ended: Ended::NothingSent,
+                    record: None,
+                };
+            }
+        };
+        let (at, attempts) = (clock::now(), report.attempts);
+        let attempt = self.post(report, &token, at).await;
+        let ended = match attempt.failure {
+            None => Ended::Acknowledged(attempt.duration),
+            Some(_) => Ended::Failed,
+        };
+        let record = Some(self.judge(&ticket, attempt, attempts, at));
+        Attempted { ticket, ended, record }
+    }
+
+    async fn post(&self, report: DueReport, token: &ApiToken, now: Timestamp) -> Attempt {
+        let request = report.key.request.id;
+        let sending = self
+            .postman
+            .send(&report.callback_url, Bytes::from(report.body), token, now);
+        // A panic over one report counts as its failed attempt, lest it should stop and repeat all others.
+        let Ok(attempt) = AssertUnwindSafe(sending).catch_unwind().await else {
+            tracing::error!(%request, "a delivery report could not be sent: please report this bug");
+            return Attempt {
+                status: None,
+                failure: Some(AttemptFailure::Transport("an error of the gateway itself".to_owned())),
+                response: Vec::new(),
+                duration: Duration::ZERO,
+            };
+        };
+        attempt
+    }
+
+    /// What to record of an attempt that began at `at`, after so many others.
+    fn judge(&self, ticket: &Ticket, attempt: Attempt, attempts: u16, at: Timestamp) -> (ReportAttempt, ReportOutcome) {
+        let request = ticket.key.request.id;
+        let record = ReportAttempt {
+            at,
+            duration_ms: u32::try_from(attempt.duration.as_millis()).unwrap_or(u32::MAX),
+            status: attempt.status,
+            error: attempt.failure.as_ref().map(ToString::to_string),
+            response: attempt.response,
+        };
+        let Some(failure) = attempt.failure else {
+            return (record, ReportOutcome::Acknowledged);
+        };
+        let entropy = u64::from_ne_bytes(random::bytes());
+        let Some(delay_ms) = self.retries.delay_ms(attempts, entropy) else {
+            tracing::warn!(%request, reason = %failure, "a delivery report is lost after its last retry");
+            return (record, ReportOutcome::Lost);
+        };
+        tracing::debug!(%request, attempts = attempts + 1, reason = %failure, "a delivery report is tried again");
+        let due_at = clock::now().plus_millis(delay_ms);
+        (record, ReportOutcome::Retry { due_at })
+    }
+
+    /// Records what became of a report, patiently: until it is written, the report stays known and isn't sent again.
+    async fn record(
+        &self,
+        key: ReportKey,
+        lane: ReportLane,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> Recorded {
+        let again_at = match outcome {
+            ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => Some(due_at),
+            ReportOutcome::Acknowledged | ReportOutcome::Lost => None,
+        };
+        let mut recorded = Recorded {
+            key,
+            lane,
+            again_at,
+            next: None,
         };
         let mut backoff = FIRST_RECORD_BACKOFF;
         let mut tries = 0;
         while tries < MAX_RECORD_TRIES {
             tries += 1;
             match self.store.record_report(key, attempt.clone(), outcome).await {
-                Ok(_) | Err(StoreError::NotFound(_)) => {
-                    let wait_ms = due_again.millis().saturating_sub(clock::now().millis());
-                    return (key, Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
+                Ok(next) => {
+                    recorded.next = next;
+                    return recorded;
                 }
+                Err(StoreError::NotFound(_)) => return recorded,
                 Err(StoreError::Closing) => break,
                 // However long it takes: an attempt that is given up is made again, once for each try.
                 Err(StoreError::DiskFull) => tries = 0,
@@ -186,76 +429,7 @@ impl Reports {
             backoff = (backoff * 2).min(MAX_RECORD_BACKOFF);
         }
         tracing::warn!(request = %key.request.id, "an attempt to send a delivery report could not be recorded: it is made again");
-        (key, POLL_INTERVAL)
+        recorded.again_at = Some(clock::now().plus_millis(AGAIN_AFTER_MS));
+        recorded
     }
-}
-
-impl Worker for Reports {
-    const NAME: &'static str = "reports";
-
-    async fn run(&mut self) {
-        let mut draining = self.draining.clone();
-        let mut new_reports = self.new_reports.take();
-        let this = &*self;
-        let mut queue = ReportQueue::default();
-        let mut under_way = FuturesUnordered::new();
-        // As many at most as the queue knows. A receiver's place is free as soon as it answered.
-        let mut recording = FuturesUnordered::new();
-        let mut last_read: Option<Instant> = None;
-        let mut read_at = Instant::now();
-        loop {
-            while under_way.len() < MAX_UNDER_WAY {
-                let Some((host, report)) = queue.take() else { break };
-                under_way.push(this.attempt(host, report));
-            }
-            let earliest = last_read.map_or_else(Instant::now, |last| last + read_gap(queue.len()));
-            tokio::select! {
-                biased;
-                () = signalled(&mut draining) => break,
-                Some((key, due_in)) = recording.next(), if !recording.is_empty() => {
-                    queue.forget(key);
-                    read_at = read_at.min(Instant::now() + due_in);
-                }
-                Some(Attempted { host, key, outcome }) = under_way.next(), if !under_way.is_empty() => {
-                    queue.free(host);
-                    match outcome {
-                        Some((attempt, outcome)) => recording.push(this.record(key, attempt, outcome)),
-                        None => queue.forget(key),
-                    }
-                }
-                Some(handed) = next_new(&mut new_reports) => {
-                    drop(handed);
-                    read_at = Instant::now();
-                }
-                () = tokio::time::sleep_until(read_at.max(earliest)) => {
-                    let pause = this.read(&mut queue).await;
-                    let now = Instant::now();
-                    last_read = Some(now);
-                    read_at = now + pause;
-                }
-            }
-        }
-        let finish = async {
-            while !under_way.is_empty() || !recording.is_empty() {
-                tokio::select! {
-                    Some(_) = recording.next() => {}
-                    Some(Attempted { key, outcome, .. }) = under_way.next() => {
-                        recording.extend(outcome.map(|(attempt, outcome)| this.record(key, attempt, outcome)));
-                    }
-                }
-            }
-        };
-        if tokio::time::timeout(DRAIN_LIMIT, finish).await.is_err() {
-            tracing::debug!("delivery reports under way were cut off: they are sent again after the next start");
-        }
-    }
-}
-
-/// 5 ms, and 1 ms more for every 20 reports that a read meets again.
-fn read_gap(known: usize) -> Duration {
-    MIN_READ_GAP + Duration::from_millis(u64::try_from(known / 20).unwrap_or(0))
-}
-
-async fn next_new(new_reports: &mut Option<NewReports>) -> Option<Handed<DueReport>> {
-    new_reports.as_mut()?.next().await
 }

@@ -5,8 +5,10 @@
 
 mod dispatch;
 mod expiry;
+mod fairness;
 mod faults;
 mod postman;
 mod reports;
+mod safety;
 mod sink;
 mod support;

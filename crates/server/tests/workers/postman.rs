@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use countersign_core::{AccountId, ApiToken, CallbackUrl, Timestamp};
+use countersign_core::{AccountId, ApiToken, CallbackUrl, PlainHttp, Timestamp};
 use countersign_server::workers::{AttemptFailure, Postman, PostmanError, ReportSettings};
 use tokio::net::TcpListener;
 
@@ -35,7 +35,8 @@ fn token() -> ApiToken {
 
 async fn attempt(postman: &Postman, url: &str) -> Result<(), AttemptFailure> {
     let url = CallbackUrl::from_stored(url.to_owned());
-    postman.send(&url, Bytes::from_static(BODY), &token(), NOW).await
+    let attempt = postman.send(&url, Bytes::from_static(BODY), &token(), NOW).await;
+    attempt.failure.map_or(Ok(()), Err)
 }
 
 #[tokio::test]
@@ -163,24 +164,39 @@ fn a_wrong_file_of_authorities_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn in_production_no_report_goes_to_a_private_or_local_address() {
+async fn the_beginning_of_an_answer_is_kept_whatever_its_status() {
+    let postman = postman();
+    let url = |sink: &Sink| CallbackUrl::from_stored(sink.url("/"));
+    let sink = Sink::answering([Reply::Text(500, "no room".into()), Reply::EndlessBody]).await;
+    let failed = postman.send(&url(&sink), Bytes::from_static(BODY), &token(), NOW).await;
+    assert_eq!((failed.status, &*failed.response), (Some(500), &b"no room"[..]));
+    let endless = postman.send(&url(&sink), Bytes::from_static(BODY), &token(), NOW).await;
+    assert_eq!((endless.status, endless.response.len()), (Some(200), 4_096));
+    assert!(endless.failure.is_none());
+}
+
+#[tokio::test]
+async fn reports_share_a_connection_and_a_closed_one_is_made_anew() {
+    let postman = postman();
+    let sink = Sink::ok().await;
+    for _ in 0..10 {
+        attempt(&postman, &sink.url("/")).await.unwrap();
+    }
+    assert_eq!(sink.connections(), 1);
+    sink.close_connections().await;
+    for _ in 0..10 {
+        attempt(&postman, &sink.url("/")).await.unwrap();
+    }
+    assert_eq!((sink.connections(), sink.count()), (2, 20));
+}
+
+#[tokio::test]
+async fn in_production_reports_go_by_https_only() {
     let settings = ReportSettings {
-        allow_private_addresses: false,
+        plain_http: PlainHttp::Refused,
         ..quick()
     };
-    let strict = Postman::new(&settings).unwrap();
     let sink = Sink::ok().await;
-    let port = sink.url("").rsplit_once(':').unwrap().1.to_owned();
-    // An address, the same one in other clothes, and a name that leads to it.
-    for host in [
-        "127.0.0.1",
-        "0x7f000001",
-        "[::ffff:127.0.0.1]",
-        "localhost",
-        "LOCALHOST",
-    ] {
-        let failure = attempt(&strict, &format!("http://{host}:{port}/")).await.unwrap_err();
-        assert!(failure.to_string().contains("private or local"), "{host}: {failure}");
-    }
-    assert_eq!(sink.count(), 0);
+    let refused = attempt(&Postman::new(&settings).unwrap(), &sink.url("/")).await;
+    assert_eq!((refused, sink.connections()), (Err(AttemptFailure::NotHttps), 0));
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ use crate::support::PATIENCE;
 pub(crate) enum Reply {
     /// Answers with this status and no body.
     Status(u16),
+    /// Answers with this status and body.
+    Text(u16, String),
+    /// Answers 200 and closes the connection.
+    Farewell,
     /// Answers with this status and a `Location`.
     Redirect(u16, String),
     /// Never answers.
@@ -88,6 +93,10 @@ struct Shared {
     received: watch::Sender<Vec<Received>>,
     /// The last one is repeated.
     replies: Mutex<VecDeque<Reply>>,
+    /// Connections that were ever made.
+    connections: AtomicUsize,
+    /// Ends all connections that there are.
+    close: watch::Sender<usize>,
 }
 
 impl Sink {
@@ -128,6 +137,8 @@ impl Sink {
         let shared = Arc::new(Shared {
             received: watch::Sender::new(Vec::new()),
             replies: Mutex::new(replies.into_iter().collect()),
+            connections: AtomicUsize::new(0),
+            close: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, tls, Arc::clone(&shared)));
@@ -168,20 +179,44 @@ impl Sink {
     pub(crate) fn count(&self) -> usize {
         self.shared.received.borrow().len()
     }
+
+    /// How many connections were ever made.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Acquire)
+    }
+
+    /// Closes all connections, and returns once they are closed.
+    pub(crate) async fn close_connections(&self) {
+        self.shared.close.send_modify(|times| *times += 1);
+        self.shared.close.closed().await;
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+        shared.connections.fetch_add(1, Ordering::AcqRel);
+        let mut closing = shared.close.subscribe();
         connections.spawn(async move {
-            match tls {
-                Some(acceptor) => {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        serve(TokioIo::new(stream), shared).await;
+            let serving = async {
+                match tls {
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            serve(TokioIo::new(stream), shared).await;
+                        }
                     }
+                    None => serve(TokioIo::new(stream), shared).await,
                 }
-                None => serve(TokioIo::new(stream), shared).await,
+            };
+            tokio::select! {
+                () = serving => {}
+                _ = closing.changed() => {}
             }
         });
     }
@@ -220,6 +255,11 @@ async fn answer(
     let builder = Response::builder();
     Ok(match reply.unwrap() {
         Reply::Status(status) => builder.status(status).body(empty()).unwrap(),
+        Reply::Text(status, text) => builder
+            .status(status)
+            .body(Full::new(Bytes::from(text)).boxed())
+            .unwrap(),
+        Reply::Farewell => builder.header("Connection", "close").body(empty()).unwrap(),
         Reply::Redirect(status, to) => builder.status(status).header("Location", to).body(empty()).unwrap(),
         Reply::Silence => std::future::pending().await,
         Reply::EndlessBody => {

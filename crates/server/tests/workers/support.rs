@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use countersign_channels::{Inbox, InboxReader, Opening};
 use countersign_core::{
-    AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, PhoneNumber,
-    PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
+    AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, News,
+    PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
 };
-use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with};
+use countersign_server::workers::{
+    CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
+};
 use countersign_server::{Mode, clock, random};
-use countersign_store::{DueReport, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
+use countersign_store::{
+    DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions, SqliteStore,
+    Store,
+};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
@@ -33,13 +38,18 @@ pub(crate) struct House {
     drain: watch::Sender<bool>,
 }
 
-/// Report settings with quick retries.
+/// Report settings with quick retries, and circuits that never open.
 pub(crate) fn quick() -> ReportSettings {
     let retries = RetrySchedule::new([20; MAX_RETRIES]);
     ReportSettings {
         retries,
         attempt_timeout: Duration::from_millis(500),
         allow_private_addresses: true,
+        plain_http: PlainHttp::Accepted,
+        circuits: CircuitSettings {
+            failures: 1_000,
+            ..CircuitSettings::default()
+        },
         ..ReportSettings::default()
     }
 }
@@ -122,30 +132,55 @@ impl House {
         Self::open(self.directory, self.account, self.token, reports, 0)
     }
 
+    /// Makes one more account that has credit.
+    pub(crate) async fn another_account(&self, number: u64) -> AccountKey {
+        let id = AccountId::from_entropy(u64::from_ne_bytes(random::bytes()));
+        let account = AccountKey::of_new(id);
+        let new = NewAccount {
+            key: account,
+            token: ApiToken::new(id, random::bytes()),
+            name: "Another".into(),
+            phone: phone(&format!("+99966{:05}", 10_000 + number)),
+            now: clock::now(),
+        };
+        self.store.create_account(new).await.unwrap();
+        let amount = Credits::parse("1000").unwrap();
+        submit(&self.store, account, Action::Purchase { amount }).await;
+        account
+    }
+
+    /// Waits until this report stands so in the books.
+    pub(crate) async fn wait_for_report(&self, key: ReportKey, state: ReportState) -> ReportDetail {
+        wait_until(async || {
+            let detail = self.store.report(key).await.unwrap().unwrap();
+            (detail.profile.state == state).then_some(detail)
+        })
+        .await
+    }
+
+    /// The only report of a request.
+    pub(crate) async fn report_of(&self, request: RequestId) -> ReportKey {
+        let all = self
+            .store
+            .reports(self.account, ReportFilter::All, None, 1_000)
+            .await
+            .unwrap();
+        let of_request: Vec<ReportKey> = all
+            .iter()
+            .map(|report| report.key)
+            .filter(|key| key.request.id == request)
+            .collect();
+        assert_eq!(of_request.len(), 1);
+        of_request[0]
+    }
+
     /// Sends a generated code and answers the request.
     pub(crate) async fn send(&self, to: &str, callback_url: Option<String>) -> RequestId {
         self.send_for(to, callback_url, 3600).await
     }
 
     pub(crate) async fn send_for(&self, to: &str, callback_url: Option<String>, ttl_seconds: i64) -> RequestId {
-        let send = Send {
-            phone: phone(to),
-            request: None,
-            sender: None,
-            code: SendCode::Generate {
-                length: CodeLength::default(),
-                entropy: 123_456,
-            },
-            callback_url: callback_url.map(|url| CallbackUrl::parse(&url, PlainHttp::Accepted).unwrap()),
-            payload: None,
-            ttl: Ttl::new(ttl_seconds).unwrap(),
-            id_entropy: u64::from_ne_bytes(random::bytes()),
-            reach: Reach::Reachable,
-        };
-        match submit(&self.store, self.account, Action::Send(Box::new(send))).await {
-            Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
-            other => panic!("a send answered {other:?}"),
-        }
+        send(&self.store, self.account, to, callback_url, ttl_seconds).await
     }
 
     pub(crate) async fn submit(&self, action: Action) -> Answer {
@@ -194,6 +229,40 @@ pub(crate) async fn open_reports(store: &SqliteStore) -> Vec<DueReport> {
 
 pub(crate) async fn advance_clock(store: &SqliteStore, account: AccountKey, seconds: i64) {
     submit(store, account, Action::AdvanceClock { by_ms: seconds * 1_000 }).await;
+}
+
+async fn send(
+    store: &SqliteStore,
+    account: AccountKey,
+    to: &str,
+    callback_url: Option<String>,
+    ttl_seconds: i64,
+) -> RequestId {
+    let send = Send {
+        phone: phone(to),
+        request: None,
+        sender: None,
+        code: SendCode::Generate {
+            length: CodeLength::default(),
+            entropy: 123_456,
+        },
+        callback_url: callback_url.map(|url| CallbackUrl::parse(&url, PlainHttp::Accepted).unwrap()),
+        payload: None,
+        ttl: Ttl::new(ttl_seconds).unwrap(),
+        id_entropy: u64::from_ne_bytes(random::bytes()),
+        reach: Reach::Reachable,
+    };
+    match submit(store, account, Action::Send(Box::new(send))).await {
+        Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
+        other => panic!("a send answered {other:?}"),
+    }
+}
+
+/// A message that arrived, with nobody's help but the books'.
+pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_url: String) {
+    let request = send(store, account, PHONE, Some(callback_url), 3600).await;
+    let news = News::Delivered;
+    submit(store, account, Action::News { request, news }).await;
 }
 
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
