@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{Common, parse_account};
+use crate::arguments::Common;
+use crate::caller::{Asking, Caller};
 use crate::connection::{Connection, block_on};
 use crate::format;
 use crate::output::{Cell, Output, Style};
@@ -77,17 +78,6 @@ enum ReportsAction {
         #[arg(long)]
         token: Option<String>,
     },
-}
-
-/// Names the account: by its token, or, for an operator, by its name.
-#[derive(Debug, Args)]
-struct Caller {
-    /// The account's API token [env: COUNTERSIGN_TOKEN]
-    #[arg(long)]
-    token: Option<String>,
-    /// Ask as the operator: the account's owner's phone number, or the account's id
-    #[arg(long, value_name = "PHONE|ID", value_parser = parse_account, conflicts_with = "token")]
-    account: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -172,39 +162,13 @@ struct Redelivered {
 /// Nothing to send.
 const NO_BODY: Option<&()> = None;
 
-/// A connection together with the account that is asked about.
-struct Asking<'a> {
-    connection: Connection,
-    /// In front of `reports`: nothing for the owner, `accounts/X` for the operator.
-    account: Vec<&'a str>,
+async fn page(asking: &Asking<'_>, query: &[(&str, &str)]) -> anyhow::Result<Page> {
+    asking.ask(Method::GET, &["reports"], query, NO_BODY).await
 }
 
-impl<'a> Asking<'a> {
-    fn new(caller: &'a Caller, common: &Common) -> anyhow::Result<Self> {
-        Ok(match &caller.account {
-            Some(account) => Self {
-                connection: Connection::operator(common)?,
-                account: vec!["accounts", account],
-            },
-            None => Self {
-                connection: Connection::owner(common, caller.token.as_deref())?,
-                account: Vec::new(),
-            },
-        })
-    }
-
-    fn path(&self, rest: &[&'a str]) -> Vec<&'a str> {
-        [&self.account[..], &["reports"], rest].concat()
-    }
-
-    async fn page(&self, query: &[(&str, &str)]) -> anyhow::Result<Page> {
-        self.connection.ask(Method::GET, &self.path(&[]), query, NO_BODY).await
-    }
-
-    async fn redeliver(&self, report_id: &str) -> anyhow::Result<Report> {
-        let path = [&self.account[..], &["reports", report_id, "redeliver"]].concat();
-        self.connection.ask(Method::POST, &path, &[], NO_BODY).await
-    }
+async fn redeliver(asking: &Asking<'_>, report_id: &str) -> anyhow::Result<Report> {
+    let path = ["reports", report_id, "redeliver"];
+    asking.ask(Method::POST, &path, &[], NO_BODY).await
 }
 
 /// Does it.
@@ -219,15 +183,15 @@ pub(crate) fn run(arguments: &ReportsArguments, common: &Common, output: &Output
             } => list(&Asking::new(caller, common)?, *state, *limit, before.as_deref(), output).await,
             ReportsAction::Show { report_id, caller } => {
                 let asking = Asking::new(caller, common)?;
-                let path = asking.path(&[report_id]);
-                let detail: Detail = asking.connection.ask(Method::GET, &path, &[], NO_BODY).await?;
+                let path = ["reports", report_id.as_str()];
+                let detail: Detail = asking.ask(Method::GET, &path, &[], NO_BODY).await?;
                 output.show(&detail, |output| detail_text(&detail, output))
             }
             ReportsAction::Redeliver { report_id, caller, .. } => {
                 let asking = Asking::new(caller, common)?;
                 match report_id {
                     Some(report_id) => {
-                        let report = asking.redeliver(report_id).await?;
+                        let report = redeliver(&asking, report_id).await?;
                         output.show(&report, |output| output.facts(&facts(&report, output)))
                     }
                     None => redeliver_lost(&asking, output).await,
@@ -257,7 +221,7 @@ async fn list(
         let mut query = vec![("limit", rest.as_str())];
         query.extend(state.map(|state| ("state", state_name(state))));
         query.extend(next.as_deref().map(|before| ("before", before)));
-        let page = asking.page(&query).await?;
+        let page = page(asking, &query).await?;
         reports.extend(page.reports);
         next = page.next;
         if next.is_none() || reports.len() >= usize::from(limit) {
@@ -389,9 +353,9 @@ async fn redeliver_lost(asking: &Asking<'_>, output: &Output) -> anyhow::Result<
     loop {
         let mut query = vec![("limit", PAGE), ("state", "lost")];
         query.extend(before.as_deref().map(|before| ("before", before)));
-        let page = asking.page(&query).await?;
+        let page = page(asking, &query).await?;
         for report in &page.reports {
-            if let Err(error) = asking.redeliver(&report.report_id).await {
+            if let Err(error) = redeliver(asking, &report.report_id).await {
                 bar.finish_and_clear();
                 bail!("{error}; {redelivered} reports go again, the others are still lost: run this again");
             }

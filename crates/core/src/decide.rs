@@ -79,6 +79,14 @@ impl<'a> Decider<'a> {
         }
         self.lapse_due_purchases();
         self.apply_due_steps();
+        let outcome = self.act();
+        // Here and not at the end: a call that is refused or repeated changes nothing, so it looks at nothing either.
+        self.decision.low_balance = self.decision.account.watch_balance(self.command.now);
+        outcome
+    }
+
+    /// Does what the command asks.
+    fn act(&mut self) -> Outcome {
         match &self.command.action {
             Action::Send(send) => self.send(send),
             Action::CheckAbility {
@@ -115,7 +123,6 @@ impl<'a> Decider<'a> {
                 at: self.command.now,
             });
         }
-        self.decision.low_balance = self.decision.account.watch_balance(self.command.now);
         self.decision.outcome = outcome;
         self.decision
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
-    LimitState, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent,
-    Timestamp, Ttl, VerificationRequest, decide,
+    LimitState, LowBalanceReport, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact,
+    TimelineEvent, Timestamp, Ttl, VerificationRequest, decide,
 };
 
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
@@ -40,6 +40,8 @@ pub struct AccountBook {
     pub purchases: BTreeMap<u64, Purchase>,
     /// The kept answers by their key.
     pub first_answers: BTreeMap<String, FirstAnswer>,
+    /// The reports of its low balance.
+    pub low_balances: Vec<LowBalanceReport>,
     /// Purchases that haven't lapsed.
     open_purchases: BTreeSet<u64>,
     flood: LimitState,
@@ -106,6 +108,7 @@ impl AccountBook {
             entries: Vec::new(),
             purchases: BTreeMap::new(),
             first_answers: BTreeMap::new(),
+            low_balances: Vec::new(),
             open_purchases: BTreeSet::new(),
             flood: LimitState::default(),
             number_flood: HashMap::new(),
@@ -163,7 +166,7 @@ impl Books {
         let command = match step {
             Step::Send(send) => Some(self.send(send)),
             Step::CheckAbility { caller, phone, reach } => {
-                let id_entropy = self.next_entropy();
+                let id_entropy = self.id_entropy();
                 let phone = self.recipient(caller, *phone);
                 let reach = *reach;
                 Some(self.call(
@@ -212,6 +215,7 @@ impl Books {
                 after_ms,
                 micros,
             } => return self.set_price(*of, *of_the_route, *after_ms, *micros),
+            Step::SetLowBalance { account, below_micros } => return self.set_low_balance(*account, *below_micros),
             Step::ForgetOldAnswers => return self.forget_old_answers(),
         };
         command.map_or(Happening::Nothing, |submitted| Happening::Command(Box::new(submitted)))
@@ -286,7 +290,7 @@ impl Books {
                 .then(|| CallbackUrl::from_stored("https://example.com/reports".into())),
             payload: step.payload.then(|| Payload::new("order 7".into()).unwrap()),
             ttl: Ttl::new(step.ttl_seconds).unwrap(),
-            id_entropy: self.next_entropy(),
+            id_entropy: self.id_entropy(),
             reach: step.reach,
         }));
         self.call(&step.caller, named.map(|(index, _)| index), fact, action)
@@ -409,6 +413,7 @@ impl Books {
         let book = &mut self.accounts[submitted.account];
         book.account = decision.account;
         book.entries.extend(decision.entries);
+        book.low_balances.extend(decision.low_balance);
         for purchase in decision.purchases {
             if purchase.lapsed {
                 book.open_purchases.remove(&purchase.entry);
@@ -471,6 +476,11 @@ impl Books {
         let mut others = self.places.iter().copied().filter(|&other| other != account);
         let next = self.places.iter().copied().find(|&other| other > account);
         next.or_else(|| others.next()).unwrap()
+    }
+
+    /// Spread over all 64 bits, as randomness is: low-balance reports count theirs from 1.
+    fn id_entropy(&mut self) -> u64 {
+        self.next_entropy().wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     pub(crate) fn next_entropy(&mut self) -> u64 {

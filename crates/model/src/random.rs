@@ -136,6 +136,8 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
         4 => (account(shape), name()).prop_map(|(account, name)| Step::AddSender { account, name }),
         3 => (account(shape), name()).prop_map(|(account, name)| Step::VerifySender { account, name }),
         3 => set_price.prop_map(|(of, of_the_route, after_ms, micros)| Step::SetPrice { of, of_the_route, after_ms, micros }),
+        4 => (account(shape), option::weighted(0.8, 1..100_000i64))
+            .prop_map(|(account, below_micros)| Step::SetLowBalance { account, below_micros }),
         1 => Just(Step::ForgetOldAnswers),
     ]
 }

@@ -1,9 +1,11 @@
 //! Settings in the reference books: accounts, tokens, senders, prices, kept answers. They are no commands, but commands are
 //! judged by what they left.
 
+use std::sync::Arc;
+
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Bucket, Credits, DAY_MS, NumberPrefix, PhoneNumber, PriceRoute, PriceRow,
-    RouteName, SenderFact, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, LowBalance, NumberPrefix, PhoneNumber,
+    PriceRoute, PriceRow, RouteName, SenderFact, SenderUsername, Timestamp,
 };
 
 use crate::books::{AccountBook, Books, Happening};
@@ -47,6 +49,10 @@ pub enum Setting {
     SetPrice {
         row: PriceRow,
         now: Timestamp,
+    },
+    SetLowBalance {
+        account: AccountKey,
+        low_balance: Option<LowBalance>,
     },
     ForgetOldAnswers {
         now: Timestamp,
@@ -194,6 +200,25 @@ impl Books {
         };
         self.rules.prices.record(&row).unwrap();
         Happening::Setting(Setting::SetPrice { row, now: self.now }, Expected::Done)
+    }
+
+    pub(crate) fn set_low_balance(&mut self, place: usize, below_micros: Option<i64>) -> Happening {
+        let account = self.at(place);
+        let account = &mut self.accounts[account].account;
+        let low_balance = below_micros.map(|below| LowBalance {
+            below: Credits::from_micros(below),
+            url: CallbackUrl::from_stored("https://low.example.com/".into()),
+        });
+        let setting = Setting::SetLowBalance {
+            account: account.key,
+            low_balance: low_balance.clone(),
+        };
+        if account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        account.low_balance = low_balance.map(Arc::new);
+        account.low_balance_told = false;
+        Happening::Setting(setting, Expected::Done)
     }
 
     pub(crate) fn forget_old_answers(&mut self) -> Happening {

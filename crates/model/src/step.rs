@@ -94,6 +94,11 @@ pub enum Step {
         /// The price; `None` takes it away.
         micros: Option<i64>,
     },
+    /// Sets when an account's owner is told of a low balance; `None`: never.
+    SetLowBalance {
+        account: usize,
+        below_micros: Option<i64>,
+    },
     ForgetOldAnswers,
 }
 

@@ -14,6 +14,7 @@ pub mod http;
 pub mod inbox;
 pub mod keys;
 pub mod operator;
+mod pace;
 pub mod random;
 mod reports;
 pub mod settings;

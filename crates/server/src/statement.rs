@@ -112,7 +112,7 @@ fn asked(query: Option<&str>, now: Timestamp) -> Result<Asked, Refusal> {
             "from" => asked.from = time("from", &value)?,
             "to" => asked.to = time("to", &value)?,
             "after" => {
-                let number = value.parse().ok();
+                let number = value.parse().ok().filter(|number| i64::try_from(*number).is_ok());
                 asked.after = Some(number.ok_or_else(|| {
                     Refusal::bad_request("`after` must be the number of an entry: take `next` of the page before")
                 })?);

@@ -122,6 +122,7 @@ pub fn audit(
             account: &account,
             noted,
             charged: ChargedRequests::default(),
+            moved: 0,
             report: &mut report,
             steps: &mut steps,
         };
@@ -208,6 +209,8 @@ struct AccountCheck<'a, 'b> {
     noted: Option<LedgerHead>,
     /// What the entries say of charges and refunds, compared with what the requests say.
     charged: ChargedRequests,
+    /// Requests whose state is beyond `Sent`: each has a timeline.
+    moved: u64,
     report: &'a mut AuditReport,
     steps: &'a mut Steps<'b>,
 }

@@ -171,6 +171,10 @@ impl Unfinished {
         if named.starts_with(FILE_NAME) && same_directory(path, data_dir) {
             return Err(BackupError::OwnFile(path.to_owned()));
         }
+        // Whatever else has that name (a key, a configuration) is worth more than a backup that can be made again.
+        if force && path.exists() {
+            look_into(path)?;
+        }
         Self::begin_at(path, force)
     }
 
@@ -268,6 +272,13 @@ fn look_into(path: &Path) -> Result<KeyFingerprint, BackupError> {
         reason: reason.to_owned(),
     };
     let failed = |source| file_error(path, "read", source);
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Err(foreign(
+            "a log lies beside it that holds a part of it: it is no whole backup",
+        ));
+    }
     let mut head = [0; 100];
     let mut file = File::open(path).map_err(failed)?;
     match file.read_exact(&mut head) {

@@ -171,6 +171,28 @@ async fn one_backup_at_a_time_and_none_over_a_file_that_is_there() {
 }
 
 #[tokio::test]
+async fn force_replaces_a_backup_and_nothing_else() {
+    let books = books_with(3).await;
+    let (store, _) = open(books.path());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("master.key");
+    std::fs::write(&file, "a key that nothing else holds\n".repeat(10)).unwrap();
+    let refused = store.back_up(file.clone(), true, Arc::default()).await;
+    assert!(matches!(refused, Err(BackupError::Foreign { .. })), "{refused:?}");
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("a key"));
+    let backup = elsewhere.path().join("backup.db");
+    for _ in 0..2 {
+        store.back_up(backup.clone(), true, Arc::default()).await.unwrap();
+    }
+    store.close().await.unwrap();
+    // A raw copy of books that run has a log, without which it is no whole backup.
+    std::fs::write(elsewhere.path().join("backup.db-wal"), "frames").unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let refused = restore_with(&backup, target.path(), 1, false);
+    assert!(matches!(refused, Err(BackupError::Foreign { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_cancelled_or_failed_backup_leaves_no_file() {
     let books = tempfile::tempdir().unwrap();
     let (store, _work) = open(books.path());

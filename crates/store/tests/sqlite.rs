@@ -262,6 +262,9 @@ async fn the_ledger_refuses_edits_and_the_audit_finds_forgery() {
     let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     assert!(database.execute("UPDATE ledger_entry SET amount = 0", []).is_err());
     assert!(database.execute("DELETE FROM ledger_entry", []).is_err());
+    let replace = "INSERT OR REPLACE INTO ledger_entry SELECT * FROM ledger_entry WHERE number = 1";
+    let refusal = database.execute(replace, []).unwrap_err().to_string();
+    assert!(refusal.contains("never replaced"), "{refusal}");
     assert_eq!(audit(directory.path(), &[], |_| {}).unwrap().violation, None);
     database
         .execute("UPDATE account SET balance = balance + 1", [])
@@ -443,4 +446,18 @@ async fn a_full_queue_refuses_at_once_and_does_nothing_by_half() {
     );
     let report = audit(directory.path(), &[], |_| {}).unwrap();
     assert_eq!((report.violation, report.requests), (None, 1_000));
+}
+
+#[tokio::test]
+async fn the_audit_finds_a_state_that_no_timeline_tells_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let books = books(directory.path()).await;
+    let request = books.send(phone(391_234_567_890), 1, None).await;
+    let news = News::Delivered;
+    books.ask(Action::News { request, news }, NOW).await.unwrap();
+    assert_eq!(audit(directory.path(), &[], |_| {}).unwrap().violation, None);
+    let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
+    database.execute("DELETE FROM timeline", []).unwrap();
+    let violation = audit(directory.path(), &[], |_| {}).unwrap().violation.unwrap();
+    assert!(violation.what.contains("0 have a timeline"), "{violation}");
 }

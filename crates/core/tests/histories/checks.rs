@@ -28,6 +28,7 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
         return Ok(());
     }
     entries(books, submitted, decision)?;
+    low_balance(books, submitted, decision)?;
     adjustment(submitted, decision)?;
     lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
@@ -206,6 +207,28 @@ fn lapses(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
     hold!(
         submitted.command.action != Action::Lapse || (only && decision.outcome == Ok(Answer::Done)),
         "more than a lapse: {decision:?}"
+    );
+    Ok(())
+}
+
+/// A low balance is told when it becomes so, once, with what it is; never of a closed account.
+fn low_balance(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
+    let (before, after) = (&books.accounts[submitted.account].account, &decision.account);
+    let available = after.balance - after.held;
+    let is_low = after.low_balance.as_ref().is_some_and(|low| available < low.below);
+    let wanted = is_low && !before.low_balance_told && !after.closed;
+    hold!(
+        decision.low_balance.is_some() == wanted,
+        "a low balance of {available:?} is told = {}",
+        decision.low_balance.is_some()
+    );
+    let Some(told) = &decision.low_balance else {
+        return Ok(());
+    };
+    let body: serde_json::Value = serde_json::from_slice(&told.report.body).map_err(|error| error.to_string())?;
+    hold!(
+        body["available"].to_string() == available.to_string() && after.low_balance_told,
+        "the report of a low balance is wrong: {body}"
     );
     Ok(())
 }

@@ -44,6 +44,9 @@ impl Seen {
                 TimelineKind::Became(_) => {}
             }
         }
+        if decision.low_balance.is_some() {
+            count("low balance");
+        }
         if !decision.reports.is_empty() {
             count("report");
         }
@@ -66,9 +69,17 @@ impl Seen {
     /// Every move of both graphs, every entry that a command can make, every error that `decide` can answer.
     pub(crate) fn assert_nothing_was_left_out(&self) {
         let events = self.events.lock().unwrap();
-        let mut wanted: Vec<String> = ["again", "admitted", "too late", "failed", "report", "FLOOD_WAIT"]
-            .map(ToOwned::to_owned)
-            .into();
+        let mut wanted: Vec<String> = [
+            "again",
+            "admitted",
+            "too late",
+            "failed",
+            "report",
+            "low balance",
+            "FLOOD_WAIT",
+        ]
+        .map(ToOwned::to_owned)
+        .into();
         for from in DeliveryState::ALL {
             let next = DeliveryState::ALL.into_iter().filter(|&to| from.may_become(to));
             wanted.extend(next.map(|to| format!("{from:?} -> {to:?}")));

@@ -6,13 +6,40 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use countersign_core::{Action, CallbackUrl, Command, Credits, LowBalance, MAX_PURCHASE, PlainHttp};
+use countersign_core::{Action, CallbackUrl, Command, Credits, Limit, LowBalance, MAX_PURCHASE, PlainHttp};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{self, Amount, Answer, Refusal};
 use crate::api::caller::Caller;
 use crate::app::{App, Mode};
 use crate::clock;
+use crate::pace::Pace;
+
+/// Each change is a commit of its own, which all callers share the disk with.
+const LIMIT: Limit = Limit {
+    count: 10,
+    period_ms: 60_000,
+};
+
+/// The changes of a server's accounts.
+pub(super) struct Changes(Pace);
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(Pace::new(LIMIT))
+    }
+}
+
+impl Changes {
+    fn take(&self, caller: &Caller) -> Result<(), Refusal> {
+        self.0.take(caller.access.key.id, clock::now()).map_err(|seconds| {
+            Refusal::too_many(format!(
+                "nothing was changed: an account has {} changes a minute; try again in {seconds} s",
+                LIMIT.count
+            ))
+        })
+    }
+}
 
 /// What is set. Both are left out where nothing is.
 #[derive(Serialize)]
@@ -39,6 +66,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extensi
 pub(super) async fn set(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(changes): Extension<Arc<Changes>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer, Refusal> {
     let body: LowBalanceBody = answer::body(body, r#"{"below":5,"url":"https://example.com/low-balance"}"#)?;
@@ -60,6 +88,16 @@ pub(super) async fn set(
     })?;
     let low_balance = LowBalance { below, url };
     let account = caller.access.key;
+    let present = app
+        .store
+        .account(account.id)
+        .await?
+        .and_then(|profile| profile.low_balance);
+    if present.as_ref() == Some(&low_balance) {
+        // What was told already isn't told again for being set again.
+        return view(present);
+    }
+    changes.take(&caller)?;
     app.store.set_low_balance(account, Some(low_balance.clone())).await?;
     // Whatever is true of the balance now is seen by this command, which moves nothing else.
     let look = Command {
@@ -76,7 +114,9 @@ pub(super) async fn set(
 pub(super) async fn clear(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(changes): Extension<Arc<Changes>>,
 ) -> Result<Answer, Refusal> {
+    changes.take(&caller)?;
     app.store.set_low_balance(caller.access.key, None).await?;
     view(None)
 }

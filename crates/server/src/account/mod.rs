@@ -43,6 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
         )
+        .layer(Extension(Arc::<low_balance::Changes>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/cli.md"))
         .method_not_allowed_fallback(async || {
             Refusal::method_not_allowed("this path of the owner's API takes another HTTP method: see docs/cli.md")

@@ -1,14 +1,13 @@
 //! The test ping: an owner sends a signed request to a URL and sees what came of it, before a single report depends on it. It
 //! goes the reports' own way, to the addresses that reports may go to, and stands in no book.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use countersign_core::{AccountId, CallbackUrl, Limit, LimitState, PlainHttp, Timestamp};
+use countersign_core::{CallbackUrl, Limit, PlainHttp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -16,6 +15,7 @@ use crate::answer::{self, Answer, Refusal};
 use crate::api::caller::Caller;
 use crate::app::{App, Mode};
 use crate::clock;
+use crate::pace::Pace;
 use crate::workers::{Postman, ReportSettings};
 
 /// An account's pings: a person tries an endpoint, nobody measures one with them.
@@ -25,15 +25,13 @@ const LIMIT: Limit = Limit {
 };
 /// Pings under way at once, of all accounts together. Each lasts as long as an attempt may.
 const MAX_UNDER_WAY: usize = 16;
-/// From so many accounts on, those are forgotten whose last ping counts for nothing any more.
-const MAX_COUNTED: usize = 10_000;
 
 /// What the pings of a server share.
 pub(crate) struct Pings {
     /// Made at the first ping; it trusts the same authorities and goes to the same addresses as the reports' own.
     postman: OnceCell<Postman>,
     under_way: Semaphore,
-    counted: Mutex<HashMap<AccountId, LimitState>>,
+    pace: Pace,
 }
 
 impl Default for Pings {
@@ -41,7 +39,7 @@ impl Default for Pings {
         Self {
             postman: OnceCell::new(),
             under_way: Semaphore::new(MAX_UNDER_WAY),
-            counted: Mutex::default(),
+            pace: Pace::new(LIMIT),
         }
     }
 }
@@ -92,7 +90,12 @@ pub(crate) async fn ping(
         .under_way
         .try_acquire()
         .map_err(|_| Refusal::unavailable("nothing was sent: many pings are under way; try again in a second"))?;
-    pings.count(account.id, now)?;
+    pings.pace.take(account.id, now).map_err(|seconds| {
+        Refusal::too_many(format!(
+            "nothing was sent: an account has {} pings a minute; try again in {seconds} s",
+            LIMIT.count
+        ))
+    })?;
     let postman = pings
         .postman
         .get_or_try_init(async || Postman::new(&settings(&app)))
@@ -109,6 +112,7 @@ pub(crate) async fn ping(
     };
     // Two strings and a number always serialise.
     let content = serde_json::to_vec(&ping).unwrap_or_default();
+    postman.close_old_connections();
     let attempt = postman.send(&url, Bytes::from(content), &token, now).await;
     Answer::ok(&PingView {
         url: url.as_str().to_owned(),
@@ -118,23 +122,6 @@ pub(crate) async fn ping(
         error: attempt.failure.map(|failure| failure.to_string()),
         response: (!attempt.response.is_empty()).then(|| String::from_utf8_lossy(&attempt.response).into_owned()),
     })
-}
-
-impl Pings {
-    fn count(&self, account: AccountId, now: Timestamp) -> Result<(), Refusal> {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.len() >= MAX_COUNTED {
-            counted.retain(|_, state| !state.is_spent(now));
-        }
-        let state = counted.entry(account).or_default();
-        *state = LIMIT.take(*state, now).map_err(|seconds| {
-            Refusal::too_many(format!(
-                "nothing was sent: an account has {} pings a minute; try again in {seconds} s",
-                LIMIT.count
-            ))
-        })?;
-        Ok(())
-    }
 }
 
 fn read_url(app: &App, text: &str) -> Result<CallbackUrl, Refusal> {

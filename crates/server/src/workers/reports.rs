@@ -27,6 +27,8 @@ use crate::{clock, random};
 
 /// Pages read between two looks at what has ended: some milliseconds of work.
 const READS_AT_ONCE: usize = 4;
+/// Attempts that may wait to be recorded before others begin.
+const MAX_RECORDING: usize = 4_096;
 /// A retry that the books hold is waited for in memory where it is due within this time; others are found by later rounds.
 const WAKES_AHEAD_MS: i64 = 60_000;
 /// How often free connections and quiet lanes are looked through.
@@ -171,10 +173,12 @@ impl Run {
         }
     }
 
-    /// Starts every attempt that may go.
+    /// Starts every attempt that may go. While the books don't take notes, none does: they would pile up here.
     fn start_all(&mut self) {
         let now = Instant::now();
-        while let Some(Start { report, ticket }) = self.lanes.start(now) {
+        while self.recording.len() < MAX_RECORDING
+            && let Some(Start { report, ticket }) = self.lanes.start(now)
+        {
             let sender = Arc::clone(&self.sender);
             self.under_way
                 .push(async move { sender.attempt(ticket, report).await }.boxed());

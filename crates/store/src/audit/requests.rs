@@ -71,6 +71,7 @@ impl AccountCheck<'_, '_> {
                 refunded == (state == DeliveryState::Expired && !fee.is_zero()),
                 "request {id} is {state:?} with a fee of {fee}, and refunded is {refunded}"
             );
+            self.moved += u64::from(state > DeliveryState::Sent);
             if state == DeliveryState::Admitted {
                 held += fee;
             } else if !fee.is_zero() {

@@ -18,6 +18,7 @@ impl AccountCheck<'_, '_> {
         let [bucket, account_id] = self.place();
         let mut rows = statement.query(params![bucket, account_id, TIMELINE_BECAME])?;
         let mut current: Option<(RequestId, DeliveryState, DeliveryState)> = None;
+        let mut told = 0;
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
             let became = delivery_of(row.get(3)?)?;
@@ -40,6 +41,9 @@ impl AccountCheck<'_, '_> {
                 before.may_become(became),
                 "request {id} went from {before:?} to {became:?}"
             );
+            if current.is_none_or(|(last, ..)| last != id) {
+                told += 1;
+            }
             current = Some((id, became, now));
         }
         if let Some((last, state, stored)) = current {
@@ -48,6 +52,11 @@ impl AccountCheck<'_, '_> {
                 "request {last} is {stored:?}, its timeline ends with {state:?}"
             );
         }
+        require!(
+            told == self.moved,
+            "{} requests went on after they were sent, and {told} have a timeline that says so",
+            self.moved
+        );
         Ok(None)
     }
 }

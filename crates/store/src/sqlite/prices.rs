@@ -10,8 +10,9 @@ use crate::types::StoreError;
 
 /// Puts every row of the books into a list.
 pub(super) fn restore(connection: &Connection, list: &mut PriceList) -> Result<(), StoreError> {
-    let mut statement =
-        connection.prepare("SELECT number, route, prefix, effective_from, price, set_at, set_by FROM price_row")?;
+    let mut statement = connection.prepare(
+        "SELECT number, route, prefix, effective_from, price, set_at, set_by FROM price_row ORDER BY number",
+    )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         list.restore(&record_from_row(row)?.row);

@@ -32,6 +32,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
             },
         ),
         M::up(include_str!("migrations/0004_prices.sql")),
+        M::up(include_str!("migrations/0005_guards.sql")),
     ]
 });
 

@@ -69,10 +69,20 @@ async fn kept_answers(books: &Books, driver: &Driver) -> Result<(), String> {
 
 /// Reports come out one request at a time in order, byte for byte, until none is left (P4).
 async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
-    let mut expected: BTreeMap<RequestRef, std::slice::Iter<'_, _>> = books
+    let of_requests = books
         .requests
         .iter()
-        .map(|book| (reference(book), book.reports.iter()))
+        .map(|book| (reference(book), book.reports.as_slice()));
+    let of_balances = books.accounts.iter().flat_map(|book| {
+        let account = book.account.key;
+        book.low_balances.iter().map(move |low| {
+            let id = RequestRef { account, id: low.id };
+            (id, std::slice::from_ref(&low.report))
+        })
+    });
+    let mut expected: BTreeMap<RequestRef, std::slice::Iter<'_, _>> = of_requests
+        .chain(of_balances)
+        .map(|(request, reports)| (request, reports.iter()))
         .collect();
     loop {
         let due = due_reports(driver).await.map_err(|error| error.to_string())?;
@@ -80,7 +90,8 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
             break;
         }
         let mut acknowledged = Vec::new();
-        for report in due {
+        // Fewer at once than the books' queue holds.
+        for report in due.into_iter().take(4_000) {
             let next = expected.get_mut(&report.key.request).and_then(Iterator::next);
             let in_memory = next.map(|next: &countersign_core::DeliveryReport| {
                 (next.number, next.callback_url.clone(), next.body.clone())
@@ -137,7 +148,9 @@ pub(crate) fn rows(books: &Books, directory: &Path) -> Result<(), String> {
     ledgers(books, &database)?;
     requests(books, &database)?;
     count(&database, "request", books.requests.len())?;
-    let reports = books.requests.iter().map(|book| book.reports.len()).sum();
+    let of_requests: usize = books.requests.iter().map(|book| book.reports.len()).sum();
+    let of_balances: usize = books.accounts.iter().map(|book| book.low_balances.len()).sum();
+    let reports = of_requests + of_balances;
     count(&database, "report", reports)?;
     let answers = books.accounts.iter().map(|book| book.first_answers.len()).sum();
     count(&database, "first_answer", answers)
@@ -185,6 +198,7 @@ struct AccountRow {
     clock: [i64; 3],
     head: Vec<u8>,
     last_entry_at: i64,
+    low_balance: (Option<i64>, Option<String>, bool, i64),
 }
 
 fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
@@ -204,13 +218,21 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         clock: [account.clock_offset_ms, account.free_day, account.free_sends.into()],
         head: account.head.as_bytes().to_vec(),
         last_entry_at: account.last_entry_at.millis(),
+        low_balance: (
+            account.low_balance.as_ref().map(|low| low.below.micros()),
+            account.low_balance.as_ref().map(|low| low.url.as_str().to_owned()),
+            account.low_balance_told,
+            account.low_balance_reports.cast_signed(),
+        ),
     };
     let mut in_memory: Vec<_> = books.accounts.iter().map(|book| row(&book.account)).collect();
     in_memory.sort_by_key(|row| row.place);
     let in_store = query(
         database,
         "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
-         consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at FROM account ORDER BY bucket, account_id",
+         consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, \
+         low_balance_below, low_balance_url, low_balance_told, low_balance_reports \
+         FROM account ORDER BY bucket, account_id",
         &[],
         |row| {
             Ok(AccountRow {
@@ -223,6 +245,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
                 clock: [row.get(11)?, row.get(12)?, row.get(13)?],
                 head: row.get(14)?,
                 last_entry_at: row.get(15)?,
+                low_balance: (row.get(16)?, row.get(17)?, row.get(18)?, row.get(19)?),
             })
         },
     );

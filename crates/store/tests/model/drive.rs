@@ -107,8 +107,9 @@ impl Driver {
             Err(ApiError::FloodWait { .. }) => "FLOOD_WAIT".to_owned(),
             Err(error) => error.wire_name().into_owned(),
         };
+        let told = decision.low_balance.iter().map(|_| "low balance".to_owned());
         let entries = decision.entries.iter().map(|entry| entry.kind.name().to_owned());
-        for name in std::iter::once(outcome).chain(entries) {
+        for name in std::iter::once(outcome).chain(entries).chain(told) {
             *self.met.entry(name).or_default() += 1;
         }
     }
@@ -250,6 +251,7 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
             };
             store.set_prices(setting).await.map(drop)
         }
+        Setting::SetLowBalance { account, low_balance } => store.set_low_balance(account, low_balance).await,
         Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
     };
     match done {

@@ -111,6 +111,7 @@ fn assert_everything_was_met(driver: &Driver) {
         "charge",
         "done",
         "lapse",
+        "low balance",
         "purchase",
         "refund",
     ];
