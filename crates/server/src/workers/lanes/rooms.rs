@@ -1,5 +1,6 @@
 //! Which lanes are remembered. An account may have as many as would be left free, and beyond that only in place of quiet ones
-//! of its own: whoever makes up destinations forgets its own circuits by it, and nobody else's.
+//! of its own: whoever makes up destinations forgets its own circuits by it, and nobody else's. Where nothing is left free, an
+//! account without any takes the place of a quiet one whose circuit says nothing.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ impl Lanes {
             return true;
         }
         while !self.has_room_for_lane(key.account) {
-            if !self.forget_a_quiet_one(key.account) {
+            if !self.forget_a_quiet_one(key.account) && !self.forget_anothers(key.account) {
                 return false;
             }
         }
@@ -38,6 +39,23 @@ impl Lanes {
         let Some((_, host)) = quiet else { return false };
         self.forget_if_quiet(&ReportLane { account, host });
         true
+    }
+
+    /// Forgets a quiet lane of another account for one that has none yet: one without a circuit to remember.
+    fn forget_anothers(&mut self, newcomer: AccountKey) -> bool {
+        if self.accounts.contains_key(&newcomer) {
+            return false;
+        }
+        let quiet = self.accounts.iter().find_map(|(account, own)| {
+            let (_, host) = own.quiet.front()?;
+            let key = ReportLane {
+                account: *account,
+                host: Arc::clone(host),
+            };
+            let lane = self.by_name.get(&key)?;
+            (lane.is_quiet() && lane.circuit.is_pristine()).then_some(key)
+        });
+        quiet.is_some_and(|quiet| self.forget_a_quiet_one(quiet.account))
     }
 
     /// Forgets lanes that have had nothing to do for a while.

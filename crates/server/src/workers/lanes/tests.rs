@@ -341,6 +341,22 @@ fn an_account_that_makes_up_destinations_leaves_others_their_lanes_their_circuit
 }
 
 #[test]
+fn an_account_without_a_lane_takes_the_place_of_a_quiet_one() {
+    let bounds = Bounds {
+        lanes: 10,
+        ..Bounds::default()
+    };
+    let (mut lanes, now) = (Lanes::new(bounds, CIRCUITS), Instant::now());
+    for number in 1..=100 {
+        let id = u64::try_from(number).unwrap();
+        assert_eq!(offer(&mut lanes, report(number, "a", id), now), Offered::Taken);
+        let start = lanes.start(now).unwrap();
+        end(&mut lanes, &start, QUICK, now);
+    }
+    assert_eq!((lanes.by_name.len(), lanes.accounts.len()), (10, 10));
+}
+
+#[test]
 fn what_cannot_wait_in_memory_makes_no_lane() {
     let bounds = Bounds {
         waiting: 4,
