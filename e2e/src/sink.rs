@@ -74,7 +74,7 @@ impl Sink {
         *lock(&self.state.answer) = status;
     }
 
-    /// From now on each report's first attempt is refused in one of three cases, as its body decides.
+    /// From now on one of three attempts is refused, as body and attempt decide: the same report may be refused several times.
     pub fn refuse_a_third(&self) {
         self.state.refuses_a_third.store(true, Ordering::Relaxed);
     }
@@ -133,9 +133,10 @@ async fn take(state: Arc<State>, request: Request<Incoming>) -> Result<Response<
     };
     let body = body.to_bytes();
     let mut reports = lock(&state.reports);
-    let refused = state.refuses_a_third.load(Ordering::Relaxed)
-        && body_hash(&body).is_multiple_of(3)
-        && !reports.iter().any(|report| report.body == body);
+    let refused = state.refuses_a_third.load(Ordering::Relaxed) && {
+        let attempt = reports.iter().filter(|report| report.body == body).count();
+        refuses(body_hash(&body), attempt)
+    };
     let answered = if refused {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
@@ -151,6 +152,12 @@ async fn take(state: Arc<State>, request: Request<Incoming>) -> Result<Response<
     *answer.status_mut() = answered;
     state.came.notify_waiters();
     Ok(answer)
+}
+
+/// One of three, for each attempt anew.
+fn refuses(hash: u64, attempt: usize) -> bool {
+    let mixed = (hash ^ (attempt as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (mixed >> 32).is_multiple_of(3)
 }
 
 fn body_hash(body: &Bytes) -> u64 {

@@ -30,7 +30,14 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
     let kills = kills()?;
     let sink = Sink::start().await?;
     sink.refuse_a_third();
-    let mut server = Server::start(Options::default())?;
+    let mut server = Server::start(Options {
+        // Short delays, so that retries of retries meet kills too.
+        env: vec![(
+            "COUNTERSIGN_CALLBACKS_RETRY_DELAYS_SECONDS".to_owned(),
+            "1,2,3,4,5,6,7,8,9,10".to_owned(),
+        )],
+        ..Options::default()
+    })?;
     // Enough for any number of kills. It is the account's second purchase, as the proofs know.
     server.cli_json(["account", "credit", OWNER, "1000"])?;
     let first = proof::balance(&server, OWNER)?;

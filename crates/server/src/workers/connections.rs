@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use countersign_core::AccountId;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::addresses::{ForbiddenAddress, is_public};
+use super::lookups::Lookups;
 
 /// Kept connections in all, and how long one is kept. Each is an open file and a task.
 const MAX_IDLE: usize = 512;
@@ -36,7 +38,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// How names and addresses are reached: the operating system's way, or a test's.
 pub trait Network: Send + Sync + 'static {
-    /// The addresses of a name.
+    /// The addresses of a name. The answer is waited for to its end, so that a thread that hangs is counted.
     fn look_up<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
     /// A connection to exactly this address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
@@ -93,6 +95,7 @@ impl Origin {
 
 /// Makes connections and keeps those that are free.
 pub(super) struct Connections {
+    lookups: Lookups,
     network: Arc<dyn Network>,
     tls: TlsConnector,
     allow_private_addresses: bool,
@@ -111,6 +114,7 @@ impl fmt::Debug for Connections {
 impl Connections {
     pub(super) fn new(network: Arc<dyn Network>, tls: TlsConnector, allow_private_addresses: bool) -> Self {
         Self {
+            lookups: Lookups::new(Arc::clone(&network)),
             network,
             tls,
             allow_private_addresses,
@@ -136,9 +140,9 @@ impl Connections {
         idle.close_old(Instant::now());
     }
 
-    /// A new connection. The error's text names no URL.
-    pub(super) async fn open(&self, origin: &Origin) -> io::Result<Connection> {
-        let stream = self.reach(origin).await?;
+    /// A new connection for a report of this account. The error's text names no URL.
+    pub(super) async fn open(&self, account: AccountId, origin: &Origin) -> io::Result<Connection> {
+        let stream = self.reach(account, origin).await?;
         // Reports are small and wait for nothing: they go out at once. Where that can't be set, they only go later.
         let _ = stream.set_nodelay(true);
         if !origin.tls {
@@ -153,11 +157,11 @@ impl Connections {
     }
 
     /// The first of the host's permitted addresses that accepts.
-    async fn reach(&self, origin: &Origin) -> io::Result<TcpStream> {
+    async fn reach(&self, account: AccountId, origin: &Origin) -> io::Result<TcpStream> {
         let mut addresses = match &origin.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
-            Host::Domain(name) => self.network.look_up(name).await?,
+            Host::Domain(name) => self.lookups.look_up(account, name).await?,
         };
         if addresses.is_empty() {
             return Err(io::Error::other("its name has no address"));

@@ -3,7 +3,6 @@
 //! newcomer always finds one, and what waits in memory is shared in the same way. What doesn't fit waits in the books, and is
 //! read lane by lane. Pure book-keeping, no I/O: the worker beside it reads, sends and records.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,8 @@ use tokio::time::Instant;
 
 use super::circuit::{Circuit, CircuitSettings};
 use super::limiter::Limiter;
+
+mod rooms;
 
 /// Bounds of what is under way and in memory.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +119,6 @@ pub(super) struct Lanes {
     known: HashSet<ReportKey>,
     under_way: usize,
     waiting: usize,
-    /// Lanes with nothing to do, and since when: they are forgotten in this order.
-    quiet: VecDeque<(Instant, ReportLane)>,
 }
 
 /// One account's share, and its lanes in their turn.
@@ -132,6 +131,8 @@ struct Account {
     under_way: usize,
     waiting: usize,
     lanes: usize,
+    /// Lanes with nothing to do, and since when: they are forgotten in this order.
+    quiet: VecDeque<(Instant, Arc<str>)>,
 }
 
 #[derive(Debug)]
@@ -205,7 +206,6 @@ impl Lanes {
             known: HashSet::new(),
             under_way: 0,
             waiting: 0,
-            quiet: VecDeque::new(),
         }
     }
 
@@ -236,10 +236,12 @@ impl Lanes {
             return Offered::Known;
         }
         let key = report.lane();
-        if !self.make_lane(&key, now) {
+        let room = self.room_of(key.account);
+        // What can't wait here needs no lane of its own yet: the books are gone through lane by lane.
+        let is_known_lane = self.by_name.contains_key(&key);
+        if !is_known_lane && (room == 0 || !self.make_lane(&key, now)) {
             return Offered::Full;
         }
-        let room = self.room_of(key.account);
         let Some(lane) = self.by_name.get_mut(&key) else {
             return Offered::Full;
         };
@@ -263,22 +265,6 @@ impl Lanes {
         let waiting = self.accounts.get(&account).map_or(0, |account| account.waiting);
         // Half: what it takes leaves less room for all.
         free.saturating_sub(waiting).div_ceil(2).min(free)
-    }
-
-    /// Sees to it that a lane is there; `false` where too many others are busy.
-    fn make_lane(&mut self, key: &ReportLane, now: Instant) -> bool {
-        if self.by_name.contains_key(key) {
-            return true;
-        }
-        while self.by_name.len() >= self.bounds.lanes {
-            let Some((_, quiet)) = self.quiet.pop_front() else {
-                return false;
-            };
-            self.forget_if_quiet(&quiet);
-        }
-        self.by_name.insert(key.clone(), Lane::new(self.circuits, now));
-        self.accounts.entry(key.account).or_default().lanes += 1;
-        true
     }
 
     /// The next report to send, which is under way from now on.
@@ -489,58 +475,6 @@ impl Lanes {
         }
         self.give_read_turn(&read.lane, now);
         self.note_quiet(&read.lane, now);
-    }
-
-    /// Forgets lanes that have had nothing to do for a while.
-    pub(super) fn forget_quiet(&mut self, now: Instant) {
-        for _ in 0..self.quiet.len() {
-            let Some((since, _)) = self.quiet.front() else { return };
-            if now.duration_since(*since) < QUIET_LIFE {
-                return;
-            }
-            let Some((_, key)) = self.quiet.pop_front() else { return };
-            let Some(lane) = self.by_name.get_mut(&key) else {
-                continue;
-            };
-            let life = if lane.circuit.is_pristine() {
-                QUIET_LIFE
-            } else {
-                OPEN_LIFE
-            };
-            if lane.is_quiet() && now.duration_since(lane.used) < life {
-                let since = if lane.circuit.is_pristine() { lane.used } else { now };
-                self.quiet.push_back((since, key));
-            } else {
-                self.forget_if_quiet(&key);
-            }
-        }
-    }
-
-    fn forget_if_quiet(&mut self, key: &ReportLane) {
-        let Entry::Occupied(mut entry) = self.by_name.entry(key.clone()) else {
-            return;
-        };
-        entry.get_mut().is_listed_quiet = false;
-        if !entry.get().is_quiet() {
-            return;
-        }
-        entry.remove();
-        if let Entry::Occupied(mut account) = self.accounts.entry(key.account) {
-            account.get_mut().lanes -= 1;
-            if account.get().lanes == 0 {
-                account.remove();
-            }
-        }
-    }
-
-    fn note_quiet(&mut self, key: &ReportLane, now: Instant) {
-        if let Some(lane) = self.by_name.get_mut(key).filter(|lane| lane.is_quiet()) {
-            lane.used = now;
-            if !lane.is_listed_quiet {
-                lane.is_listed_quiet = true;
-                self.quiet.push_back((now, key.clone()));
-            }
-        }
     }
 
     fn give_start_turn(&mut self, key: &ReportLane, now: Instant) {

@@ -11,6 +11,7 @@ mod expiry;
 mod housekeeping;
 mod lanes;
 mod limiter;
+mod lookups;
 mod news;
 mod postman;
 mod reports;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use countersign_core::{ApiToken, CallbackUrl, PlainHttp, SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign_report};
+use countersign_core::{
+    AccountId, ApiToken, CallbackUrl, PlainHttp, SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign_report,
+};
 use countersign_store::MAX_KEPT_RESPONSE_BYTES;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
@@ -159,7 +161,7 @@ impl Postman {
                 Err(error) => return Err(AttemptFailure::Transport(innermost(&error))),
             }
         }
-        let opened = self.connections.open(&letter.origin).await;
+        let opened = self.connections.open(letter.account, &letter.origin).await;
         let mut connection = opened.map_err(|error| AttemptFailure::Connect(innermost(&error)))?;
         match connection.send_request(letter.request()?).await {
             Ok(answer) => Ok((answer, connection)),
@@ -170,6 +172,7 @@ impl Postman {
 
 /// A report as it is posted.
 struct Letter {
+    account: AccountId,
     origin: Origin,
     target: Uri,
     host: HeaderValue,
@@ -204,6 +207,7 @@ impl Letter {
         let signature = sign_report(&token.report_key(), &timestamp, &body);
         let value = |text: String| HeaderValue::try_from(text).map_err(|_| not_callable());
         Ok(Self {
+            account: token.account(),
             origin,
             target: Uri::try_from(target).map_err(|_| not_callable())?,
             host: value(host)?,

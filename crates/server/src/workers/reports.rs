@@ -2,6 +2,7 @@
 //! lost after the tenth retry (P4). `lanes` decides what goes next; this worker reads, sends and records. New reports come
 //! from the writer in memory; after an overflow or a restart they are read from the books.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,10 @@ const FIRST_RECORD_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_RECORD_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_RECORD_TRIES: u32 = 30;
 
+/// Attempts being recorded at once, an eighth of what the writer's queue takes: a circuit that opens over thousands of reports
+/// leaves the rest of it to those who call.
+const RECORDS_AT_ONCE: usize = 1_024;
+
 /// The worker.
 pub(super) struct Reports {
     sender: Arc<Sender>,
@@ -64,6 +69,14 @@ struct Attempted {
     record: Option<(ReportAttempt, ReportOutcome)>,
 }
 
+/// An attempt, or that a report was held back, before it is written down.
+struct ToRecord {
+    key: ReportKey,
+    lane: ReportLane,
+    attempt: ReportAttempt,
+    outcome: ReportOutcome,
+}
+
 /// A report that was recorded.
 struct Recorded {
     key: ReportKey,
@@ -83,6 +96,8 @@ struct Run {
     tidy_at: Instant,
     under_way: FuturesUnordered<BoxFuture<'static, Attempted>>,
     recording: FuturesUnordered<BoxFuture<'static, Recorded>>,
+    /// What is recorded after those; with them as many at most as the lanes know.
+    to_record: VecDeque<ToRecord>,
 }
 
 impl Reports {
@@ -154,6 +169,7 @@ impl Run {
             tidy_at: now + TIDY_EVERY,
             under_way: FuturesUnordered::new(),
             recording: FuturesUnordered::new(),
+            to_record: VecDeque::new(),
         }
     }
 
@@ -227,9 +243,23 @@ impl Run {
     }
 
     fn record(&mut self, key: ReportKey, lane: ReportLane, attempt: ReportAttempt, outcome: ReportOutcome) {
-        let sender = Arc::clone(&self.sender);
-        self.recording
-            .push(async move { sender.record(key, lane, attempt, outcome).await }.boxed());
+        self.to_record.push_back(ToRecord {
+            key,
+            lane,
+            attempt,
+            outcome,
+        });
+        self.record_some();
+    }
+
+    /// Begins to record what waits for it, where there is a place.
+    fn record_some(&mut self) {
+        while self.recording.len() < RECORDS_AT_ONCE
+            && let Some(next) = self.to_record.pop_front()
+        {
+            let sender = Arc::clone(&self.sender);
+            self.recording.push(async move { sender.record(next).await }.boxed());
+        }
     }
 
     fn attempted(&mut self, attempted: Attempted) {
@@ -259,6 +289,7 @@ impl Run {
             again_at,
             next,
         } = recorded;
+        self.record_some();
         self.lanes.recorded(key, &lane, Instant::now());
         if let Some(again_at) = again_at {
             self.wakes.add(again_at, lane);
@@ -310,7 +341,7 @@ impl Run {
         let all = async {
             while !self.under_way.is_empty() || !self.recording.is_empty() {
                 tokio::select! {
-                    Some(_) = self.recording.next() => {}
+                    Some(_) = self.recording.next() => self.record_some(),
                     Some(attempted) = self.under_way.next() => {
                         if let Some((attempt, outcome)) = attempted.record {
                             self.record(attempted.ticket.key, attempted.ticket.lane, attempt, outcome);
@@ -393,13 +424,13 @@ impl Sender {
     }
 
     /// Records what became of a report, patiently: until it is written, the report stays known and isn't sent again.
-    async fn record(
-        &self,
-        key: ReportKey,
-        lane: ReportLane,
-        attempt: ReportAttempt,
-        outcome: ReportOutcome,
-    ) -> Recorded {
+    async fn record(&self, to_record: ToRecord) -> Recorded {
+        let ToRecord {
+            key,
+            lane,
+            attempt,
+            outcome,
+        } = to_record;
         let again_at = match outcome {
             ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => Some(due_at),
             ReportOutcome::Acknowledged | ReportOutcome::Lost => None,

@@ -7,6 +7,7 @@ mod dispatch;
 mod expiry;
 mod fairness;
 mod faults;
+mod names;
 mod postman;
 mod reports;
 mod safety;

@@ -294,7 +294,7 @@ fn lanes_with_nothing_to_do_are_forgotten_and_never_more_than_the_bound_remember
         assert!(lanes.by_name.len() <= 10);
     }
     lanes.forget_quiet(now);
-    assert_eq!(lanes.by_name.len(), 10);
+    assert_eq!(lanes.by_name.len(), 5, "as many as are left free");
     lanes.forget_quiet(now + QUIET_LIFE);
     assert!(lanes.by_name.is_empty() && lanes.accounts.is_empty() && lanes.known.is_empty());
     // Where all are busy there is no room for another.
@@ -302,6 +302,72 @@ fn lanes_with_nothing_to_do_are_forgotten_and_never_more_than_the_bound_remember
         offer(&mut lanes, report(1, &format!("h{host}"), host), now);
     }
     assert_eq!(offer(&mut lanes, report(1, "one more", 99), now), Offered::Full);
+}
+
+#[test]
+fn an_account_that_makes_up_destinations_leaves_others_their_lanes_their_circuits_and_their_turns() {
+    let bounds = Bounds {
+        lanes: 10,
+        ..Bounds::default()
+    };
+    let (mut lanes, now) = (Lanes::new(bounds, CIRCUITS), Instant::now());
+    for number in 0..3 {
+        offer(&mut lanes, report(2, "dead", number), now);
+    }
+    for start in start_all(&mut lanes, now) {
+        end(&mut lanes, &start, Ended::Failed, now);
+    }
+    for host in 0..100 {
+        offer(&mut lanes, report(1, &format!("quiet{host}"), host), now);
+        for start in start_all(&mut lanes, now) {
+            end(&mut lanes, &start, QUICK, now);
+        }
+    }
+    for host in 100..200 {
+        offer(&mut lanes, report(1, &format!("busy{host}"), host), now);
+    }
+    lanes.note_due(&lane(1, "told"), false, now);
+    assert!(!lanes.by_name.contains_key(&lane(1, "told")));
+    let held = offer(&mut lanes, report(2, "dead", 3), now);
+    assert!(matches!(held, Offered::Held { .. }), "its circuit is open still");
+    assert_eq!(offer(&mut lanes, report(2, "alive", 4), now), Offered::Taken);
+    let started = start_all(&mut lanes, now);
+    assert!(
+        started
+            .iter()
+            .take(2)
+            .any(|start| start.ticket.lane == lane(2, "alive"))
+    );
+}
+
+#[test]
+fn an_account_without_a_lane_takes_the_place_of_a_quiet_one() {
+    let bounds = Bounds {
+        lanes: 10,
+        ..Bounds::default()
+    };
+    let (mut lanes, now) = (Lanes::new(bounds, CIRCUITS), Instant::now());
+    for number in 1..=100 {
+        let id = u64::try_from(number).unwrap();
+        assert_eq!(offer(&mut lanes, report(number, "a", id), now), Offered::Taken);
+        let start = lanes.start(now).unwrap();
+        end(&mut lanes, &start, QUICK, now);
+    }
+    assert_eq!((lanes.by_name.len(), lanes.accounts.len()), (10, 10));
+}
+
+#[test]
+fn what_cannot_wait_in_memory_makes_no_lane() {
+    let bounds = Bounds {
+        waiting: 4,
+        ..Bounds::default()
+    };
+    let (mut lanes, now) = (Lanes::new(bounds, CIRCUITS), Instant::now());
+    for host in 0..100 {
+        offer(&mut lanes, report(1, &format!("h{host}"), host), now);
+    }
+    assert_eq!(lanes.by_name.len(), 2);
+    assert_eq!(offer(&mut lanes, report(2, "other", 100), now), Offered::Taken);
 }
 
 #[test]
