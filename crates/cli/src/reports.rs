@@ -71,7 +71,8 @@ enum ReportsAction {
     },
     /// Send a signed test ping to a URL, and show what came of it
     Ping {
-        /// Where to, like https://example.com/reports
+        /// Where the ping goes.
+        #[arg(help = "Where to, like https://example.com/reports")]
         #[arg(value_name = "URL")]
         target: String,
         /// The account's API token [env: COUNTERSIGN_TOKEN]
