@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use thiserror::Error;
 
 use crate::sqlite::{FILE_NAME, copy_books, require_known_schema};
@@ -303,7 +303,14 @@ fn look_into(path: &Path) -> Result<KeyFingerprint, BackupError> {
     let check: Option<Vec<u8>> = connection
         .query_row("SELECT value FROM meta WHERE name = 'key_check'", [], |row| row.get(0))
         .optional()
-        .map_err(|_| foreign("it has none of Countersign's tables"))?;
+        .map_err(|error| match error.sqlite_error_code() {
+            // A hole in the pages that describe its tables.
+            Some(ErrorCode::DatabaseCorrupt) => BackupError::Damaged {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            },
+            _ => foreign("it has none of Countersign's tables"),
+        })?;
     require_known_schema(&connection)?;
     check
         .and_then(|check| KeyFingerprint::of_check(&check))

@@ -291,6 +291,9 @@ async fn foreign_cut_and_broken_files_are_refused_and_leave_the_books_alone() {
     let mut holed = whole.clone();
     let middle = holed.len() / 2 / 8_192 * 8_192;
     holed[middle..middle + 8_192].fill(0xa5);
+    // The page where the description of its tables begins, behind the file's head.
+    let mut headless = whole.clone();
+    headless[100..8_192].fill(0xa5);
     let other = books.path().join("other.db");
     rusqlite::Connection::open(&other)
         .unwrap()
@@ -310,6 +313,7 @@ async fn foreign_cut_and_broken_files_are_refused_and_leave_the_books_alone() {
         ),
         (whole[..whole.len() - 8_192].to_vec(), "damaged"),
         (holed, "damaged"),
+        (headless, "damaged"),
         (std::fs::read(&other).unwrap(), "none of Countersign's tables"),
         (std::fs::read(&newer).unwrap(), "schema version 9999"),
     ] {
