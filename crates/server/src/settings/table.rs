@@ -277,10 +277,10 @@ pub static TABLE: &[Setting] = &[
         key: "allow_private_addresses",
         kind: Kind::Flag,
         expects: A_FLAG,
-        sandbox: "true",
+        sandbox: "false",
         production: "false",
-        doc: "Delivery reports may go to loopback and private addresses. With false a customer can't make this server call \
-              into your network.",
+        doc: "Delivery reports may go to private addresses. With false a customer can't make this server call into your \
+              network; the sandbox calls its own machine all the same.",
         set: |settings, text| put(&mut settings.callbacks.allow_private_addresses, flag(text)),
     },
     Setting {

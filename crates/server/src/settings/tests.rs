@@ -58,7 +58,7 @@ fn without_a_file_and_variables_it_is_the_sandbox_on_loopback() {
     assert_eq!(settings, Settings::defaults(Mode::Sandbox));
     assert_eq!(settings.server.listen, "127.0.0.1:8099".parse().unwrap());
     assert_eq!(settings.data_dir, Path::new("countersign-data"));
-    assert!(settings.inbox.enabled && settings.callbacks.allow_private_addresses);
+    assert!(settings.inbox.enabled && !settings.callbacks.allow_private_addresses);
     let rules = settings.rules();
     assert_eq!(
         (rules.account_limit, rules.number_limit, rules.free_sends_per_day),

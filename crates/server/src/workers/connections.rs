@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
+use super::ReportSettings;
 use super::addresses::{ForbiddenAddress, is_public};
 use super::lookups::Lookups;
 
@@ -99,6 +100,7 @@ pub(super) struct Connections {
     network: Arc<dyn Network>,
     tls: TlsConnector,
     allow_private_addresses: bool,
+    allow_loopback: bool,
     idle: Mutex<Idle>,
 }
 
@@ -112,12 +114,13 @@ impl fmt::Debug for Connections {
 }
 
 impl Connections {
-    pub(super) fn new(network: Arc<dyn Network>, tls: TlsConnector, allow_private_addresses: bool) -> Self {
+    pub(super) fn new(network: Arc<dyn Network>, tls: TlsConnector, settings: &ReportSettings) -> Self {
         Self {
             lookups: Lookups::new(Arc::clone(&network)),
             network,
             tls,
-            allow_private_addresses,
+            allow_private_addresses: settings.allow_private_addresses,
+            allow_loopback: settings.allow_loopback,
             idle: Mutex::default(),
         }
     }
@@ -167,7 +170,8 @@ impl Connections {
             return Err(io::Error::other("its name has no address"));
         }
         if !self.allow_private_addresses {
-            addresses.retain(|address| is_public(*address));
+            let loopback = |address: &IpAddr| self.allow_loopback && address.to_canonical().is_loopback();
+            addresses.retain(|address| is_public(*address) || loopback(address));
         }
         addresses.truncate(MAX_ADDRESSES);
         let Some((last, others)) = addresses.split_last() else {

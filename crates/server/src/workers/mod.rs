@@ -78,8 +78,10 @@ pub struct ReportSettings {
     pub extra_ca_file: Option<PathBuf>,
     /// The longest that one attempt may take, from the connection to the end of the answer.
     pub attempt_timeout: Duration,
-    /// Reports may go to loopback and private addresses: in the sandbox, and where an operator's customers are in-house.
+    /// Reports may go to every address: where an operator's customers are in-house.
     pub allow_private_addresses: bool,
+    /// Reports may go to this machine: in the sandbox.
+    pub allow_loopback: bool,
     /// Reports may go by plain `http://`: in the sandbox.
     pub plain_http: PlainHttp,
     /// When a failed report is tried again.
@@ -96,6 +98,7 @@ impl ReportSettings {
             extra_ca_file: callbacks.extra_ca_file.clone(),
             attempt_timeout: callbacks.timeout,
             allow_private_addresses: callbacks.allow_private_addresses,
+            allow_loopback: settings.mode == Mode::Sandbox,
             plain_http: match settings.mode {
                 Mode::Sandbox => PlainHttp::Accepted,
                 Mode::Production => PlainHttp::Refused,
@@ -112,6 +115,7 @@ impl Default for ReportSettings {
             extra_ca_file: None,
             attempt_timeout: Duration::from_secs(10),
             allow_private_addresses: false,
+            allow_loopback: false,
             plain_http: PlainHttp::Refused,
             retries: RetrySchedule::default(),
             circuits: CircuitSettings::default(),

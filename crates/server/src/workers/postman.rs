@@ -103,7 +103,7 @@ impl Postman {
         let extra_ca_file = settings.extra_ca_file.as_deref();
         let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
         let tls = TlsConnector::from(Arc::new(tls_config(extra)));
-        let connections = Connections::new(network, tls, settings.allow_private_addresses);
+        let connections = Connections::new(network, tls, settings);
         Ok(Self {
             connections: Arc::new(connections),
             timeout: settings.attempt_timeout,

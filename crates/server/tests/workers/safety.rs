@@ -61,6 +61,7 @@ impl Stage {
         });
         let settings = ReportSettings {
             allow_private_addresses: false,
+            allow_loopback: false,
             ..quick()
         };
         let postman = Postman::on(&settings, Arc::clone(&network) as Arc<dyn Network>).unwrap();
@@ -235,6 +236,7 @@ async fn public_addresses_are_called_in_any_form() {
 async fn in_production_no_report_goes_to_this_machine() {
     let settings = ReportSettings {
         allow_private_addresses: false,
+        allow_loopback: false,
         ..quick()
     };
     let strict = Postman::new(&settings).unwrap();
@@ -256,4 +258,21 @@ async fn in_production_no_report_goes_to_this_machine() {
         assert!(told.contains("private or local"), "{host}: {told}");
     }
     assert_eq!(sink.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_sandbox_calls_its_own_machine_and_no_private_network() {
+    let addresses = ["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "224.0.0.1"];
+    let answers: Vec<&[&str]> = addresses.iter().map(std::slice::from_ref).collect();
+    let mut stage = Stage::new(&answers, &[]).await;
+    let settings = ReportSettings {
+        allow_private_addresses: false,
+        allow_loopback: true,
+        ..quick()
+    };
+    stage.postman = Postman::on(&settings, Arc::clone(&stage.network) as Arc<dyn Network>).unwrap();
+    for address in addresses {
+        let allowed = stage.attempt("http://receiver.example/").await.is_ok();
+        assert_eq!(allowed, ["127.0.0.1", "::1"].contains(&address), "{address}");
+    }
 }

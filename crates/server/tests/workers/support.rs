@@ -45,6 +45,7 @@ pub(crate) fn quick() -> ReportSettings {
         retries,
         attempt_timeout: Duration::from_millis(500),
         allow_private_addresses: true,
+        allow_loopback: true,
         plain_http: PlainHttp::Accepted,
         circuits: CircuitSettings {
             failures: 1_000,
