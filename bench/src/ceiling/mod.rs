@@ -13,6 +13,7 @@ use countersign_server::http::{HttpLimits, HttpServer, allow_open_files, bind};
 use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
 use countersign_server::{App, Mode, random, start};
+use countersign_store::{MasterKey, SqliteOptions, SqliteStore};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -34,8 +35,17 @@ async fn serve_on_runtime(listen: SocketAddr) -> Result<()> {
     // Nobody sends on either channel: they stand there because an App has them.
     let (news, _news) = mpsc::channel(1);
     let (_draining, draining) = watch::channel(false);
+    // The pages' books, real and empty: the ceiling is asked for none of its pages.
+    let directory = tempfile::tempdir().context("making a directory")?;
+    let (site, _work) = SqliteStore::open(SqliteOptions {
+        path: directory.path().to_owned(),
+        master_key: MasterKey::from_bytes(random::bytes()),
+        rules: settings.rules(),
+    })
+    .context("opening the pages' books")?;
     let app = Arc::new(App {
         store: Arc::new(CeilingStore::new()),
+        site,
         mode: Mode::Sandbox,
         inbox: Some(Inbox::new(news)),
         operator_key: operator_key()?,

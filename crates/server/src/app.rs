@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_channels::Inbox;
-use countersign_store::Store;
+use countersign_store::{SiteStore, Store};
 use tokio::sync::watch;
 
 use crate::operator::OperatorKey;
@@ -22,6 +22,8 @@ pub enum Mode {
 pub struct App {
     /// The books.
     pub store: Arc<dyn Store>,
+    /// What the pages keep in the same books.
+    pub site: Arc<dyn SiteStore>,
     /// Sandbox or production.
     pub mode: Mode,
     /// The built-in messenger, where it is switched on.

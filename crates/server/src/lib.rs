@@ -1,6 +1,6 @@
 //! HTTP and the workers, around the books.
 //!
-//! Rooms: [`api`] speaks the wire contract, [`account`] the owner's API, [`operator`] the operator's API, [`inbox`] shows the
+//! Rooms: [`site`] has what all pages share, with the owner's pages in `portal` and the operator's in `console`; [`api`] speaks the wire contract, [`account`] the owner's API, [`operator`] the operator's API, [`inbox`] shows the
 //! built-in messenger, [`workers`] deliver, expire and report, [`http`] accepts connections, [`keys`] serves commands in a
 //! server's place, [`settings`] reads what the operator set, and
 //! [`start`] puts them together. What they share is an [`App`].
@@ -10,14 +10,17 @@ mod answer;
 pub mod api;
 mod app;
 pub mod clock;
+mod console;
 pub mod http;
 pub mod inbox;
 pub mod keys;
 pub mod operator;
 mod pace;
+mod portal;
 pub mod random;
 mod reports;
 pub mod settings;
+pub mod site;
 pub mod start;
 mod statement;
 pub mod workers;

@@ -11,29 +11,43 @@
 // Money is integers: where nothing is computed in floats, no sum can be.
 #![deny(clippy::float_arithmetic)]
 
+mod actions;
 mod audit;
 mod backup;
 mod batch;
 mod handover;
+mod messages;
+mod orders;
 mod prices;
+mod profiles;
 mod reports;
+mod sessions;
 mod sqlite;
+mod tokens;
 mod types;
+mod usage;
 mod vault;
 
+pub use actions::Actions;
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use handover::Handed;
+pub use messages::Messages;
+pub use orders::Orders;
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
+pub use profiles::Profiles;
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
 };
+pub use sessions::{Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use tokens::Tokens;
 pub use types::{
-    AccountAccess, AccountProfile, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
+    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
     StatementPage, StoreError, Trouble,
 };
+pub use usage::Usage;
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
 use std::path::PathBuf;
@@ -48,6 +62,11 @@ use ipnet::IpNet;
 
 /// What a caller of the one door is told, once it is durable.
 pub type Outcome = Result<Answer, ApiError>;
+
+/// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
+pub trait SiteStore: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static {}
+
+impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static> SiteStore for T {}
 
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {

@@ -4,20 +4,27 @@
 //! connections of its own; `checkpoint` keeps the write-ahead log bounded; `disk` says what becomes of a write that fails; `settings` holds the writes that are no commands.
 
 mod access;
+mod actions;
 mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
 mod ledger_chain;
 mod load;
+mod messages;
+mod orders;
 mod prices;
+mod profiles;
 mod read;
 mod report_hosts;
 mod report_reads;
 mod reports;
 mod schema;
+mod sessions;
 mod settings;
 mod statement;
+mod tokens;
+mod usage;
 mod write;
 mod writer;
 

@@ -149,6 +149,28 @@ pub struct NewAccount {
     pub now: Timestamp,
 }
 
+/// Who did something: it stands in the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// The operator, by the command line, the API or the console.
+    Operator,
+    /// The account's owner, by the API or the pages.
+    Owner,
+    /// The server itself.
+    System,
+}
+
+impl Actor {
+    /// As it stands in the books.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Owner => "owner",
+            Self::System => "system",
+        }
+    }
+}
+
 /// A sender as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SenderProfile {

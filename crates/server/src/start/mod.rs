@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_channels::Inbox;
-use countersign_store::{SqliteOptions, SqliteStore, Store, StoreError};
+use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -21,7 +21,7 @@ use crate::http::{HttpLimits, HttpServer, allow_open_files, bind, tls};
 use crate::operator::{OperatorKey, OperatorKeyError};
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
-use crate::{App, Mode, account, api, inbox, operator};
+use crate::{App, Mode, account, api, inbox, operator, site};
 
 /// News of channels that may wait for the books; beyond it channels wait.
 const NEWS_LENGTH: usize = 4_096;
@@ -114,6 +114,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         rules: settings.rules(),
     };
     let (store, committed) = SqliteStore::open(options)?;
+    let site: Arc<dyn SiteStore> = Arc::clone(&store) as Arc<dyn SiteStore>;
     let store: Arc<dyn Store> = store;
     let first_account = match settings.mode {
         Mode::Sandbox => first_account::find_or_make(store.as_ref()).await?,
@@ -124,6 +125,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let (news, news_queue) = mpsc::channel(NEWS_LENGTH);
     let app = Arc::new(App {
         store: Arc::clone(&store),
+        site,
         mode: settings.mode,
         inbox: settings.inbox.enabled.then(|| Inbox::new(news)),
         operator_key,
@@ -154,6 +156,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
 /// All that can be asked: what isn't a page's, an owner's or the operator's path is a method of the API.
 pub fn router(app: &Arc<App>) -> axum::Router {
     axum::Router::new()
+        .merge(site::router(Arc::clone(app)))
         .merge(inbox::router(Arc::clone(app)))
         .merge(account::router(Arc::clone(app)))
         .merge(operator::router(Arc::clone(app)))

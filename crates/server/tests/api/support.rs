@@ -14,7 +14,7 @@ use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
 use countersign_server::workers::{self, Workers};
 use countersign_server::{App, Mode, account, api, operator};
-use countersign_store::{MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
+use countersign_store::{MasterKey, NewAccount, SiteStore, SqliteOptions, SqliteStore, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,6 +90,7 @@ impl Server {
         let (news, news_queue) = mpsc::channel(64);
         let app = Arc::new(App {
             store: Arc::clone(&store) as Arc<dyn Store>,
+            site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: setup.mode,
             inbox: setup.inbox.then(|| Inbox::new(news)),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),

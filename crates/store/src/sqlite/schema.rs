@@ -33,6 +33,13 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         ),
         M::up(include_str!("migrations/0004_prices.sql")),
         M::up(include_str!("migrations/0005_guards.sql")),
+        M::up(include_str!("migrations/0006_tokens.sql")),
+        M::up(include_str!("migrations/0007_sessions.sql")),
+        M::up(include_str!("migrations/0008_usage.sql")),
+        M::up(include_str!("migrations/0009_orders.sql")),
+        M::up(include_str!("migrations/0010_actions.sql")),
+        M::up(include_str!("migrations/0011_messages.sql")),
+        M::up(include_str!("migrations/0012_profiles.sql")),
     ]
 });
 

@@ -13,7 +13,7 @@ use super::read::{account_profile, sender_from_row};
 use super::reports;
 use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
-use crate::types::{AccountProfile, NewAccount, SenderProfile, StoreError};
+use crate::types::{AccountProfile, Actor, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
 /// Kept answers deleted in one go.
@@ -21,8 +21,8 @@ const FORGET_AT_MOST: i64 = 5_000;
 
 /// A settings write inside its transaction.
 pub(super) struct Settings<'a> {
-    connection: &'a Connection,
-    vault: &'a Vault,
+    pub(super) connection: &'a Connection,
+    pub(super) vault: &'a Vault,
     rules: &'a Rules,
     new_prices: Option<PriceList>,
     changed_accounts: Vec<AccountId>,
@@ -209,7 +209,7 @@ impl<'a> Settings<'a> {
         reports::redeliver(self.connection, self.vault, key, now)
     }
 
-    fn require_changed_account(&mut self, account: AccountKey, changed: usize) -> Result<(), StoreError> {
+    pub(super) fn require_changed_account(&mut self, account: AccountKey, changed: usize) -> Result<(), StoreError> {
         if changed == 0 {
             return Err(StoreError::NotFound("open account"));
         }
@@ -217,14 +217,19 @@ impl<'a> Settings<'a> {
         Ok(())
     }
 
-    fn profile(&self, account: AccountKey) -> Result<AccountProfile, StoreError> {
+    pub(super) fn profile(&self, account: AccountKey) -> Result<AccountProfile, StoreError> {
         account_profile(self.connection, "account_id = ?1", account.id.number())?.ok_or(StoreError::NotFound("account"))
     }
 
     fn audit(&self, at: Timestamp, action: &str, subject: &str) -> Result<(), StoreError> {
+        self.audit_by(Actor::Operator, at, action, subject)
+    }
+
+    /// A line in the audit log: `subject` names what it was done to, `account 4711` or a sender's name.
+    pub(super) fn audit_by(&self, by: Actor, at: Timestamp, action: &str, subject: &str) -> Result<(), StoreError> {
         self.connection.execute(
-            "INSERT INTO settings_audit (at, action, subject) VALUES (?1, ?2, ?3)",
-            params![at.millis(), action, subject],
+            "INSERT INTO settings_audit (at, actor, action, subject) VALUES (?1, ?2, ?3, ?4)",
+            params![at.millis(), by.name(), action, subject],
         )?;
         Ok(())
     }
@@ -236,7 +241,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn account_place(account: AccountKey) -> [i64; 2] {
+pub(super) fn account_place(account: AccountKey) -> [i64; 2] {
     [i64::from(account.bucket.0), account.id.number()]
 }
 

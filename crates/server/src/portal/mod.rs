@@ -1,0 +1,13 @@
+//! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
+
+mod overview;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::app::App;
+
+pub(crate) fn router() -> Router<Arc<App>> {
+    Router::new().merge(overview::router())
+}

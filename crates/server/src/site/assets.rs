@@ -1,0 +1,105 @@
+//! What the browser loads with a page: embedded in the binary, under names that change with the content, so that it may be
+//! kept for ever.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use ring::digest::{SHA256, digest};
+
+use crate::app::App;
+
+/// A file that is part of the binary.
+struct Asset {
+    /// `site`, of `site.css`.
+    stem: &'static str,
+    extension: &'static str,
+    kind: &'static str,
+    content: &'static str,
+}
+
+static ASSETS: [Asset; 4] = [
+    Asset {
+        stem: "site",
+        extension: "css",
+        kind: "text/css",
+        content: include_str!("assets/site.css"),
+    },
+    Asset {
+        stem: "site",
+        extension: "js",
+        kind: "text/javascript",
+        content: include_str!("assets/site.js"),
+    },
+    Asset {
+        stem: "icons",
+        extension: "svg",
+        kind: "image/svg+xml",
+        content: include_str!("assets/icons.svg"),
+    },
+    Asset {
+        stem: "mark",
+        extension: "svg",
+        kind: "image/svg+xml",
+        content: include_str!("assets/mark.svg"),
+    },
+];
+
+/// Names with the first 64 bits of their content's hash: `site-0123456789abcdef.css`.
+static NAMES: LazyLock<[String; 4]> = LazyLock::new(|| {
+    ASSETS.each_ref().map(|asset| {
+        let hash = digest(&SHA256, asset.content.as_bytes());
+        let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{hash}.{}", asset.stem, asset.extension)
+    })
+});
+
+/// The style sheet's path.
+pub(crate) fn style() -> String {
+    path_of(0)
+}
+
+/// The script's path.
+pub(crate) fn script() -> String {
+    path_of(1)
+}
+
+/// The path of the icons; each is a `<symbol>` in it.
+pub(crate) fn icons() -> String {
+    path_of(2)
+}
+
+/// The path of the mark that stands in a browser's tab.
+pub(crate) fn mark() -> String {
+    path_of(3)
+}
+
+fn path_of(index: usize) -> String {
+    format!("/assets/{}", NAMES[index])
+}
+
+/// `/assets/…`.
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new().route("/assets/{name}", get(serve))
+}
+
+async fn serve(Path(name): Path<String>) -> Response {
+    let Some(index) = NAMES.iter().position(|known| *known == name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let asset = &ASSETS[index];
+    let mut response = Response::new(Body::from(asset.content));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=31536000, immutable"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

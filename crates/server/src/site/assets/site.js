@@ -1,0 +1,69 @@
+// What pages can't do without a script: the viewer's time zone, copying, and what is live. Every page works without it.
+"use strict";
+(() => {
+  document.documentElement.classList.add("scripted");
+  const announcer = document.getElementById("announce");
+
+  // The server writes times in this zone from the next page on.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const told = document.cookie.match(/(?:^|; )countersign-zone=([^;]*)/)?.[1];
+  if (zone && told !== encodeURIComponent(zone)) {
+    document.cookie = `countersign-zone=${encodeURIComponent(zone)}; Path=/; SameSite=Lax; Max-Age=31536000`;
+  }
+
+  // Copy buttons: data-copy holds the text, data-copy-from the id of what holds it.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy], [data-copy-from]");
+    if (!button) return;
+    const text = button.dataset.copy ?? document.getElementById(button.dataset.copyFrom).textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = Object.assign(document.createElement("textarea"), { value: text, className: "unseen" });
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const label = button.querySelector("span") ?? button;
+    const before = label.textContent;
+    label.textContent = "Copied";
+    button.classList.add("copied");
+    announcer.textContent = "Copied";
+    setTimeout(() => {
+      label.textContent = before;
+      button.classList.remove("copied");
+    }, 1500);
+  });
+
+  // A part that is live: <div id="…" data-live="/events">. Each event says only that something changed: the page is asked
+  // for again, and the part is taken over from it, so that one place knows how it looks.
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const source = new EventSource(part.dataset.live);
+    let asking = false;
+    let again = false;
+    const refresh = async () => {
+      if (asking) {
+        again = true;
+        return;
+      }
+      asking = true;
+      do {
+        again = false;
+        const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+        if (answer.redirected) return location.assign(answer.url);
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
+        if (!fresh) return location.reload();
+        if (fresh.innerHTML !== part.innerHTML) {
+          part.innerHTML = fresh.innerHTML;
+          const said = part.querySelector("[data-say]");
+          if (said) announcer.textContent = said.textContent;
+        }
+        if (!("live" in fresh.dataset)) source.close();
+      } while (again);
+      asking = false;
+    };
+    source.addEventListener("change", refresh);
+    source.addEventListener("leave", (event) => location.assign(event.data));
+  }
+})();

@@ -1,0 +1,1 @@
+-- What becomes of API tokens: rotation with a grace period, and the test-mode token.

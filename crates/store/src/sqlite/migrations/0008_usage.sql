@@ -1,0 +1,1 @@
+-- Statistics: usage rolled up by quarter of an hour, country, route and sender.

@@ -1,0 +1,1 @@
+-- Orders of credit that wait for their payment.

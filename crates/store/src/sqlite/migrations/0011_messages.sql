@@ -1,0 +1,1 @@
+-- Verification requests as their owner searches and reads them.

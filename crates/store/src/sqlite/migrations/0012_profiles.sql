@@ -1,0 +1,1 @@
+-- What people say of themselves: an account's profile, how a sender looks to recipients.
