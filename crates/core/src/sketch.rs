@@ -1,0 +1,210 @@
+//! How many different numbers: a HyperLogLog sketch of keyed hashes. It holds no number and no hash, only how many zeros the
+//! rarest hash of each of 4,096 groups began with; sketches of different times can be merged. The estimate of a merged
+//! sketch is off by 1.6 % (one standard deviation); it is worked out where it is shown, since it needs floating point.
+
+/// Groups: 2¹².
+pub const SKETCH_GROUPS: usize = 1 << GROUP_BITS;
+const GROUP_BITS: u32 = 12;
+/// The highest rank: beyond a hundred thousand billion different numbers nothing more is told apart.
+const MAX_RANK: u8 = 40;
+/// From so many groups on, each of them has its byte.
+const SPARSE_GROUPS: usize = 1_024;
+
+/// A sketch of different numbers. While it has few groups it is a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberSketch {
+    ranks: Ranks,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ranks {
+    /// Groups that have seen something, in order, with their rank.
+    Few(Vec<(u16, u8)>),
+    /// All groups.
+    All(Box<[u8; SKETCH_GROUPS]>),
+}
+
+impl Default for NumberSketch {
+    fn default() -> Self {
+        Self {
+            ranks: Ranks::Few(Vec::new()),
+        }
+    }
+}
+
+impl NumberSketch {
+    /// Takes a number's keyed hash in. Answers whether the sketch changed: a number that it has seen never changes it.
+    pub fn insert(&mut self, hash: u64) -> bool {
+        let group = u16::try_from(hash >> (64 - GROUP_BITS)).unwrap_or(0);
+        let zeros = (hash << GROUP_BITS).leading_zeros().min(u32::from(MAX_RANK) - 1);
+        self.raise(group, u8::try_from(zeros).map_or(MAX_RANK, |zeros| zeros + 1))
+    }
+
+    fn raise(&mut self, group: u16, rank: u8) -> bool {
+        match &mut self.ranks {
+            Ranks::All(all) => {
+                let held = &mut all[usize::from(group) % SKETCH_GROUPS];
+                let higher = rank > *held;
+                *held = rank.max(*held);
+                higher
+            }
+            Ranks::Few(few) => match few.binary_search_by_key(&group, |&(group, _)| group) {
+                Ok(place) => {
+                    let higher = rank > few[place].1;
+                    few[place].1 = rank.max(few[place].1);
+                    higher
+                }
+                Err(place) => {
+                    few.insert(place, (group, rank));
+                    if few.len() >= SPARSE_GROUPS {
+                        self.spread_out();
+                    }
+                    true
+                }
+            },
+        }
+    }
+
+    fn spread_out(&mut self) {
+        self.ranks = Ranks::All(Box::new(self.ranks()));
+    }
+
+    /// Takes another sketch in: afterwards it has seen what either has.
+    pub fn merge(&mut self, other: &Self) {
+        match &other.ranks {
+            Ranks::Few(few) => {
+                for &(group, rank) in few {
+                    self.raise(group, rank);
+                }
+            }
+            Ranks::All(theirs) => {
+                self.spread_out();
+                if let Ranks::All(ours) = &mut self.ranks {
+                    for (ours, theirs) in ours.iter_mut().zip(theirs.iter()) {
+                        *ours = (*ours).max(*theirs);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rank of each group; 0 where it has seen nothing.
+    pub fn ranks(&self) -> [u8; SKETCH_GROUPS] {
+        match &self.ranks {
+            Ranks::All(all) => **all,
+            Ranks::Few(few) => {
+                let mut ranks = [0; SKETCH_GROUPS];
+                for &(group, rank) in few {
+                    ranks[usize::from(group) % SKETCH_GROUPS] = rank;
+                }
+                ranks
+            }
+        }
+    }
+
+    /// How many new numbers, in 1024ths, one change of this sketch stands for (read *before* the number comes in): one over the
+    /// share of all hashes that would change it. Summed up over a sketch's life that is the best estimate of how many different
+    /// numbers it has seen (Cohen 2014, Ting 2014: off by 1.3 %, and by next to nothing while they are few).
+    pub fn weight_of_a_change_1024(&self) -> i64 {
+        let unseen = |rank: u8| 1_u64 << (MAX_RANK - rank.min(MAX_RANK));
+        let groups = u64::try_from(SKETCH_GROUPS).unwrap_or(u64::MAX);
+        // In units of 2⁻⁴⁰ groups: below 2⁵³ in all.
+        let changing: u64 = match &self.ranks {
+            Ranks::All(all) => all.iter().map(|&rank| unseen(rank)).sum(),
+            Ranks::Few(few) => {
+                let seen = u64::try_from(few.len()).unwrap_or(u64::MAX);
+                groups.saturating_sub(seen) * unseen(0) + few.iter().map(|&(_, rank)| unseen(rank)).sum::<u64>()
+            }
+        };
+        let whole = u128::from(groups) << (u32::from(MAX_RANK) + 10);
+        i64::try_from((whole + u128::from(changing) / 2) / u128::from(changing.max(1))).unwrap_or(i64::MAX)
+    }
+
+    /// As it stands in the books: three bytes for each of a few groups, else a byte for each of all.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.ranks {
+            Ranks::All(all) => all.to_vec(),
+            Ranks::Few(few) => few
+                .iter()
+                .flat_map(|&(group, rank)| {
+                    let [high, low] = group.to_be_bytes();
+                    [high, low, rank]
+                })
+                .collect(),
+        }
+    }
+
+    /// Reads what [`NumberSketch::to_bytes`] wrote; `None` for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if let Ok(all) = <[u8; SKETCH_GROUPS]>::try_from(bytes) {
+            return Some(Self {
+                ranks: Ranks::All(Box::new(all)),
+            });
+        }
+        let (triples, []) = bytes.as_chunks::<3>() else {
+            return None;
+        };
+        let few: Vec<(u16, u8)> = triples
+            .iter()
+            .map(|&[high, low, rank]| (u16::from_be_bytes([high, low]), rank))
+            .collect();
+        let in_order = few.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let in_range = few.last().is_none_or(|&(group, _)| usize::from(group) < SKETCH_GROUPS);
+        (few.len() < SPARSE_GROUPS && in_order && in_range).then_some(Self { ranks: Ranks::Few(few) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Well mixed numbers (splitmix64).
+    fn hash(number: u64) -> u64 {
+        let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn count(sketch: &mut NumberSketch, numbers: std::ops::Range<u64>) -> i64 {
+        let mut seen_1024 = 0;
+        for number in numbers {
+            let weight = sketch.weight_of_a_change_1024();
+            if sketch.insert(hash(number)) {
+                seen_1024 += weight;
+            }
+        }
+        (seen_1024 + 512) / 1024
+    }
+
+    #[test]
+    fn few_new_numbers_are_told_exactly_and_many_within_four_percent() {
+        for (numbers, off_by) in [(1, 0), (10, 0), (50, 1), (1_000, 20), (20_000, 800)] {
+            let told = count(&mut NumberSketch::default(), 0..numbers);
+            let numbers = i64::try_from(numbers).unwrap();
+            assert!((told - numbers).abs() <= off_by, "{numbers} were told as {told}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_seen_changes_nothing() {
+        let mut sketch = NumberSketch::default();
+        count(&mut sketch, 0..5_000);
+        assert_eq!(count(&mut sketch, 0..5_000), 0);
+    }
+
+    #[test]
+    fn merged_sketches_have_seen_what_either_has_and_read_back() {
+        let (mut one, mut other, mut both) = <(NumberSketch, NumberSketch, NumberSketch)>::default();
+        count(&mut one, 0..400);
+        count(&mut other, 300..9_000);
+        count(&mut both, 0..9_000);
+        for sketch in [&one, &other] {
+            assert_eq!(NumberSketch::from_bytes(&sketch.to_bytes()).as_ref(), Some(sketch));
+        }
+        one.merge(&other);
+        assert_eq!(one, both);
+        assert_eq!(NumberSketch::from_bytes(&[0, 0]), None);
+        assert_eq!(NumberSketch::from_bytes(&[0xff, 0xff, 1]), None);
+    }
+}
