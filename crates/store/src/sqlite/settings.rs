@@ -15,6 +15,7 @@ use super::reports;
 use crate::actions::NewAction;
 use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
+use crate::sessions::SessionOwner;
 use crate::types::{AccountProfile, Actor, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -107,6 +108,7 @@ impl<'a> Settings<'a> {
             params![bucket, id, now.millis()],
         )?;
         self.require_changed_account(account, changed)?;
+        self.end_sessions(SessionOwner::Account(account), None)?;
         self.audit_by(by, now, "account closed", &account_subject(account))
     }
 
