@@ -59,7 +59,7 @@ pub use request::{
 };
 pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
-pub use sketch::{NumberSketch, SKETCH_GROUPS};
+pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers};
 pub use time::{DAY_MS, Timestamp};
 pub use token::{ApiToken, TOKEN_LENGTH};
 pub use usage::{

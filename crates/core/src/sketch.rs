@@ -24,6 +24,13 @@ enum Ranks {
     All(Box<[u8; SKETCH_GROUPS]>),
 }
 
+/// The group of a hash, and its rank there: one more than the zeros that the rest begins with.
+fn place_of(hash: u64) -> (u16, u8) {
+    let group = u16::try_from(hash >> (64 - GROUP_BITS)).unwrap_or(0);
+    let zeros = (hash << GROUP_BITS).leading_zeros().min(u32::from(MAX_RANK) - 1);
+    (group, u8::try_from(zeros).map_or(MAX_RANK, |zeros| zeros + 1))
+}
+
 impl Default for NumberSketch {
     fn default() -> Self {
         Self {
@@ -35,9 +42,17 @@ impl Default for NumberSketch {
 impl NumberSketch {
     /// Takes a number's keyed hash in. Answers whether the sketch changed: a number that it has seen never changes it.
     pub fn insert(&mut self, hash: u64) -> bool {
-        let group = u16::try_from(hash >> (64 - GROUP_BITS)).unwrap_or(0);
-        let zeros = (hash << GROUP_BITS).leading_zeros().min(u32::from(MAX_RANK) - 1);
-        self.raise(group, u8::try_from(zeros).map_or(MAX_RANK, |zeros| zeros + 1))
+        let (group, rank) = place_of(hash);
+        self.raise(group, rank)
+    }
+
+    fn rank(&self, group: u16) -> u8 {
+        match &self.ranks {
+            Ranks::All(all) => all[usize::from(group) % SKETCH_GROUPS],
+            Ranks::Few(few) => few
+                .binary_search_by_key(&group, |&(group, _)| group)
+                .map_or(0, |place| few[place].1),
+        }
     }
 
     fn raise(&mut self, group: u16, rank: u8) -> bool {
@@ -102,24 +117,6 @@ impl NumberSketch {
         }
     }
 
-    /// How many new numbers, in 1024ths, one change of this sketch stands for (read *before* the number comes in): one over the
-    /// share of all hashes that would change it. Summed up over a sketch's life that is the best estimate of how many different
-    /// numbers it has seen (Cohen 2014, Ting 2014: off by 1.3 %, and by next to nothing while they are few).
-    pub fn weight_of_a_change_1024(&self) -> i64 {
-        let unseen = |rank: u8| 1_u64 << (MAX_RANK - rank.min(MAX_RANK));
-        let groups = u64::try_from(SKETCH_GROUPS).unwrap_or(u64::MAX);
-        // In units of 2⁻⁴⁰ groups: below 2⁵³ in all.
-        let changing: u64 = match &self.ranks {
-            Ranks::All(all) => all.iter().map(|&rank| unseen(rank)).sum(),
-            Ranks::Few(few) => {
-                let seen = u64::try_from(few.len()).unwrap_or(u64::MAX);
-                groups.saturating_sub(seen) * unseen(0) + few.iter().map(|&(_, rank)| unseen(rank)).sum::<u64>()
-            }
-        };
-        let whole = u128::from(groups) << (u32::from(MAX_RANK) + 10);
-        i64::try_from((whole + u128::from(changing) / 2) / u128::from(changing.max(1))).unwrap_or(i64::MAX)
-    }
-
     /// As it stands in the books: three bytes for each of a few groups, else a byte for each of all.
     pub fn to_bytes(&self) -> Vec<u8> {
         match &self.ranks {
@@ -154,6 +151,50 @@ impl NumberSketch {
     }
 }
 
+/// All numbers that an account ever asked for, with the odds that one more is new to the sketch.
+#[derive(Debug, Clone)]
+pub struct SeenNumbers {
+    sketch: NumberSketch,
+    /// The share of all hashes that would change the sketch, in units of 2⁻⁴⁰ groups: below 2⁵³.
+    changing: u64,
+}
+
+const fn unseen(rank: u8) -> u64 {
+    1 << (if rank < MAX_RANK { MAX_RANK - rank } else { 0 })
+}
+
+impl From<NumberSketch> for SeenNumbers {
+    fn from(sketch: NumberSketch) -> Self {
+        let changing = sketch.ranks().into_iter().map(unseen).sum();
+        Self { sketch, changing }
+    }
+}
+
+impl SeenNumbers {
+    /// Takes a number's keyed hash in. Answers how many new numbers, in 1024ths, that stands for: nothing where the sketch doesn't
+    /// change, else one over the share of hashes that would have changed it. Summed up over a sketch's life that is the best
+    /// estimate of how many different numbers it has seen (Cohen 2014, Ting 2014: off by 1.3 %, and by next to nothing
+    /// while they are few).
+    pub fn see(&mut self, hash: u64) -> i64 {
+        let (group, rank) = place_of(hash);
+        let held = self.sketch.rank(group);
+        if rank <= held {
+            return 0;
+        }
+        let groups = u128::try_from(SKETCH_GROUPS).unwrap_or(u128::MAX);
+        let whole = groups << (u32::from(MAX_RANK) + 10);
+        let changing = u128::from(self.changing.max(1));
+        self.changing = self.changing + unseen(rank) - unseen(held);
+        self.sketch.raise(group, rank);
+        i64::try_from((whole + changing / 2) / changing).unwrap_or(i64::MAX)
+    }
+
+    /// The sketch.
+    pub const fn sketch(&self) -> &NumberSketch {
+        &self.sketch
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,21 +207,19 @@ mod tests {
         mixed ^ (mixed >> 31)
     }
 
-    fn count(sketch: &mut NumberSketch, numbers: std::ops::Range<u64>) -> i64 {
-        let mut seen_1024 = 0;
-        for number in numbers {
-            let weight = sketch.weight_of_a_change_1024();
-            if sketch.insert(hash(number)) {
-                seen_1024 += weight;
-            }
-        }
+    fn count(seen: &mut SeenNumbers, numbers: std::ops::Range<u64>) -> i64 {
+        let seen_1024: i64 = numbers.map(|number| seen.see(hash(number))).sum();
         (seen_1024 + 512) / 1024
+    }
+
+    fn nobody() -> SeenNumbers {
+        SeenNumbers::from(NumberSketch::default())
     }
 
     #[test]
     fn few_new_numbers_are_told_exactly_and_many_within_four_percent() {
         for (numbers, off_by) in [(1, 0), (10, 0), (50, 1), (1_000, 20), (20_000, 800)] {
-            let told = count(&mut NumberSketch::default(), 0..numbers);
+            let told = count(&mut nobody(), 0..numbers);
             let numbers = i64::try_from(numbers).unwrap();
             assert!((told - numbers).abs() <= off_by, "{numbers} were told as {told}");
         }
@@ -188,17 +227,23 @@ mod tests {
 
     #[test]
     fn a_number_that_was_seen_changes_nothing() {
-        let mut sketch = NumberSketch::default();
-        count(&mut sketch, 0..5_000);
-        assert_eq!(count(&mut sketch, 0..5_000), 0);
+        let mut seen = nobody();
+        count(&mut seen, 0..5_000);
+        assert_eq!(count(&mut seen, 0..5_000), 0);
+        let mut again = SeenNumbers::from(seen.sketch().clone());
+        assert_eq!(again.see(hash(9_999)), seen.see(hash(9_999)));
     }
 
     #[test]
     fn merged_sketches_have_seen_what_either_has_and_read_back() {
-        let (mut one, mut other, mut both) = <(NumberSketch, NumberSketch, NumberSketch)>::default();
-        count(&mut one, 0..400);
-        count(&mut other, 300..9_000);
-        count(&mut both, 0..9_000);
+        let of = |numbers: std::ops::Range<u64>| {
+            let mut sketch = NumberSketch::default();
+            for number in numbers {
+                sketch.insert(hash(number));
+            }
+            sketch
+        };
+        let (mut one, other, both) = (of(0..400), of(300..9_000), of(0..9_000));
         for sketch in [&one, &other] {
             assert_eq!(NumberSketch::from_bytes(&sketch.to_bytes()).as_ref(), Some(sketch));
         }
