@@ -282,7 +282,7 @@ async fn time_batches(store: &Arc<SqliteStore>, account: AccountKey, size: u64, 
 fn command(action: Action) -> Command {
     Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     }

@@ -58,7 +58,7 @@ impl Housekeeping {
         for account in &due {
             let command = Command {
                 now,
-                generation: None,
+                token: None,
                 idempotency: None,
                 action: Action::Lapse,
             };
