@@ -40,7 +40,7 @@ pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
 };
-pub use sessions::{Session, SessionOwner, SessionToken, Sessions};
+pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::Tokens;
 pub use types::{

@@ -101,6 +101,7 @@ impl House {
         let (drain, draining) = watch::channel(false);
         let parts = WorkerParts {
             store: Arc::new(FaultyStore::new(Arc::clone(&store), faults)),
+            site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,
             inbox: Some(Arc::clone(&inbox)),
             reports,

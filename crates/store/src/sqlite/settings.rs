@@ -13,6 +13,7 @@ use super::read::{account_profile, sender_from_row};
 use super::reports;
 use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
+use crate::sessions::SessionOwner;
 use crate::types::{AccountProfile, Actor, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -105,6 +106,7 @@ impl<'a> Settings<'a> {
             params![bucket, id, now.millis()],
         )?;
         self.require_changed_account(account, changed)?;
+        self.end_sessions(SessionOwner::Account(account), None)?;
         self.audit(now, "account closed", &account.id.to_string())
     }
 
