@@ -36,7 +36,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
-    VerificationRequest,
+    TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -171,7 +171,7 @@ impl Store for SqliteStore {
     }
 
     fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.rotate_token(account, &token))
+        self.set(move |settings| settings.rotate_token(account, token))
     }
 
     fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -258,6 +258,15 @@ impl Store for SqliteStore {
 
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         answered(self.readers.token(account))
+    }
+
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        answered(self.readers.signing_token(account, made_with, now))
     }
 
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {

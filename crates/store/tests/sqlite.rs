@@ -189,7 +189,7 @@ async fn a_rotated_token_and_a_closed_account_open_nothing() {
     let action = send(phone(391_234_567_890), 1, None);
     let command = Command {
         now: NOW,
-        generation: Some(stale.generation),
+        token: Some(stale.token),
         idempotency: None,
         action,
     };

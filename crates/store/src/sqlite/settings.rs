@@ -2,7 +2,7 @@
 //! own on the writer and leaves a line in `settings_audit`.
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, DAY_MS, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, DAY_MS, Grace, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
 };
 use ipnet::IpNet;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -14,6 +14,7 @@ use super::reports;
 use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
 use crate::sessions::SessionOwner;
+use crate::tokens::Rotation;
 use crate::types::{AccountProfile, Actor, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -82,26 +83,23 @@ impl<'a> Settings<'a> {
         self.profile(new.key)
     }
 
-    pub(super) fn rotate_token(&mut self, account: AccountKey, token: &ApiToken) -> Result<(), StoreError> {
-        let place = account_place(account);
-        let changed = self.connection.execute(
-            "UPDATE account SET token_lookup = ?3, token_sealed = ?4, generation = generation + 1 \
-             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![
-                place[0],
-                place[1],
-                self.vault.token_lookup(token),
-                self.vault.seal(Purpose::Token, &place, token.as_str().as_bytes())?
-            ],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_now("token rotated", &account.id.to_string())
+    /// At once: the old token is refused from the commit on.
+    pub(super) fn rotate_token(&mut self, account: AccountKey, token: ApiToken) -> Result<(), StoreError> {
+        let rotation = Rotation {
+            token,
+            grace: Grace::None,
+            by: Actor::Operator,
+            now: self.database_now()?,
+        };
+        self.rotate(account, &rotation).map(drop)
     }
 
     pub(super) fn close_account(&mut self, account: AccountKey, now: Timestamp) -> Result<(), StoreError> {
         let [bucket, id] = account_place(account);
         let changed = self.connection.execute(
-            "UPDATE account SET closed_at = ?3, generation = generation + 1 \
+            "UPDATE account SET closed_at = ?3, generation = generation + 1, previous_lookup = NULL, \
+             previous_sealed = NULL, grace_until = NULL, test_previous_lookup = NULL, test_previous_sealed = NULL, \
+             test_grace_until = NULL \
              WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
             params![bucket, id, now.millis()],
         )?;
@@ -111,15 +109,8 @@ impl<'a> Settings<'a> {
     }
 
     pub(super) fn set_allow_list(&mut self, account: AccountKey, allow_list: &[IpNet]) -> Result<(), StoreError> {
-        let [bucket, id] = account_place(account);
-        let addresses: Vec<String> = allow_list.iter().map(ToString::to_string).collect();
-        let text = serde_json::to_string(&addresses).map_err(|error| StoreError::Database(error.to_string()))?;
-        let changed = self.connection.execute(
-            "UPDATE account SET allow_list = ?3 WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![bucket, id, text],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_now("address allow-list set", &account.id.to_string())
+        let now = self.database_now()?;
+        self.allow_addresses(account, allow_list, Actor::Operator, now)
     }
 
     pub(super) fn set_low_balance(
@@ -127,19 +118,8 @@ impl<'a> Settings<'a> {
         account: AccountKey,
         low_balance: Option<&LowBalance>,
     ) -> Result<(), StoreError> {
-        let [bucket, id] = account_place(account);
-        let changed = self.connection.execute(
-            "UPDATE account SET low_balance_below = ?3, low_balance_url = ?4, low_balance_told = 0 \
-             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![
-                bucket,
-                id,
-                low_balance.map(|low| low.below.micros()),
-                low_balance.map(|low| low.url.as_str())
-            ],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_now("low-balance report set", &account.id.to_string())
+        let now = self.database_now()?;
+        self.watch_balance(account, low_balance, Actor::Owner, now)
     }
 
     pub(super) fn add_sender(
@@ -237,9 +217,9 @@ impl<'a> Settings<'a> {
     }
 
     /// For writes that carry no time of their own: the database's clock.
-    fn audit_now(&self, action: &str, subject: &str) -> Result<(), StoreError> {
+    fn database_now(&self) -> Result<Timestamp, StoreError> {
         let seconds: i64 = self.connection.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
-        self.audit(Timestamp::from_millis(seconds * 1000), action, subject)
+        Ok(Timestamp::from_millis(seconds * 1000))
     }
 }
 

@@ -206,7 +206,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         place: place(account.key),
         phone: account.owner.digits().cast_signed(),
         closed: account.closed,
-        generation: account.generation.into(),
+        generation: account.live.generation.into(),
         money: [
             account.balance.micros(),
             account.held.micros(),
