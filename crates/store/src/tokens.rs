@@ -1,9 +1,8 @@
-//! The contract for what becomes of API tokens: rotation with a grace period, the test-mode token, and the addresses that they
-//! may be used from. Part of [`crate::SiteStore`].
+//! The contract for what becomes of API tokens: rotation with a grace period, and the test-mode token.
+//! Part of [`crate::SiteStore`].
 
-use countersign_core::{AccountKey, ApiToken, Grace, LowBalance, Timestamp, TokenKind, TokenStanding};
+use countersign_core::{AccountKey, ApiToken, Grace, Timestamp, TokenKind, TokenStanding};
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 
 use crate::types::{Actor, StoreError};
 
@@ -62,19 +61,4 @@ pub trait Tokens: Send + Sync {
     ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Forgets tokens that were rotated away and whose grace is over; at most some thousands a call. Answers how many went.
     fn forget_old_tokens(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
-    /// Sets the addresses from which the account's tokens may be used; an empty list allows all.
-    fn allow_addresses(
-        &self,
-        account: AccountKey,
-        allow_list: Vec<IpNet>,
-        by: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// As [`crate::Store::set_low_balance`], by the account's owner.
-    fn watch_balance(
-        &self,
-        account: AccountKey,
-        low_balance: Option<LowBalance>,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
 }

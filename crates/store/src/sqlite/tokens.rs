@@ -1,13 +1,12 @@
 //! SQL of what becomes of API tokens: rotation with a grace period, the test-mode token, and which token signs a report.
 
-use countersign_core::{AccountKey, ApiToken, Grace, LowBalance, Timestamp, TokenClaim, TokenKind, TokenStanding};
+use countersign_core::{AccountKey, ApiToken, Grace, Timestamp, TokenClaim, TokenKind, TokenStanding};
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::damaged;
 use super::read::Readers;
-use super::settings::{Settings, account_place};
+use super::settings::{Settings, account_place, account_subject};
 use super::{SqliteStore, answered};
 use crate::tokens::{AccountTokens, Rotation, TokenState, Tokens};
 use crate::types::{Actor, StoreError};
@@ -100,25 +99,6 @@ impl Tokens for SqliteStore {
     fn forget_old_tokens(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.set(move |settings| settings.forget_old_tokens(now))
     }
-
-    fn allow_addresses(
-        &self,
-        account: AccountKey,
-        allow_list: Vec<IpNet>,
-        by: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.allow_addresses(account, &allow_list, by, now))
-    }
-
-    fn watch_balance(
-        &self,
-        account: AccountKey,
-        low_balance: Option<LowBalance>,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.watch_balance(account, low_balance.as_ref(), Actor::Owner, now))
-    }
 }
 
 impl Readers {
@@ -201,7 +181,7 @@ impl Settings<'_> {
     pub(super) fn rotate(&mut self, account: AccountKey, rotation: &Rotation) -> Result<TokenStanding, StoreError> {
         let kind = rotation.token.kind();
         let standing = self.put(account, rotation)?;
-        let (word, subject) = (name(kind), account.id.to_string());
+        let (word, subject) = (name(kind), account_subject(account));
         let action = match rotation.grace {
             Grace::None => format!("{word} rotated"),
             grace => format!("{word} rotated, the old one works for {}", grace.name()),
@@ -264,7 +244,7 @@ impl Settings<'_> {
             now,
         };
         self.put(account, &rotation)?;
-        self.audit_by(rotation.by, now, "test-mode token made", &account.id.to_string())?;
+        self.audit_by(rotation.by, now, "test-mode token made", &account_subject(account))?;
         Ok(rotation.token)
     }
 
@@ -277,7 +257,7 @@ impl Settings<'_> {
         let changed = self.connection.execute(&sql, account_place(account))?;
         self.require_changed_account(account, changed)?;
         let action = format!("grace of the {} before ended", name(kind));
-        self.audit_by(by, now, &action, &account.id.to_string())
+        self.audit_by(by, now, &action, &account_subject(account))
     }
 
     /// Forgets tokens whose grace is over; answers how many went.
@@ -297,45 +277,5 @@ impl Settings<'_> {
             forgotten += self.connection.execute(&sql, params![now.millis(), FORGET_AT_MOST])?;
         }
         Ok(forgotten)
-    }
-
-    pub(super) fn allow_addresses(
-        &mut self,
-        account: AccountKey,
-        allow_list: &[IpNet],
-        by: Actor,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let [bucket, id] = account_place(account);
-        let addresses: Vec<String> = allow_list.iter().map(ToString::to_string).collect();
-        let text = serde_json::to_string(&addresses).map_err(|error| StoreError::Database(error.to_string()))?;
-        let changed = self.connection.execute(
-            "UPDATE account SET allow_list = ?3 WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![bucket, id, text],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_by(by, now, "address allow-list set", &account.id.to_string())
-    }
-
-    pub(super) fn watch_balance(
-        &mut self,
-        account: AccountKey,
-        low_balance: Option<&LowBalance>,
-        by: Actor,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let [bucket, id] = account_place(account);
-        let changed = self.connection.execute(
-            "UPDATE account SET low_balance_below = ?3, low_balance_url = ?4, low_balance_told = 0 \
-             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![
-                bucket,
-                id,
-                low_balance.map(|low| low.below.micros()),
-                low_balance.map(|low| low.url.as_str())
-            ],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_by(by, now, "low-balance report set", &account.id.to_string())
     }
 }
