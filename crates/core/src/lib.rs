@@ -61,7 +61,7 @@ pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
 pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers};
 pub use time::{DAY_MS, Timestamp};
-pub use token::{ApiToken, TOKEN_LENGTH};
+pub use token::{ApiToken, Grace, TOKEN_LENGTH, TokenClaim, TokenKind, TokenStanding};
 pub use usage::{
     QUARTER_MS, Quarter, TIME_SLOTS, TimeHistogram, USAGE_COUNTS, UsageChange, UsageCount, UsageFacts, UsageKey,
     UsageSum, time_slot, usage_change,

@@ -228,6 +228,8 @@ pub struct UsageFacts<'a> {
     pub sent_at: Option<Timestamp>,
     /// When its message arrived, if it did: its first delivery or reading.
     pub arrived_at: Option<Timestamp>,
+    /// Whether a test-mode token made it: then it counts for nothing.
+    pub test: bool,
 }
 
 impl<'a> UsageFacts<'a> {
@@ -252,6 +254,7 @@ impl<'a> UsageFacts<'a> {
             wrong_attempts: request.wrong_attempts,
             sent_at: message.map(|message| message.sent_at),
             arrived_at: arrival.map(|event| event.at),
+            test: request.test,
         }
     }
 
@@ -259,6 +262,9 @@ impl<'a> UsageFacts<'a> {
         use DeliveryState as State;
         let mut counts = [0; USAGE_COUNTS];
         let mut set = |count: UsageCount, value: i64| counts[count as usize] = value;
+        if self.test {
+            return counts;
+        }
         match self.delivery {
             // Nothing is charged, and nobody knows yet whether anything will be.
             State::Admitted => return counts,
@@ -291,6 +297,9 @@ impl<'a> UsageFacts<'a> {
     }
 
     fn since_send(&self, at: Option<Timestamp>) -> Option<u8> {
+        if self.test {
+            return None;
+        }
         Some(time_slot(at?.millis() - self.sent_at?.millis()))
     }
 
@@ -388,7 +397,21 @@ mod tests {
             wrong_attempts: 0,
             sent_at: None,
             arrived_at: None,
+            test: false,
         }
+    }
+
+    #[test]
+    fn a_test_request_counts_for_nothing() {
+        let read = UsageFacts {
+            test: true,
+            verification: VerificationState::Valid,
+            sent_at: Some(Timestamp::from_millis(1_790_000_000_123)),
+            arrived_at: Some(Timestamp::from_millis(1_790_000_001_123)),
+            ..facts(DeliveryState::Read)
+        };
+        assert!(read.whole().is_empty());
+        assert!(usage_change(Some(read), &read).0.is_empty());
     }
 
     #[test]

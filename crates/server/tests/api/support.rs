@@ -95,6 +95,7 @@ impl Server {
             inbox: setup.inbox.then(|| Inbox::new(news)),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            vitals: Arc::default(),
             draining: is_draining,
         });
         let workers = workers::start(&app, committed, news_queue).unwrap();
@@ -197,7 +198,7 @@ async fn make_account(store: &SqliteStore, seed: u8, phone: &str, credit: &str) 
     if !amount.is_zero() {
         let purchase = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action: Action::Purchase { amount },
         };

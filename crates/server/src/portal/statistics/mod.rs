@@ -3,7 +3,7 @@
 
 use countersign_core::{Credits, Quarter, UsageCount, UsageSum};
 use countersign_store::{StoreError, UsageFilter};
-use jiff::{ToSpan as _, Zoned};
+use jiff::{ToSpan as _, ZonedDateTime};
 
 use crate::app::App;
 use crate::site::viewer::Viewer;
@@ -29,7 +29,6 @@ pub(crate) struct Today {
 }
 
 /// Asks the books for [`Today`].
-#[cfg_attr(not(test), expect(dead_code, reason = "the overview asks it"))]
 pub(crate) async fn today(app: &App, viewer: &Viewer) -> Result<Today, StoreError> {
     let today = viewer.zone.at(viewer.account_now());
     let edges: Vec<Quarter> = (1 - DAYS_OF_TODAY..=1).map(|days| day_edge(&today, days)).collect();
@@ -41,7 +40,7 @@ pub(crate) async fn today(app: &App, viewer: &Viewer) -> Result<Today, StoreErro
 }
 
 /// The first quarter of a day that is so many days after another.
-fn day_edge(day: &Zoned, days: i64) -> Quarter {
+fn day_edge(day: &ZonedDateTime, days: i64) -> Quarter {
     let there = day.checked_add(days.days()).and_then(|day| day.start_of_day());
     let millis = there.unwrap_or_else(|_| day.clone()).timestamp().as_millisecond();
     Quarter::of(countersign_core::Timestamp::from_millis(millis))

@@ -93,6 +93,7 @@ impl PastRequest {
             wrong_attempts: self.wrong_attempts,
             sent_at: self.sent_at,
             arrived_at: self.arrived_at,
+            test: false,
         }
     }
 }
@@ -131,7 +132,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
          WHERE event.bucket = request.bucket AND event.account_id = request.account_id \
          AND event.created_at = request.created_at AND event.random = request.random AND event.kind = ?5 \
          AND event.state IN (?3, ?4)), delivery_at) END \
-         FROM request WHERE bucket = ?1 AND account_id = ?2 ORDER BY created_at, random",
+         FROM request WHERE bucket = ?1 AND account_id = ?2 AND test = 0 ORDER BY created_at, random",
     )?;
     let mut rows = statement.query(params![
         account.bucket.0,
