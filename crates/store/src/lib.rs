@@ -33,7 +33,10 @@ pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use handover::Handed;
 pub use messages::Messages;
-pub use orders::Orders;
+pub use orders::{
+    HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
+    OrderFilter, OrderPlace, Ordered, Orders,
+};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::Profiles;
 pub use reports::{

@@ -9,6 +9,7 @@ mod backup;
 mod checkpoint;
 mod codec;
 mod disk;
+mod history;
 mod ledger_chain;
 mod load;
 mod messages;

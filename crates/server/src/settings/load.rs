@@ -7,9 +7,11 @@ use toml::{Table, Value};
 
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
-    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, SandboxSettings, ServerSettings,
-    Settings, SettingsError,
+    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, PaymentSettings, SandboxSettings,
+    ServerSettings, Settings, SettingsError,
 };
+use countersign_core::Credits;
+
 use crate::Mode;
 use crate::workers::RetrySchedule;
 
@@ -326,6 +328,11 @@ fn blank(mode: Mode) -> Settings {
             timeout: std::time::Duration::ZERO,
             allow_private_addresses: false,
             retries: RetrySchedule::default(),
+        },
+        payment: PaymentSettings {
+            transfer_instructions_file: None,
+            least_order: Credits::ZERO,
+            most_order: Credits::ZERO,
         },
         limits: LimitSettings {
             account_sends_per_second: None,
