@@ -146,7 +146,7 @@ async fn decide(
     let order = app.site.order(id).await?.ok_or(OrderError::Unknown)?;
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::DecideOrder {
             order: id,

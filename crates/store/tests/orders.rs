@@ -32,7 +32,7 @@ async fn account(store: &SqliteStore, number: u64) -> AccountKey {
         phone: PhoneNumber::from_stored(391_234_500_000 + number),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     key
 }
 
@@ -61,7 +61,7 @@ async fn make(store: &SqliteStore, account: AccountKey, number: u64, amount: &st
 async fn ask(store: &SqliteStore, account: AccountKey, action: Action, now: Timestamp) -> Outcome {
     let command = Command {
         now,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };
@@ -228,7 +228,7 @@ async fn a_closed_account_orders_nothing_and_its_open_order_can_only_be_cancelle
     let store = open(dir.path());
     let account = account(&store, 1).await;
     let order = make(&store, account, 7, "25", NOW).await;
-    store.close_account(account, NOW).await.unwrap();
+    store.close_account(account, NOW, Actor::Operator).await.unwrap();
     assert!(matches!(
         store.make_order(new_order(account, 8, "1", NOW)).await,
         Err(StoreError::NotFound(_))

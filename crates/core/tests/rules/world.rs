@@ -6,7 +6,8 @@ use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
     NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus,
-    Rules, Send, SendCode, SenderFact, Timestamp, Ttl, VerificationRequest, VerificationState, decide,
+    Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState,
+    decide,
 };
 
 /// Somebody's number.
@@ -24,7 +25,7 @@ pub(crate) struct World {
     pub(crate) account: Account,
     pub(crate) now: Timestamp,
     pub(crate) sender: SenderFact,
-    pub(crate) token_generation: Option<u32>,
+    pub(crate) token: Option<TokenClaim>,
     pub(crate) key: Option<Idempotency>,
     pub(crate) order: Option<Order>,
     pub(crate) first_answer: Option<FirstAnswer>,
@@ -45,7 +46,7 @@ impl World {
             account: Account::new(AccountKey { bucket, id }, OWNER),
             now: START,
             sender: SenderFact::NotNamed,
-            token_generation: Some(1),
+            token: live(1),
             key: None,
             order: None,
             first_answer: None,
@@ -63,7 +64,7 @@ impl World {
     pub(crate) fn submit(&mut self, request: Option<RequestId>, action: Action) -> Result<Answer, ApiError> {
         let command = Command {
             now: self.now,
-            generation: self.token_generation,
+            token: self.token,
             idempotency: self.key.clone(),
             action,
         };
@@ -287,6 +288,14 @@ impl World {
         assert_eq!(self.delivery(id), state);
         id
     }
+}
+
+/// The live token of a generation.
+pub(crate) const fn live(generation: u32) -> Option<TokenClaim> {
+    Some(TokenClaim {
+        kind: TokenKind::Live,
+        generation,
+    })
 }
 
 /// The request that an answer names.

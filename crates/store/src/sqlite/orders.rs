@@ -11,8 +11,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use super::codec::{account_key, damaged};
 use super::read::{Readers, row_limit};
-use super::settings::{Settings, account_place};
-use super::{SqliteStore, answered};
+use super::settings::{Settings, account_place, account_subject};
+use super::{SqliteStore, actions, answered};
+use crate::actions::NewAction;
 use crate::orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
     OrderFilter, OrderPlace, Ordered, Orders,
@@ -116,20 +117,24 @@ pub(super) fn write_decided(connection: &Connection, order: &Order) -> Result<()
         (Some(OrderParty::Provider), Some(at)) => (Actor::System, at),
         (_, at) => (Actor::Operator, at.unwrap_or(order.created_at)),
     };
-    connection
-        .prepare_cached("INSERT INTO settings_audit (at, actor, action, subject) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            at.millis(),
-            actor.name(),
-            format!("order {}", order.state.name()),
-            subject(order.id, order.account, order.amount),
-        ])?;
-    Ok(())
+    actions::note(
+        connection,
+        &NewAction {
+            by: actor,
+            at,
+            action: &format!("order {}", order.state.name()),
+            subject: &account_subject(order.account),
+            detail: &detail(order.id, order.amount, order.note.as_ref()),
+        },
+    )
 }
 
 /// What a line in the audit log says of an order.
-fn subject(id: OrderId, account: AccountKey, amount: Credits) -> String {
-    format!("{id} of account {}: {amount}", account.id)
+fn detail(id: OrderId, amount: Credits, note: Option<&OrderNote>) -> String {
+    match note {
+        Some(note) => format!("{id}, {amount}: {}", note.as_str()),
+        None => format!("{id}, {amount}"),
+    }
 }
 
 impl Settings<'_> {
@@ -186,7 +191,13 @@ impl Settings<'_> {
             }
             other => other?,
         };
-        self.audit_by(new.by, new.now, "order made", &subject(new.id, new.account, new.amount))?;
+        self.audit_with(
+            new.by,
+            new.now,
+            "order made",
+            &account_subject(new.account),
+            &detail(new.id, new.amount, None),
+        )?;
         Ok(Ordered::Made(Order {
             account: new.account,
             id: new.id,
