@@ -14,6 +14,7 @@ mod console;
 pub mod http;
 pub mod inbox;
 pub mod keys;
+mod openapi;
 pub mod operator;
 mod pace;
 mod portal;
