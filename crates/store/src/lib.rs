@@ -16,6 +16,7 @@ mod audit;
 mod backup;
 mod batch;
 mod handover;
+mod logins;
 mod messages;
 mod orders;
 mod prices;
@@ -32,10 +33,14 @@ pub use actions::Actions;
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use handover::Handed;
+pub use logins::{
+    LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
+    MAX_LOGIN_TRIES, NewLogin,
+};
 pub use messages::Messages;
 pub use orders::Orders;
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
-pub use profiles::Profiles;
+pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
@@ -64,9 +69,9 @@ use ipnet::IpNet;
 pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
-pub trait SiteStore: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static {}
+pub trait SiteStore: Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + 'static {}
 
-impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static> SiteStore for T {}
+impl<T: Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + 'static> SiteStore for T {}
 
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {

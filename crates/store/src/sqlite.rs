@@ -11,6 +11,7 @@ mod codec;
 mod disk;
 mod ledger_chain;
 mod load;
+mod logins;
 mod messages;
 mod orders;
 mod prices;

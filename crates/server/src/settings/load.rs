@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
     CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, SandboxSettings, ServerSettings,
-    Settings, SettingsError,
+    Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;

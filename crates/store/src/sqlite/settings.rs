@@ -57,6 +57,10 @@ impl<'a> Settings<'a> {
     }
 
     pub(super) fn create_account(&mut self, new: &NewAccount) -> Result<AccountProfile, StoreError> {
+        self.create_account_by(Actor::Operator, new)
+    }
+
+    pub(super) fn create_account_by(&mut self, by: Actor, new: &NewAccount) -> Result<AccountProfile, StoreError> {
         let place = account_place(new.key);
         let inserted = self.connection.execute(
             "INSERT INTO account (bucket, account_id, name, phone, token_lookup, token_sealed, generation, allow_list, \
@@ -78,7 +82,7 @@ impl<'a> Settings<'a> {
             }
             other => other?,
         };
-        self.audit(new.now, "account created", &new.key.id.to_string())?;
+        self.audit_by(by, new.now, "account created", &new.key.id.to_string())?;
         self.profile(new.key)
     }
 
@@ -99,6 +103,15 @@ impl<'a> Settings<'a> {
     }
 
     pub(super) fn close_account(&mut self, account: AccountKey, now: Timestamp) -> Result<(), StoreError> {
+        self.close_account_by(Actor::Operator, account, now)
+    }
+
+    pub(super) fn close_account_by(
+        &mut self,
+        by: Actor,
+        account: AccountKey,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let [bucket, id] = account_place(account);
         let changed = self.connection.execute(
             "UPDATE account SET closed_at = ?3, generation = generation + 1 \
@@ -107,7 +120,7 @@ impl<'a> Settings<'a> {
         )?;
         self.require_changed_account(account, changed)?;
         self.end_sessions(SessionOwner::Account(account), None)?;
-        self.audit(now, "account closed", &account.id.to_string())
+        self.audit_by(by, now, "account closed", &account.id.to_string())
     }
 
     pub(super) fn set_allow_list(&mut self, account: AccountKey, allow_list: &[IpNet]) -> Result<(), StoreError> {
