@@ -14,6 +14,7 @@ mod console;
 pub mod http;
 pub mod inbox;
 pub mod keys;
+mod login;
 pub mod operator;
 mod pace;
 mod portal;
@@ -26,3 +27,4 @@ mod statement;
 pub mod workers;
 
 pub use app::{App, Mode};
+pub use login::LoginDesk;

@@ -3,7 +3,7 @@
 use countersign_core::{AccountKey, RequestId, Timestamp, VerificationRequest};
 use futures_util::future::BoxFuture;
 
-use crate::types::{AccountProfile, NewAccount, StoreError};
+use crate::types::StoreError;
 
 /// What an account's owner says of itself. All empty where nobody was asked yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,10 +56,6 @@ pub trait Profiles: Send + Sync {
         change: DetailsChange,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<AccountDetails, StoreError>>;
-    /// Makes an account for somebody who signs up by themselves; else like [`crate::Store::create_account`].
-    fn sign_up(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
-    /// Closes an account as its owner wishes; else like [`crate::Store::close_account`].
-    fn close_own_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
     /// An account's requests in the order of their creation, after one, at most `limit`: for its owner's copy of the data.
     fn requests_after(
         &self,

@@ -332,6 +332,11 @@ fn blank(mode: Mode) -> Settings {
             number_sends_per_hour: None,
             free_sends_per_day: None,
             check_attempts: 0,
+            login_attempts_per_hour: None,
+        },
+        site: SiteSettings {
+            sign_up: false,
+            terms_file: None,
         },
         warnings: Vec::new(),
     }

@@ -6,8 +6,11 @@
 //! loads, [`frame`] what stands around every page, [`state`] how a state looks, [`format`] how money, time and numbers are
 //! written, [`guard`] what every answer carries.
 
+pub(crate) mod address;
+pub(crate) mod asker;
 pub(crate) mod assets;
 pub(crate) mod cookies;
+mod countries;
 pub(crate) mod csrf;
 mod docs;
 pub(crate) mod form;
@@ -16,7 +19,9 @@ pub(crate) mod frame;
 mod guard;
 mod landing;
 pub(crate) mod page;
+mod prices;
 pub(crate) mod state;
+pub(crate) mod terms;
 pub(crate) mod viewer;
 pub(crate) mod zone;
 
@@ -33,6 +38,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(landing::router())
         .merge(docs::router())
+        .merge(terms::router())
         .merge(portal::router())
         .merge(console::router())
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))

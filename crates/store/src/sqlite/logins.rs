@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use subtle::ConstantTimeEq as _;
 
 use super::codec::{account_key, phone_column, phone_of};
-use super::settings::{Settings, account_place};
+use super::settings::{Settings, account_place, account_subject};
 use super::{SqliteStore, answered};
 use crate::logins::{
     LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
@@ -248,7 +248,7 @@ impl Settings<'_> {
                 now.plus_millis(life_ms).millis()
             ],
         )?;
-        self.audit_by(Actor::Operator, now, "login link made", &account.id.to_string())
+        self.audit_by(Actor::Operator, now, "login link made", &account_subject(account))
     }
 
     fn take_login_link(&mut self, token: &LoginToken, now: Timestamp) -> Result<Option<AccountKey>, StoreError> {

@@ -6,13 +6,12 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns};
 use super::read::{readable, row_limit};
-use super::settings::{Settings, account_place};
+use super::settings::{Settings, account_place, account_subject};
 use super::{SqliteStore, answered};
 use crate::profiles::{AccountDetails, DetailsChange, Profiles};
-use crate::types::{AccountProfile, Actor, NewAccount, StoreError};
+use crate::types::{Actor, StoreError};
 
-const DETAILS: &str =
-    "SELECT company, website, country, purpose, time_zone, terms_version, terms_accepted_at, onboarded_at \
+const DETAILS: &str = "SELECT company, website, country, purpose, time_zone, terms_version, terms_accepted_at, onboarded_at \
                        FROM account_details WHERE bucket = ?1 AND account_id = ?2";
 
 impl Profiles for SqliteStore {
@@ -27,14 +26,6 @@ impl Profiles for SqliteStore {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<AccountDetails, StoreError>> {
         self.set(move |settings| settings.set_details(account, &change, now))
-    }
-
-    fn sign_up(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
-        self.set(move |settings| settings.create_account_by(Actor::Owner, &new))
-    }
-
-    fn close_own_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.close_account_by(Actor::Owner, account, now))
     }
 
     fn requests_after(
@@ -108,15 +99,10 @@ impl Settings<'_> {
                 accepted_at,
             ],
         )?;
-        let subject = account.id.to_string();
+        let subject = account_subject(account);
         self.audit_by(Actor::Owner, now, "profile set", &subject)?;
         if let Some(version) = &change.accepted_terms {
-            self.audit_by(
-                Actor::Owner,
-                now,
-                "terms accepted",
-                &format!("{subject}: version {version}"),
-            )?;
+            self.audit_with(Actor::Owner, now, "terms accepted", &subject, version)?;
         }
         details_of(self.connection, account)
     }
