@@ -24,7 +24,9 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod vitals;
 pub mod workers;
 
 pub use app::{App, Mode};
 pub use login::LoginDesk;
+pub use vitals::Vitals;

@@ -96,6 +96,7 @@ impl Server {
             login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            vitals: Arc::default(),
             draining: is_draining,
         });
         let workers = workers::start(&app, committed, news_queue).unwrap();
