@@ -51,7 +51,7 @@ pub use reports::{
 pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use tokens::Tokens;
+pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
     AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
     StatementPage, StoreError, Trouble,
@@ -64,7 +64,7 @@ use std::sync::Arc;
 
 use countersign_core::{
     AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
-    Timestamp, VerificationRequest,
+    Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -150,12 +150,20 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 
-    /// The account whose present token this is, whether open or closed; `None` for an unknown or rotated token.
+    /// The account whose token this is, live or for test mode, whether open or closed; `None` for an unknown or rotated token.
+    /// One that was rotated with a grace is known until [`AccountAccess::valid_until`], to which the caller must hold it.
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>>;
     /// A keyed hash of a text, the same as long as the master key is: what must be recognised again, but not guessed from a
     /// backup (P7).
     fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32];
-    /// The account's present token, unsealed, to be shown to its owner or to sign its reports.
+    /// The token that signs a report: the one that made its request while that works, else the present one of its kind.
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
+    /// The account's present live token, unsealed, to be shown to its owner.
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
     /// An account by its id.
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>>;

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::api::answer::Refusal;
 use crate::app::App;
+use crate::clock;
 use crate::http::PeerAddress;
 use crate::settings::Settings;
 
@@ -38,6 +39,7 @@ pub(crate) async fn admit(app: &App, token: &str, parts: &Parts) -> Result<Calle
     let access = app.store.authenticate(&token).await?;
     let access = access
         .filter(|access| !access.closed)
+        .filter(|access| access.valid_until.is_none_or(|until| clock::now() < until))
         .ok_or(ApiError::AccessTokenInvalid)?;
     if !access.allow_list.is_empty() {
         let allowed = address_of(parts, &app.settings).is_some_and(|address| contains(&access.allow_list, address));

@@ -199,7 +199,7 @@ async fn make_account(store: &SqliteStore, seed: u8, phone: &str, credit: &str) 
     if !amount.is_zero() {
         let purchase = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action: Action::Purchase { amount },
         };
