@@ -15,6 +15,7 @@ pub mod http;
 pub mod inbox;
 pub mod keys;
 mod openapi;
+mod login;
 pub mod operator;
 mod pace;
 mod portal;
@@ -24,6 +25,9 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod vitals;
 pub mod workers;
 
 pub use app::{App, Mode};
+pub use login::LoginDesk;
+pub use vitals::Vitals;

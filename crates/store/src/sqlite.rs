@@ -8,9 +8,11 @@ mod actions;
 mod backup;
 mod checkpoint;
 mod codec;
+mod console;
 mod disk;
 mod ledger_chain;
 mod load;
+mod logins;
 mod messages;
 mod orders;
 mod prices;
@@ -20,6 +22,7 @@ mod report_hosts;
 mod report_reads;
 mod reports;
 mod schema;
+mod senders;
 mod sessions;
 mod settings;
 mod statement;
@@ -36,7 +39,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
-    VerificationRequest,
+    TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -53,8 +56,8 @@ use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, Actor, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StatementPage, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, CommittedWork, HandOverGauge, MessageRef, NewAccount, RequestRef,
+    SenderProfile, StatementPage, StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::{Outcome, Store};
@@ -88,6 +91,7 @@ pub struct SqliteStore {
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
     disk: Arc<Disk>,
+    handed_over: HandOverGauge,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -105,6 +109,7 @@ impl SqliteStore {
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let (committed, work) = CommittedWork::channel();
+        let handed_over = committed.gauge();
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
         let writer = writer::Writer::new(Arc::clone(&vault), rules, Arc::clone(&access), committed, watch);
@@ -116,6 +121,7 @@ impl SqliteStore {
             vault,
             access,
             disk,
+            handed_over,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
@@ -191,7 +197,7 @@ impl Store for SqliteStore {
     }
 
     fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.rotate_token(account, &token, by))
+        self.set(move |settings| settings.rotate_token(account, token, by))
     }
 
     fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -291,6 +297,15 @@ impl Store for SqliteStore {
 
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         answered(self.readers.token(account))
+    }
+
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        answered(self.readers.signing_token(account, made_with, now))
     }
 
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {

@@ -100,6 +100,7 @@ impl House {
         let inbox = Inbox::new(news_sender);
         let (drain, draining) = watch::channel(false);
         let parts = WorkerParts {
+            vitals: Arc::default(),
             store: Arc::new(FaultyStore::new(Arc::clone(&store), faults)),
             site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,
@@ -270,7 +271,7 @@ pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_u
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };
