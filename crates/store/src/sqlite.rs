@@ -13,6 +13,7 @@ mod disk;
 mod history;
 mod ledger_chain;
 mod load;
+mod logins;
 mod messages;
 mod orders;
 mod prices;

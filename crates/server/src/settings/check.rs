@@ -23,6 +23,14 @@ impl Settings {
                 file.display()
             ));
         }
+        if let Some(terms) = &self.site.terms_file
+            && !terms.is_file()
+        {
+            return refuse(&format!(
+                "the terms {} (site.terms_file) aren't there: write them in Markdown, or name no file",
+                terms.display()
+            ));
+        }
         match self.mode {
             Mode::Sandbox => self.check_sandbox(),
             Mode::Production => self.check_production(),

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use countersign_core::Credits;
 use toml::{Table, Value};
 
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
     CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, PaymentSettings, SandboxSettings,
-    ServerSettings, Settings, SettingsError,
+    ServerSettings, Settings, SettingsError, SiteSettings,
 };
-use countersign_core::Credits;
-
 use crate::Mode;
 use crate::workers::RetrySchedule;
 
@@ -339,6 +338,11 @@ fn blank(mode: Mode) -> Settings {
             number_sends_per_hour: None,
             free_sends_per_day: None,
             check_attempts: 0,
+            login_attempts_per_hour: None,
+        },
+        site: SiteSettings {
+            sign_up: false,
+            terms_file: None,
         },
         warnings: Vec::new(),
     }
