@@ -17,6 +17,7 @@ mod backup;
 mod batch;
 mod console;
 mod handover;
+mod logins;
 mod messages;
 mod orders;
 mod prices;
@@ -35,10 +36,17 @@ pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
+pub use logins::{
+    LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
+    MAX_LOGIN_TRIES, NewLogin,
+};
 pub use messages::Messages;
-pub use orders::Orders;
+pub use orders::{
+    HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
+    OrderFilter, OrderPlace, Ordered, Orders,
+};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
-pub use profiles::Profiles;
+pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
@@ -69,12 +77,12 @@ pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
 pub trait SiteStore:
-    Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
+    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
 {
 }
 
-impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static> SiteStore
-    for T
+impl<T: Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static>
+    SiteStore for T
 {
 }
 

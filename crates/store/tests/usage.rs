@@ -65,7 +65,7 @@ impl Books {
     async fn ask(&self, now: Timestamp, action: Action) -> Outcome {
         let command = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };
