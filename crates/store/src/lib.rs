@@ -27,12 +27,16 @@ mod tokens;
 mod types;
 mod usage;
 mod vault;
+mod watches;
 
 pub use actions::Actions;
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use handover::Handed;
-pub use messages::Messages;
+pub use messages::{
+    MessageFilter, MessageOrder, MessagePage, Messages, NumberSearch, PageEnd, PayloadSearch, RequestWatch,
+    TooManyWatches,
+};
 pub use orders::Orders;
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::Profiles;
@@ -117,6 +121,11 @@ pub trait Store: Send + Sync + 'static {
     fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
+    /// Prepares an account's older requests for searches by whole number and payload, some thousands a call; `now` is the
+    /// time on its clock. Answers whether more may be left. Books that find them without it have nothing to do.
+    fn summarise_requests(&self, _account: AccountKey, _now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
     /// The account whose present token this is, whether open or closed; `None` for an unknown or rotated token.
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>>;

@@ -16,6 +16,7 @@ mod news;
 mod postman;
 mod reports;
 mod retry;
+mod summaries;
 mod sweep;
 mod wakes;
 
@@ -174,6 +175,10 @@ pub fn start_with(
     tasks.spawn(supervise(dispatch));
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
+        Arc::clone(&store),
+        draining.clone(),
+    )));
+    tasks.spawn(supervise(summaries::Summaries::new(
         Arc::clone(&store),
         draining.clone(),
     )));
