@@ -54,8 +54,8 @@ use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StatementPage,
-    StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
+    StatementPage, StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
@@ -160,6 +160,25 @@ impl SqliteStore {
             answer.await.map_err(|_| StoreError::Lost)?
         })
     }
+
+    /// Queues a command and waits for its outcome.
+    fn command(
+        &self,
+        account: AccountKey,
+        command: Command,
+        by: Option<Actor>,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue(Job::Command {
+                account,
+                command,
+                by,
+                reply,
+            })?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
 }
 
 /// An answer from a reading connection. Questions are short (bounded rows, no sync), so they run where they are asked.
@@ -169,39 +188,46 @@ fn answered<T: Send + 'static>(answer: Result<T, StoreError>) -> BoxFuture<'stat
 
 impl Store for SqliteStore {
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            self.queue(Job::Command {
-                account,
-                command,
-                reply,
-            })?;
-            answer.await.map_err(|_| StoreError::Lost)?
-        })
+        self.command(account, command, None)
     }
 
-    fn create_account(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
-        self.set(move |settings| settings.create_account(&new))
+    fn submit_by(
+        &self,
+        account: AccountKey,
+        command: Command,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        self.command(account, command, Some(by))
     }
 
-    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.rotate_token(account, &token))
+    fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
+        self.set(move |settings| settings.create_account(&new, by))
     }
 
-    fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.close_account(account, now))
+    fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.rotate_token(account, &token, by))
     }
 
-    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_allow_list(account, &allow_list))
+    fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.close_account(account, now, by))
+    }
+
+    fn set_allow_list(
+        &self,
+        account: AccountKey,
+        allow_list: Vec<IpNet>,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_allow_list(account, &allow_list, by))
     }
 
     fn set_low_balance(
         &self,
         account: AccountKey,
         low_balance: Option<LowBalance>,
+        by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref()))
+        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref(), by))
     }
 
     fn add_sender(
@@ -209,16 +235,18 @@ impl Store for SqliteStore {
         account: AccountKey,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
-        self.set(move |settings| settings.add_sender(account, username, now))
+        self.set(move |settings| settings.add_sender(account, username, now, by))
     }
 
     fn verify_sender(
         &self,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
-        self.set(move |settings| settings.verify_sender(&username, now))
+        self.set(move |settings| settings.verify_sender(&username, now, by))
     }
 
     fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
@@ -243,11 +271,16 @@ impl Store for SqliteStore {
         })
     }
 
-    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+    fn redeliver_report(
+        &self,
+        key: ReportKey,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             self.queue(Job::Settings(Box::new(move |writer, connection| {
-                let written = writer.set(connection, |settings| settings.redeliver_report(key, now));
+                let written = writer.set(connection, |settings| settings.redeliver_report(key, now, by));
                 // A caller who went away doesn't undo the write.
                 let _ = reply.send(written.map(|(profile, due)| {
                     writer.hand_over_reports(Vec::from_iter(due));

@@ -134,6 +134,12 @@ impl Vault {
         self.keyed_hash(token.as_str().as_bytes())
     }
 
+    /// Under which a secret that isn't an API token is looked up: what a session's cookie holds, a one-time link. `kind` keeps
+    /// one kind from passing for another; no API token has a space in it.
+    pub(crate) fn secret_lookup(&self, kind: &[u8], secret: &[u8]) -> [u8; 32] {
+        self.keyed_hash(&[kind, b" ", secret].concat())
+    }
+
     /// A keyed hash of a text of an account.
     pub(crate) fn fingerprint(&self, account: AccountId, text: &[u8]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.fingerprint);

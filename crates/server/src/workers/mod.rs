@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use countersign_channels::{ChannelNews, Inbox};
 use countersign_core::PlainHttp;
-use countersign_store::{CommittedWork, Store};
+use countersign_store::{CommittedWork, SiteStore, Store};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +62,8 @@ pub enum WorkersError {
 pub struct WorkerParts {
     /// The books.
     pub store: Arc<dyn Store>,
+    /// What the pages keep in the same books.
+    pub site: Arc<dyn SiteStore>,
     /// Sandbox or production: only the sandbox has clocks that differ from real time.
     pub mode: Mode,
     /// The built-in messenger, where it is switched on. It is the channel that messages go to.
@@ -138,6 +140,7 @@ pub struct Workers {
 pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNews>) -> Result<Workers, WorkersError> {
     let parts = WorkerParts {
         store: Arc::clone(&app.store),
+        site: Arc::clone(&app.site),
         mode: app.mode,
         inbox: app.inbox.clone(),
         reports: ReportSettings::of(&app.settings),
@@ -154,6 +157,7 @@ pub fn start_with(
 ) -> Result<Workers, WorkersError> {
     let WorkerParts {
         store,
+        site,
         mode,
         inbox,
         reports,
@@ -176,6 +180,7 @@ pub fn start_with(
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
         Arc::clone(&store),
+        site,
         draining.clone(),
     )));
     tasks.spawn(supervise(summaries::Summaries::new(
