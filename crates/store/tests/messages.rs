@@ -46,7 +46,7 @@ async fn open_account(store: &SqliteStore, seed: u8, owner: u64) -> AccountKey {
         phone: PhoneNumber::from_stored(owner),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     let amount = Credits::parse("1000").unwrap();
     submit(store, account, Action::Purchase { amount }, NOW).await;
     account
