@@ -15,12 +15,14 @@ mod actions;
 mod audit;
 mod backup;
 mod batch;
+mod console;
 mod handover;
 mod messages;
 mod orders;
 mod prices;
 mod profiles;
 mod reports;
+mod senders;
 mod sessions;
 mod sqlite;
 mod tokens;
@@ -32,6 +34,7 @@ mod watches;
 pub use actions::{ActionFilter, ActionPage, ActionRecord, Actions, NewAction};
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
+pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
 pub use messages::{
     MessageFilter, MessageOrder, MessagePage, Messages, NumberSearch, PageEnd, PayloadSearch, RequestWatch,
@@ -44,6 +47,7 @@ pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
 };
+pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::Tokens;
@@ -68,9 +72,15 @@ use ipnet::IpNet;
 pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
-pub trait SiteStore: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static {}
+pub trait SiteStore:
+    Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
+{
+}
 
-impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static> SiteStore for T {}
+impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static> SiteStore
+    for T
+{
+}
 
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {

@@ -8,6 +8,7 @@ mod actions;
 mod backup;
 mod checkpoint;
 mod codec;
+mod console;
 mod disk;
 mod ledger_chain;
 mod load;
@@ -21,6 +22,7 @@ mod report_hosts;
 mod report_reads;
 mod reports;
 mod schema;
+mod senders;
 mod sessions;
 mod settings;
 mod statement;
@@ -54,8 +56,8 @@ use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, Actor, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StatementPage, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, CommittedWork, HandOverGauge, MessageRef, NewAccount, RequestRef,
+    SenderProfile, StatementPage, StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
@@ -93,6 +95,7 @@ pub struct SqliteStore {
     disk: Arc<Disk>,
     /// Who waits for a request to change.
     watches: Arc<Watches>,
+    handed_over: HandOverGauge,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -110,6 +113,7 @@ impl SqliteStore {
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let (committed, work) = CommittedWork::channel();
+        let handed_over = committed.gauge();
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
         let watches = Arc::<Watches>::default();
@@ -130,6 +134,7 @@ impl SqliteStore {
             access,
             disk,
             watches,
+            handed_over,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };

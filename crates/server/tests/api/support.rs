@@ -95,6 +95,7 @@ impl Server {
             inbox: setup.inbox.then(|| Inbox::new(news)),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            vitals: Arc::default(),
             draining: is_draining,
         });
         let workers = workers::start(&app, committed, news_queue).unwrap();

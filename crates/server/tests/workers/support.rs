@@ -100,6 +100,7 @@ impl House {
         let inbox = Inbox::new(news_sender);
         let (drain, draining) = watch::channel(false);
         let parts = WorkerParts {
+            vitals: Arc::default(),
             store: Arc::new(FaultyStore::new(Arc::clone(&store), faults)),
             site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,

@@ -181,7 +181,8 @@ impl<'a> Settings<'a> {
         by: Actor,
     ) -> Result<SenderProfile, StoreError> {
         self.connection.execute(
-            "UPDATE sender SET verified_at = coalesce(verified_at, ?2) WHERE username = ?1",
+            "UPDATE sender SET verified_at = coalesce(verified_at, ?2), requested_at = NULL, refused_at = NULL, \
+             refusal = '' WHERE username = ?1",
             params![username.as_str(), now.millis()],
         )?;
         let mut statement = self
