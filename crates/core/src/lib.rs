@@ -17,6 +17,7 @@ mod ledger;
 mod limits;
 mod low_balance;
 mod money;
+mod order;
 mod parameters;
 mod phone;
 mod price;
@@ -41,6 +42,7 @@ pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
 pub use low_balance::{LowBalance, LowBalanceReport};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
+pub use order::{Order, OrderId, OrderNote, OrderParty, OrderState, ProviderName, Verdict};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,
 };
@@ -56,5 +58,5 @@ pub use request::{
 pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
 pub use time::{DAY_MS, Timestamp};
-pub use token::{ApiToken, TOKEN_LENGTH};
+pub use token::{ApiToken, Grace, TOKEN_LENGTH, TokenClaim, TokenKind, TokenStanding};
 pub use wire::{DeliveryStatus, RequestStatus, VerificationStatus};

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
-    LimitState, LowBalanceReport, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact,
-    TimelineEvent, Timestamp, Ttl, VerificationRequest, decide,
+    LimitState, LowBalanceReport, Order, OrderId, OrderNote, OrderParty, Payload, PhoneNumber, Purchase, Reach,
+    RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl, Verdict,
+    VerificationRequest, decide,
 };
 
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
@@ -38,6 +39,8 @@ pub struct AccountBook {
     pub entries: Vec<LedgerEntry>,
     /// Its purchases by their entry's number, lapsed ones too.
     pub purchases: BTreeMap<u64, Purchase>,
+    /// Its orders of credit, in order of creation.
+    pub orders: Vec<Order>,
     /// The kept answers by their key.
     pub first_answers: BTreeMap<String, FirstAnswer>,
     /// The reports of its low balance.
@@ -107,6 +110,7 @@ impl AccountBook {
             account: Account::new(key, owner),
             entries: Vec::new(),
             purchases: BTreeMap::new(),
+            orders: Vec::new(),
             first_answers: BTreeMap::new(),
             low_balances: Vec::new(),
             open_purchases: BTreeSet::new(),
@@ -193,12 +197,20 @@ impl Books {
                 let amount = Credits::from_micros(*micros);
                 Some(self.submit(self.at(*account), None, None, None, Action::Purchase { amount }))
             }
+            Step::MakeOrder { account, micros } => return self.make_order(*account, *micros),
+            Step::DecideOrder {
+                account,
+                order,
+                verdict,
+                by,
+                noted,
+            } => Some(self.decide_order(*account, *order, *verdict, *by, *noted)),
             Step::Adjust { account, micros } => Some(self.adjust(*account, *micros)),
             Step::Lapse { account } => Some(self.submit(self.at(*account), None, None, None, Action::Lapse)),
             Step::AdvanceClock { account, by_ms } => {
                 let account = self.at(*account);
-                let generation = Some(self.accounts[account].account.generation);
-                Some(self.submit(account, None, generation, None, Action::AdvanceClock { by_ms: *by_ms }))
+                let token = Some(self.live(account));
+                Some(self.submit(account, None, token, None, Action::AdvanceClock { by_ms: *by_ms }))
             }
             Step::TimePasses { by_ms } => {
                 self.now = self.now.plus_millis(*by_ms);
@@ -228,6 +240,21 @@ impl Books {
         self.submit(book.owner, Some(index), None, None, Action::Wake { request })
     }
 
+    fn decide_order(&mut self, place: usize, order: usize, verdict: Verdict, by: OrderParty, noted: bool) -> Submitted {
+        let account = self.at(place);
+        let orders = &self.accounts[account].orders;
+        let named = orders.len().checked_sub(order + 1).map(|index| orders[index].id);
+        let note = noted.then(|| OrderNote::new(&format!("note {}", self.next_entropy())).unwrap());
+        let action = Action::DecideOrder {
+            // One that nobody made.
+            order: named.unwrap_or(OrderId::from_entropy(0)),
+            verdict,
+            by,
+            note,
+        };
+        self.submit(account, None, None, None, action)
+    }
+
     fn adjust(&mut self, place: usize, micros: i64) -> Submitted {
         // Each reason its own, so that no two entries can be mistaken for each other.
         let reason = format!("correction {}", self.next_entropy());
@@ -254,8 +281,8 @@ impl Books {
     fn revoke(&self, of: &Named) -> Option<Submitted> {
         let (caller, index, known) = self.name(of)?;
         let request = self.requests[index].request.id;
-        let generation = Some(self.accounts[caller].account.generation);
-        Some(self.submit(caller, known, generation, None, Action::Revoke { request }))
+        let token = Some(self.live(caller));
+        Some(self.submit(caller, known, token, None, Action::Revoke { request }))
     }
 
     fn send(&mut self, step: &SendStep) -> Submitted {
@@ -309,17 +336,26 @@ impl Books {
             request: request.id,
             code,
         };
-        let generation = Some(self.accounts[caller].account.generation);
-        Some(self.submit(caller, known, generation, key, action))
+        let token = Some(self.live(caller));
+        Some(self.submit(caller, known, token, key, action))
+    }
+
+    /// An account's present live token.
+    fn live(&self, account: usize) -> TokenClaim {
+        TokenClaim {
+            kind: TokenKind::Live,
+            generation: self.accounts[account].account.live.generation,
+        }
     }
 
     /// An API call by an account's token.
     fn call(&self, caller: &Caller, named: Option<usize>, sender: SenderFact, action: Action) -> Submitted {
         let account = self.at(caller.account);
-        let generation = self.accounts[account].account.generation - u32::from(caller.stale_token);
+        let mut token = self.live(account);
+        token.generation -= u32::from(caller.stale_token);
         // The books find a request only under the caller's own account.
         let known = named.filter(|&index| self.requests[index].owner == account);
-        let mut submitted = self.submit(account, known, Some(generation), caller.key, action);
+        let mut submitted = self.submit(account, known, Some(token), caller.key, action);
         submitted.sender = sender;
         submitted
     }
@@ -335,7 +371,7 @@ impl Books {
         &self,
         account: usize,
         request: Option<usize>,
-        generation: Option<u32>,
+        token: Option<TokenClaim>,
         key: Option<Key>,
         action: Action,
     ) -> Submitted {
@@ -349,7 +385,7 @@ impl Books {
             request,
             command: Command {
                 now: self.now,
-                generation,
+                token,
                 idempotency,
                 action,
             },
@@ -372,6 +408,7 @@ impl Books {
             &Facts {
                 account: &book.account,
                 request: submitted.request.map(|index| &self.requests[index].request),
+                order: named_order(command).and_then(|id| book.orders.iter().find(|order| order.id == id)),
                 first_answer: submitted.first_answer.as_ref(),
                 sender: submitted.sender,
                 flood: FloodCounters {
@@ -421,6 +458,11 @@ impl Books {
                 book.open_purchases.insert(purchase.entry);
             }
             book.purchases.insert(purchase.entry, purchase);
+        }
+        if let Some(decided) = decision.order
+            && let Some(order) = book.orders.iter_mut().find(|order| order.id == decided.id)
+        {
+            *order = decided;
         }
         book.flood = decision.flood.account;
         if let Some(phone) = called_phone(&submitted.command) {
@@ -493,6 +535,13 @@ fn idempotency(key: Key) -> Idempotency {
     Idempotency {
         key: IdempotencyKey::new(&format!("key {}", key.name)).unwrap(),
         fingerprint: [key.used_for; 32],
+    }
+}
+
+fn named_order(command: &Command) -> Option<OrderId> {
+    match &command.action {
+        Action::DecideOrder { order, .. } => Some(*order),
+        _ => None,
     }
 }
 

@@ -55,7 +55,7 @@ async fn open_account(store: &SqliteStore, seed: u8, owner: u64) -> AccountKey {
 fn command(action: Action, now: Timestamp) -> Command {
     Command {
         now,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     }

@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod body;
 pub(crate) mod caller;
+pub(crate) mod description;
 mod endpoint;
 mod methods;
 mod parameters;
@@ -64,7 +65,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),
-            generation: Some(caller.access.generation),
+            token: Some(caller.access.token),
             idempotency,
             action,
         };
@@ -87,7 +88,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         Answer::Status(status) => answer::status(&status),
         Answer::Revoked => Ok(answer::revoked()),
         Answer::Again(result) => Ok(answer::again(&result)),
-        Answer::Admitted(_) | Answer::Done => {
+        Answer::Admitted(_) | Answer::Order(_) | Answer::Done => {
             tracing::error!("the books gave an answer that no Gateway method has");
             Err(Refusal::Internal)
         }
@@ -105,6 +106,7 @@ async fn status_without_code(
     let stored = stored
         // The same states that `decide` refuses to a check: nothing was charged, so there is no request for its owner yet.
         .filter(|request| !matches!(request.delivery, DeliveryState::Admitted | DeliveryState::Unreachable))
+        .filter(|request| request.token().kind == caller.access.token.kind)
         .ok_or(ApiError::RequestIdInvalid)?;
     let account_now = command.now.plus_millis(caller.access.clock_offset_ms);
     Ok(status_at(&stored, account_now))
