@@ -10,5 +10,5 @@ use axum::Router;
 use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().merge(overview::router())
+    Router::new().merge(overview::router()).merge(statistics::router())
 }
