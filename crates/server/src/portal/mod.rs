@@ -2,6 +2,7 @@
 
 mod messages;
 mod overview;
+pub(crate) mod statistics;
 
 use std::sync::Arc;
 
