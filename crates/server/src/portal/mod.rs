@@ -1,5 +1,6 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
+mod messages;
 mod overview;
 pub(crate) mod statistics;
 
@@ -10,5 +11,8 @@ use axum::Router;
 use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().merge(overview::router()).merge(statistics::router())
+    Router::new()
+        .merge(overview::router())
+        .merge(messages::router())
+        .merge(statistics::router())
 }
