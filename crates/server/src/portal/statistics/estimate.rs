@@ -71,7 +71,7 @@ mod tests {
         let mut sketch = NumberSketch::default();
         assert_eq!(different_numbers(&sketch), 0);
         let mut seen = 0_u64;
-        for (until, off_by) in [(1, 0), (20, 0), (500, 8), (20_000, 1_000), (300_000, 15_000)] {
+        for (until, off_by) in [(1, 0), (20, 0), (500, 17), (20_000, 960), (300_000, 15_000)] {
             while seen < until {
                 seen += 1;
                 let mut hash = seen.wrapping_mul(0x9e37_79b9_7f4a_7c15);
