@@ -16,7 +16,7 @@ use countersign_core::{
     SandboxNumbers, SenderFact, SenderUsername, Timestamp, VerificationRequest, decide,
 };
 use countersign_server::{clock, random};
-use countersign_store::{MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
+use countersign_store::{Actor, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -247,7 +247,10 @@ async fn make_account(store: &Arc<SqliteStore>) -> Result<AccountKey> {
         phone: PhoneNumber::from_stored(390_612_345_678),
         now: clock::now(),
     };
-    store.create_account(new).await.context("making the account")?;
+    store
+        .create_account(new, Actor::Operator)
+        .await
+        .context("making the account")?;
     let amount = countersign_core::MAX_PURCHASE;
     let purchase = command(Action::Purchase { amount });
     let outcome = store.submit(account, purchase).await.context("buying credit")?;

@@ -50,6 +50,7 @@ async fn serve_on_runtime(listen: SocketAddr) -> Result<()> {
         inbox: Some(Inbox::new(news)),
         operator_key: operator_key()?,
         settings,
+        vitals: Arc::default(),
         draining,
     });
     let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;

@@ -12,7 +12,7 @@ use countersign_core::{
     SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
+    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
     ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError, Trouble,
 };
@@ -154,6 +154,10 @@ impl Store for CeilingStore {
         at_once(answer(account, &command))
     }
 
+    fn submit_by(&self, account: AccountKey, command: Command, _: Actor) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        self.submit(account, command)
+    }
+
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
         at_once(Some(self.access(token)))
     }
@@ -184,19 +188,19 @@ impl Store for CeilingStore {
         at_once(())
     }
 
-    fn create_account(&self, _: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
+    fn create_account(&self, _: NewAccount, _: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
         absent()
     }
-    fn rotate_token(&self, _: AccountKey, _: ApiToken) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn rotate_token(&self, _: AccountKey, _: ApiToken, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
-    fn close_account(&self, _: AccountKey, _: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn close_account(&self, _: AccountKey, _: Timestamp, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
-    fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
-    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
     fn add_sender(
@@ -204,10 +208,16 @@ impl Store for CeilingStore {
         _: AccountKey,
         _: SenderUsername,
         _: Timestamp,
+        _: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
         absent()
     }
-    fn verify_sender(&self, _: SenderUsername, _: Timestamp) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
+    fn verify_sender(
+        &self,
+        _: SenderUsername,
+        _: Timestamp,
+        _: Actor,
+    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
         absent()
     }
     fn set_prices(&self, _: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
@@ -221,7 +231,12 @@ impl Store for CeilingStore {
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
         absent()
     }
-    fn redeliver_report(&self, _: ReportKey, _: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+    fn redeliver_report(
+        &self,
+        _: ReportKey,
+        _: Timestamp,
+        _: Actor,
+    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         absent()
     }
     fn forget_old_answers(&self, _: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {

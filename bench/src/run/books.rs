@@ -14,7 +14,7 @@ use countersign_core::{
     EnteredCode, MAX_PURCHASE, News, PhoneNumber, Reach, RequestId, Rules, Send, SendCode, Timestamp, Ttl,
 };
 use countersign_server::{clock, random};
-use countersign_store::{CommittedWork, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, StoreError};
+use countersign_store::{Actor, CommittedWork, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::wrk::first_number;
@@ -78,7 +78,10 @@ impl Books {
             phone: OWNER,
             now,
         };
-        store.create_account(new).await.context("making the account")?;
+        store
+            .create_account(new, Actor::Operator)
+            .await
+            .context("making the account")?;
         let books = Self { store, account, token };
         books.command(now, Action::Purchase { amount: MAX_PURCHASE }).await?;
         Ok(books)

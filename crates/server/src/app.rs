@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::operator::OperatorKey;
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 
 /// Whether this is a stand-in for development and CI, or the real thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct App {
     pub operator_key: OperatorKey,
     /// What the operator set.
     pub settings: Settings,
+    /// What the operator's console shows of the running server.
+    pub vitals: Arc<Vitals>,
     /// Turns `true` when the server begins to end: no new work is taken then.
     pub draining: watch::Receiver<bool>,
 }

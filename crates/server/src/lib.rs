@@ -23,6 +23,8 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod vitals;
 pub mod workers;
 
 pub use app::{App, Mode};
+pub use vitals::Vitals;

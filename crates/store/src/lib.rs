@@ -15,12 +15,14 @@ mod actions;
 mod audit;
 mod backup;
 mod batch;
+mod console;
 mod handover;
 mod messages;
 mod orders;
 mod prices;
 mod profiles;
 mod reports;
+mod senders;
 mod sessions;
 mod sqlite;
 mod tokens;
@@ -28,9 +30,10 @@ mod types;
 mod usage;
 mod vault;
 
-pub use actions::Actions;
+pub use actions::{ActionFilter, ActionPage, ActionRecord, Actions, NewAction};
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
+pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
 pub use messages::Messages;
 pub use orders::Orders;
@@ -40,6 +43,7 @@ pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
 };
+pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::Tokens;
@@ -64,30 +68,46 @@ use ipnet::IpNet;
 pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
-pub trait SiteStore: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static {}
+pub trait SiteStore:
+    Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
+{
+}
 
-impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static> SiteStore for T {}
+impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static> SiteStore
+    for T
+{
+}
 
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {
     /// The one door: judges a command and makes its changes durable. Fails at once with [`StoreError::Busy`] where the
     /// bounded queue is full, and with [`StoreError::Closing`] while the store shuts down; nothing is half done then.
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+    /// The same door for what a person asks of an account's money: if the command is taken, its transaction leaves a line in the
+    /// audit log.
+    fn submit_by(&self, account: AccountKey, command: Command, by: Actor)
+    -> BoxFuture<'_, Result<Outcome, StoreError>>;
 
     /// Makes an account without money. [`StoreError::Conflict`] where an open account has that phone number.
-    fn create_account(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
+    fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
     /// Replaces the token: the old one is refused from the commit on.
-    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Closes an account for good: its token is refused from the commit on.
-    fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets the addresses from which the account may call; an empty list allows all.
-    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn set_allow_list(
+        &self,
+        account: AccountKey,
+        allow_list: Vec<IpNet>,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets when the account's owner is told of a low balance, and where; `None`: never. It begins anew: a balance that is low
     /// already is told with the account's next command.
     fn set_low_balance(
         &self,
         account: AccountKey,
         low_balance: Option<LowBalance>,
+        by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
     fn add_sender(
@@ -95,12 +115,14 @@ pub trait Store: Send + Sync + 'static {
         account: AccountKey,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Marks a sender as verified. [`StoreError::NotFound`] where nobody registered it.
     fn verify_sender(
         &self,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Adds rows to the price list: all of them or none. [`StoreError::PriceListFull`] where they would be too many.
     fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>>;
@@ -114,7 +136,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>>;
     /// Lets a lost report go again, with all its retries: at once, or after the report of its request that is under way.
     /// [`StoreError::NotFound`] where there is no such report, or it isn't lost.
-    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
+    fn redeliver_report(
+        &self,
+        key: ReportKey,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 

@@ -1,6 +1,8 @@
 //! What goes in and out of the books besides core's own types.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign_core::{
     AccountKey, ApiToken, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId, SenderUsername,
@@ -36,6 +38,9 @@ pub enum StoreError {
     /// What should be new is there already.
     #[error("{0} exists already")]
     Conflict(&'static str),
+    /// There are as many already as there may be.
+    #[error("there are too many {0}")]
+    TooMany(&'static str),
     /// The price list can't take more rows.
     #[error(transparent)]
     PriceListFull(#[from] PriceListFull),
@@ -229,6 +234,23 @@ pub struct CommittedWork {
 pub(crate) struct CommittedSender {
     pub(crate) commands: HandOverSender<Committed>,
     pub(crate) reports: HandOverSender<DueReport>,
+}
+
+/// Looks at how much waits in the hand-overs.
+#[derive(Debug, Clone)]
+pub(crate) struct HandOverGauge([Arc<AtomicUsize>; 2]);
+
+impl HandOverGauge {
+    /// Commands' work, then reports.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        self.0.each_ref().map(|waiting| waiting.load(Ordering::Relaxed))
+    }
+}
+
+impl CommittedSender {
+    pub(crate) fn gauge(&self) -> HandOverGauge {
+        HandOverGauge([self.commands.gauge(), self.reports.gauge()])
+    }
 }
 
 impl CommittedWork {

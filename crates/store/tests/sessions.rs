@@ -31,7 +31,7 @@ async fn account(store: &SqliteStore, seed: u64) -> SessionOwner {
         phone: PhoneNumber::from_stored(9_996_600_000 + seed),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     SessionOwner::Account(key)
 }
 
@@ -133,7 +133,7 @@ async fn closing_an_account_ends_its_sessions_and_lets_none_begin() {
     let owner = account(&store, 1).await;
     begin(&store, owner, 1, NOW).await;
     let SessionOwner::Account(key) = owner else { return };
-    store.close_account(key, NOW).await.unwrap();
+    store.close_account(key, NOW, Actor::Operator).await.unwrap();
     assert_eq!(store.session(&token(1), NOW).await.unwrap(), None);
     let new = NewSession {
         token: token(2),

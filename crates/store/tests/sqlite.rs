@@ -42,7 +42,7 @@ async fn books(path: &Path) -> Books {
         phone: phone(9_996_600_000),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     let books = Books {
         store,
         work,
@@ -183,7 +183,11 @@ async fn a_rotated_token_and_a_closed_account_open_nothing() {
     let books = books(directory.path()).await;
     let stale = books.store.authenticate(&books.token).await.unwrap().unwrap();
     let second = ApiToken::new(books.account.id, [8; 32]);
-    books.store.rotate_token(books.account, second.clone()).await.unwrap();
+    books
+        .store
+        .rotate_token(books.account, second.clone(), Actor::Operator)
+        .await
+        .unwrap();
     assert!(books.store.authenticate(&books.token).await.unwrap().is_none());
     assert_eq!(books.store.token(books.account).await.unwrap(), second);
     let action = send(phone(391_234_567_890), 1, None);
@@ -197,10 +201,14 @@ async fn a_rotated_token_and_a_closed_account_open_nothing() {
         books.store.submit(books.account, command).await.unwrap(),
         Err(ApiError::AccessTokenInvalid)
     );
-    books.store.close_account(books.account, NOW).await.unwrap();
+    books
+        .store
+        .close_account(books.account, NOW, Actor::Operator)
+        .await
+        .unwrap();
     assert!(books.store.authenticate(&second).await.unwrap().unwrap().closed);
     assert!(matches!(
-        books.store.rotate_token(books.account, second).await,
+        books.store.rotate_token(books.account, second, Actor::Operator).await,
         Err(StoreError::NotFound(_))
     ));
 }

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use countersign_core::{Action, CallbackUrl, Command, Credits, Limit, LowBalance, MAX_PURCHASE, PlainHttp};
+use countersign_store::Actor;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{self, Amount, Answer, Refusal};
@@ -98,7 +99,9 @@ pub(super) async fn set(
         return view(present);
     }
     changes.take(&caller)?;
-    app.store.set_low_balance(account, Some(low_balance.clone())).await?;
+    app.store
+        .set_low_balance(account, Some(low_balance.clone()), Actor::Owner)
+        .await?;
     // Whatever is true of the balance now is seen by this command, which moves nothing else.
     let look = Command {
         now: clock::now(),
@@ -117,7 +120,7 @@ pub(super) async fn clear(
     Extension(changes): Extension<Arc<Changes>>,
 ) -> Result<Answer, Refusal> {
     changes.take(&caller)?;
-    app.store.set_low_balance(caller.access.key, None).await?;
+    app.store.set_low_balance(caller.access.key, None, Actor::Owner).await?;
     view(None)
 }
 

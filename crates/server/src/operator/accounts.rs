@@ -11,7 +11,7 @@ use axum::extract::{Path, RawQuery, State};
 use countersign_core::{
     AccountId, AccountKey, Action, ApiToken, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers, Timestamp,
 };
-use countersign_store::{AccountProfile, NewAccount, StoreError};
+use countersign_store::{AccountProfile, Actor, NewAccount, StoreError};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -99,12 +99,16 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<An
         phone,
         now: clock::now(),
     };
-    let profile = app.store.create_account(new).await.map_err(|error| match error {
-        StoreError::Conflict(_) => Refusal::conflict(format!(
-            "an open account with the phone number {phone} exists already: use it, or close it first"
-        )),
-        error => error.into(),
-    })?;
+    let profile = app
+        .store
+        .create_account(new, Actor::Operator)
+        .await
+        .map_err(|error| match error {
+            StoreError::Conflict(_) => Refusal::conflict(format!(
+                "an open account with the phone number {phone} exists already: use it, or close it first"
+            )),
+            error => error.into(),
+        })?;
     tracing::info!(account = %id, phone = ?phone, "operator: account made");
     if credit != Credits::ZERO {
         purchase(&app, profile.key, credit).await.map_err(|refusal| {
@@ -208,7 +212,9 @@ pub(super) async fn statement(
 pub(super) async fn close(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
     let profile = find(&app, &account).await?;
     if profile.closed_at.is_none() {
-        app.store.close_account(profile.key, clock::now()).await?;
+        app.store
+            .close_account(profile.key, clock::now(), Actor::Operator)
+            .await?;
         tracing::info!(account = %profile.key.id, "operator: account closed");
     }
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
@@ -239,7 +245,7 @@ pub(super) async fn set_allow_list(
     let profile = find(&app, &account).await?;
     require_open(&profile)?;
     let count = ranges.len();
-    app.store.set_allow_list(profile.key, ranges).await?;
+    app.store.set_allow_list(profile.key, ranges, Actor::Operator).await?;
     tracing::info!(account = %profile.key.id, ranges = count, "operator: allow-list set");
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
 }
@@ -255,6 +261,8 @@ struct TokenView {
 pub(super) async fn token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
     let profile = find(&app, &account).await?;
     let token = app.store.token(profile.key).await?;
+    // Nobody sees a token without leaving a trace.
+    super::note(&app, "token shown", &format!("account {}", profile.key.id), "").await?;
     tracing::info!(account = %profile.key.id, "operator: token shown");
     Answer::ok(&token_view(&profile, &token))
 }
@@ -264,7 +272,9 @@ pub(super) async fn rotate_token(State(app): State<Arc<App>>, Path(account): Pat
     let profile = find(&app, &account).await?;
     require_open(&profile)?;
     let token = ApiToken::new(profile.key.id, random::bytes());
-    app.store.rotate_token(profile.key, token.clone()).await?;
+    app.store
+        .rotate_token(profile.key, token.clone(), Actor::Operator)
+        .await?;
     tracing::info!(account = %profile.key.id, "operator: token rotated");
     Answer::ok(&token_view(&profile, &token))
 }
@@ -312,7 +322,7 @@ async fn purchase(app: &App, account: AccountKey, amount: Credits) -> Result<(),
         idempotency: None,
         action: Action::Purchase { amount },
     };
-    match app.store.submit(account, command).await? {
+    match app.store.submit_by(account, command, Actor::Operator).await? {
         Ok(_) => Ok(()),
         Err(_) => Err(Refusal::conflict(
             "the account can't take this much more credit: its sums would leave their range",

@@ -20,9 +20,11 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
+use countersign_store::{Actor, NewAction, StoreError};
 
 use crate::answer::Refusal;
 use crate::app::App;
+use crate::clock;
 use crate::reports;
 
 /// Where the operator's API begins.
@@ -70,6 +72,18 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), require_key))
         .with_state(app);
     Router::new().nest(OPERATOR_PATH, routes)
+}
+
+/// Notes in the audit log what the operator did and what leaves no trace in the books otherwise.
+pub(crate) async fn note(app: &App, action: &str, subject: &str, detail: &str) -> Result<(), StoreError> {
+    let action = NewAction {
+        by: Actor::Operator,
+        at: clock::now(),
+        action,
+        subject,
+        detail,
+    };
+    app.site.note(action).await
 }
 
 /// Lets a call through that carries the operator key; every other is told which header is missing or wrong.

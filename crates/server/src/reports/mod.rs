@@ -190,7 +190,7 @@ async fn show_of(app: &App, account: AccountKey, id: &str, audience: Audience) -
 
 async fn redeliver_of(app: &App, account: AccountKey, id: &str, audience: Audience) -> Result<Answer, Refusal> {
     let key = read_id(account, id).ok_or_else(|| no_such_report(id))?;
-    match app.store.redeliver_report(key, clock::now()).await {
+    match app.store.redeliver_report(key, clock::now(), audience.actor()).await {
         Ok(report) => Answer::ok(&ReportView::new(&report, audience)),
         Err(StoreError::NotFound(_)) => Err(match app.store.report(key).await? {
             None => no_such_report(id),

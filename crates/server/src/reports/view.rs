@@ -1,7 +1,7 @@
 //! Delivery reports as JSON.
 
 use countersign_core::Timestamp;
-use countersign_store::{KeptAttempt, ReportDetail, ReportKey, ReportKind, ReportProfile, ReportState};
+use countersign_store::{Actor, KeptAttempt, ReportDetail, ReportKey, ReportKind, ReportProfile, ReportState};
 use serde::Serialize;
 
 /// Who looks.
@@ -11,6 +11,16 @@ pub(super) enum Audience {
     Owner,
     /// The operator, who sees no phone number, payload, body or answer.
     Operator,
+}
+
+impl Audience {
+    /// As the audit log calls them.
+    pub(super) const fn actor(self) -> Actor {
+        match self {
+            Self::Owner => Actor::Owner,
+            Self::Operator => Actor::Operator,
+        }
+    }
 }
 
 /// A page of a list.

@@ -23,7 +23,7 @@ struct Asset {
     content: &'static str,
 }
 
-static ASSETS: [Asset; 4] = [
+static ASSETS: [Asset; 5] = [
     Asset {
         stem: "site",
         extension: "css",
@@ -48,10 +48,16 @@ static ASSETS: [Asset; 4] = [
         kind: "image/svg+xml",
         content: include_str!("assets/mark.svg"),
     },
+    Asset {
+        stem: "public",
+        extension: "css",
+        kind: "text/css",
+        content: include_str!("assets/public.css"),
+    },
 ];
 
 /// Names with the first 64 bits of their content's hash: `site-0123456789abcdef.css`.
-static NAMES: LazyLock<[String; 4]> = LazyLock::new(|| {
+static NAMES: LazyLock<[String; 5]> = LazyLock::new(|| {
     ASSETS.each_ref().map(|asset| {
         let hash = digest(&SHA256, asset.content.as_bytes());
         let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -77,6 +83,11 @@ pub(crate) fn icons() -> String {
 /// The path of the mark that stands in a browser's tab.
 pub(crate) fn mark() -> String {
     path_of(3)
+}
+
+/// The style sheet of the start page and the documentation, beside [`style`].
+pub(crate) fn public_style() -> String {
+    path_of(4)
 }
 
 fn path_of(index: usize) -> String {

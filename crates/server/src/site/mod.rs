@@ -6,8 +6,10 @@
 //! loads, [`frame`] what stands around every page, [`state`] how a state looks, [`format`] how money, time and numbers are
 //! written, [`guard`] what every answer carries.
 
+pub(crate) mod address;
 pub(crate) mod assets;
 pub(crate) mod cookies;
+mod countries;
 pub(crate) mod csrf;
 mod docs;
 pub(crate) mod form;
@@ -16,6 +18,7 @@ pub(crate) mod frame;
 mod guard;
 mod landing;
 pub(crate) mod page;
+mod prices;
 pub(crate) mod state;
 pub(crate) mod viewer;
 pub(crate) mod zone;

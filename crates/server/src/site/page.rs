@@ -46,6 +46,8 @@ pub(crate) enum PageError {
     OperatorSignIn,
     /// There is no such thing, or it is another account's.
     NotFound(&'static str),
+    /// The documentation has no such page.
+    NoDocument,
     /// What came is no form of ours.
     BadForm,
     /// The form's token isn't this session's: the page is older than the sign-in.
@@ -95,6 +97,11 @@ impl PageError {
                 format!("There is no such {what}"),
                 "The address may be mistyped, or it belongs to another account. Go back and look for it in the list."
                     .to_owned(),
+            ),
+            Self::NoDocument => told(
+                StatusCode::NOT_FOUND,
+                "There is no such page",
+                "The documentation has no page at this address. The list of its pages is one click away.",
             ),
             Self::BadForm => told(
                 StatusCode::BAD_REQUEST,
@@ -168,12 +175,16 @@ impl IntoResponse for PageError {
             _ => {}
         }
         let (status, heading, advice) = self.told();
+        let (back, back_label) = match &self {
+            Self::NoDocument => ("/docs", "To the documentation"),
+            _ => ("/account", "To your account"),
+        };
         let page = ErrorPage {
             status: status.as_u16(),
             heading,
             advice,
-            back: "/account",
-            back_label: "To your account",
+            back,
+            back_label,
             style: assets::style(),
             mark: assets::mark(),
         };

@@ -1,7 +1,7 @@
 //! The sandbox's first account: made where there is none, so that the first message needs no set-up.
 
 use countersign_core::{AccountId, AccountKey, Action, ApiToken, Command, Credits, MICROS_PER_CREDIT, PhoneNumber};
-use countersign_store::{NewAccount, Store, StoreError};
+use countersign_store::{Actor, NewAccount, Store, StoreError};
 
 use super::StartError;
 use crate::{clock, random};
@@ -49,7 +49,7 @@ async fn make(store: &dyn Store) -> Result<FirstAccount, StartError> {
         phone: OWNER,
         now: clock::now(),
     };
-    store.create_account(account).await?;
+    store.create_account(account, Actor::System).await?;
     credit(store, key).await?;
     Ok(FirstAccount { token, phone: OWNER })
 }
@@ -61,7 +61,7 @@ async fn credit(store: &dyn Store, account: AccountKey) -> Result<(), StartError
         idempotency: None,
         action: Action::Purchase { amount: CREDIT },
     };
-    let outcome = store.submit(account, purchase).await?;
+    let outcome = store.submit_by(account, purchase, Actor::System).await?;
     outcome.map_err(|error| StoreError::Database(format!("the first account's credit was refused: {error}")))?;
     Ok(())
 }

@@ -130,10 +130,12 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         inbox: settings.inbox.enabled.then(|| Inbox::new(news)),
         operator_key,
         settings,
+        vitals: Arc::default(),
         draining: is_draining,
     });
     let workers = workers::start(&app, committed, news_queue)?;
     let http = HttpServer::new(router(&app), http_limits(&app.settings));
+    app.vitals.count_connections(http.gauge());
     let api_address = listeners.api.address;
     let tls_address = listeners.sandbox_tls.as_ref().map(|listener| listener.address);
     let api_url = listeners.api_url(&app.settings);

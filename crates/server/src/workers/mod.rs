@@ -40,6 +40,7 @@ pub use postman::{Attempt, AttemptFailure, Postman, PostmanError};
 pub use retry::{MAX_RETRIES, RetrySchedule};
 
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 use crate::{App, Mode};
 
 /// How long [`Workers::finish`] waits in all. What isn't done then is done after the next start.
@@ -67,6 +68,8 @@ pub struct WorkerParts {
     pub mode: Mode,
     /// The built-in messenger, where it is switched on. It is the channel that messages go to.
     pub inbox: Option<Arc<Inbox>>,
+    /// What the operator's console shows of the workers.
+    pub vitals: Arc<Vitals>,
     /// How delivery reports are sent.
     pub reports: ReportSettings,
     /// Turns `true` when the server begins to end.
@@ -142,6 +145,7 @@ pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNe
         site: Arc::clone(&app.site),
         mode: app.mode,
         inbox: app.inbox.clone(),
+        vitals: Arc::clone(&app.vitals),
         reports: ReportSettings::of(&app.settings),
         draining: app.draining.clone(),
     };
@@ -159,6 +163,7 @@ pub fn start_with(
         site,
         mode,
         inbox,
+        vitals,
         reports,
         draining,
     } = parts;
@@ -174,7 +179,16 @@ pub fn start_with(
         follow_up_queue,
         news_ending,
     )));
-    let dispatch = dispatch::Dispatch::new(Arc::clone(&store), inbox, mode, committed, follow_ups, draining.clone());
+    let questions = vitals.take_questions();
+    let dispatch = dispatch::Dispatch::new(
+        Arc::clone(&store),
+        inbox,
+        vitals,
+        mode,
+        committed,
+        follow_ups,
+        draining.clone(),
+    );
     tasks.spawn(supervise(dispatch));
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
@@ -188,6 +202,7 @@ pub fn start_with(
         reports.retries,
         reports.circuits,
         new_reports,
+        questions,
         draining,
     )));
     Ok(Workers { tasks, news, end_news })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign_core::{ApiToken, CallbackUrl, LowBalance, PlainHttp};
 use countersign_server::random;
 use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule};
-use countersign_store::{SqliteStore, Store as _};
+use countersign_store::{Actor, SqliteStore, Store as _};
 
 use crate::sink::{Received, Reply, Sink};
 use crate::support::{House, PHONE, open_reports, quick};
@@ -133,7 +133,11 @@ async fn after_a_rotation_reports_are_signed_with_the_present_token() {
     house.send(DELIVERED_AT_ONCE, Some(sink.url("/"))).await;
     sink.wait_for(1).await;
     let new = ApiToken::new(house.account.id, random::bytes());
-    house.store.rotate_token(house.account, new.clone()).await.unwrap();
+    house
+        .store
+        .rotate_token(house.account, new.clone(), Actor::Operator)
+        .await
+        .unwrap();
     let received = sink.wait_for(3).await;
     assert!(received[0].is_signed_with(&house.token));
     assert!(received[2].is_signed_with(&new));
@@ -178,7 +182,11 @@ async fn a_balance_that_falls_below_what_its_owner_set_is_told_once_and_signed()
         below: before,
         url: CallbackUrl::parse(&sink.url("/low"), PlainHttp::Accepted).unwrap(),
     };
-    house.store.set_low_balance(house.account, Some(low)).await.unwrap();
+    house
+        .store
+        .set_low_balance(house.account, Some(low), Actor::Operator)
+        .await
+        .unwrap();
     for _ in 0..3 {
         house.send(PHONE, None).await;
     }

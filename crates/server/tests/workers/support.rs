@@ -14,8 +14,8 @@ use countersign_server::workers::{
 };
 use countersign_server::{Mode, clock, random};
 use countersign_store::{
-    DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions, SqliteStore,
-    Store,
+    Actor, DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions,
+    SqliteStore, Store,
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -75,7 +75,7 @@ impl House {
             phone: owner,
             now: clock::now(),
         };
-        store.create_account(new).await.unwrap();
+        store.create_account(new, Actor::Operator).await.unwrap();
         submit(
             &store,
             account,
@@ -100,6 +100,7 @@ impl House {
         let inbox = Inbox::new(news_sender);
         let (drain, draining) = watch::channel(false);
         let parts = WorkerParts {
+            vitals: Arc::default(),
             store: Arc::new(FaultyStore::new(Arc::clone(&store), faults)),
             site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,
@@ -145,7 +146,7 @@ impl House {
             phone: phone(&format!("+99966{:05}", 10_000 + number)),
             now: clock::now(),
         };
-        self.store.create_account(new).await.unwrap();
+        self.store.create_account(new, Actor::Operator).await.unwrap();
         let amount = Credits::parse("1000").unwrap();
         submit(&self.store, account, Action::Purchase { amount }).await;
         account

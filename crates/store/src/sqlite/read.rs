@@ -310,7 +310,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
+pub(super) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -323,7 +323,7 @@ pub(super) fn account_profile(
     rows.next()?.map(profile_from_row).transpose()
 }
 
-fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
+pub(super) fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
     Ok(AccountProfile {
         key: account_key(row.get(0)?, row.get(1)?)?,
         name: row.get(2)?,

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::AccessCache;
+use super::actions;
 use super::backup::{BackupTask, copy};
 use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
@@ -25,7 +26,7 @@ use crate::Outcome;
 use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
-use crate::types::{CommittedSender, StoreError};
+use crate::types::{Actor, CommittedSender, StoreError};
 use crate::vault::Vault;
 
 /// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
@@ -38,6 +39,8 @@ type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
 type ReportReply = oneshot::Sender<Result<Option<DueReport>, StoreError>>;
 type ReportDone = (ReportKey, ReportAttempt, ReportOutcome, ReportReply);
 
+type Asked = (AccountKey, Command, Option<Actor>, Reply);
+
 type SettingsWrite = Box<dyn FnOnce(&mut Writer, &Connection) + Send>;
 
 /// What waits in the queue.
@@ -46,6 +49,8 @@ pub(super) enum Job {
     Command {
         account: AccountKey,
         command: Command,
+        /// Whose doing goes into the audit log, if anybody's does.
+        by: Option<Actor>,
         reply: Reply,
     },
     /// What became of an attempt to send a report. It joins the batch of the commands around it.
@@ -71,7 +76,7 @@ type Written = (Vec<Result<Outcome, StoreError>>, Vec<Option<DueReport>>);
 /// What waits to be committed together.
 #[derive(Default)]
 struct Pending {
-    commands: Vec<(AccountKey, Command, Reply)>,
+    commands: Vec<Asked>,
     reports: Vec<ReportDone>,
 }
 
@@ -195,8 +200,9 @@ impl Writer {
                 Job::Command {
                     account,
                     command,
+                    by,
                     reply,
-                } => pending.commands.push((account, command, reply)),
+                } => pending.commands.push((account, command, by, reply)),
                 Job::Report {
                     key,
                     attempt,
@@ -262,7 +268,7 @@ impl Writer {
                     for ((.., reply), next) in reports.into_iter().zip(next_reports) {
                         let _ = reply.send(Ok(next));
                     }
-                    for ((_, _, reply), outcome) in commands.into_iter().zip(outcomes) {
+                    for ((.., reply), outcome) in commands.into_iter().zip(outcomes) {
                         let _ = reply.send(outcome);
                     }
                 }
@@ -270,7 +276,7 @@ impl Writer {
                     for (.., reply) in reports {
                         let _ = reply.send(Err(told(&error)));
                     }
-                    for (_, _, reply) in commands {
+                    for (.., reply) in commands {
                         let _ = reply.send(Err(told(&error)));
                     }
                 }
@@ -287,7 +293,7 @@ impl Writer {
     fn judge_and_write(
         &mut self,
         connection: &Connection,
-        commands: &[(AccountKey, Command, Reply)],
+        commands: &[Asked],
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
         let (vault, rules, flood) = (&self.vault, &self.rules, &self.flood);
@@ -298,7 +304,7 @@ impl Writer {
                 vault,
             };
             let mut outcomes = Vec::with_capacity(commands.len());
-            for (account, command, _) in commands {
+            for (account, command, ..) in commands {
                 outcomes.push(match batch.judge(&mut facts, rules, flood, *account, command) {
                     // The database's own failure is everybody's; a row that isn't there or can't be read is this
                     // caller's alone.
@@ -309,6 +315,7 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
+            note_commands(transaction, commands, &outcomes)?;
             let new_reports = reports::write_new(transaction, vault, &batch)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
             let next_reports = reports
@@ -359,6 +366,20 @@ impl Writer {
         }
         Ok(answer)
     }
+}
+
+/// A line in the audit log for each command that a person gave and that was taken.
+fn note_commands(
+    transaction: &Connection,
+    commands: &[Asked],
+    outcomes: &[Result<Outcome, StoreError>],
+) -> Result<(), StoreError> {
+    for ((account, command, by, _), outcome) in commands.iter().zip(outcomes) {
+        if let (Some(by), Ok(Ok(_))) = (by, outcome) {
+            actions::note_command(transaction, *by, *account, command)?;
+        }
+    }
+    Ok(())
 }
 
 /// One failure, told to each caller of its batch.

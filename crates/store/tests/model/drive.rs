@@ -8,7 +8,8 @@ use std::sync::Arc;
 use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store, StoreError,
+    Actor, CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store,
+    StoreError,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -236,22 +237,27 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
                 phone,
                 now,
             };
-            store.create_account(new).await.map(drop)
+            store.create_account(new, Actor::Operator).await.map(drop)
         }
-        Setting::RotateToken { account, token } => store.rotate_token(account, token).await,
-        Setting::CloseAccount { account, now } => store.close_account(account, now).await,
-        Setting::AddSender { account, username, now } => store.add_sender(account, username, now).await.map(drop),
-        Setting::VerifySender { username, now } => store.verify_sender(username, now).await.map(drop),
+        Setting::RotateToken { account, token } => store.rotate_token(account, token, Actor::Operator).await,
+        Setting::CloseAccount { account, now } => store.close_account(account, now, Actor::Operator).await,
+        Setting::AddSender { account, username, now } => store
+            .add_sender(account, username, now, Actor::Operator)
+            .await
+            .map(drop),
+        Setting::VerifySender { username, now } => store.verify_sender(username, now, Actor::Operator).await.map(drop),
         Setting::SetPrice { row, now } => {
             let setting = PriceSetting {
                 rows: vec![row],
                 dry_run: false,
-                set_by: "model".to_owned(),
+                set_by: Actor::System,
                 now,
             };
             store.set_prices(setting).await.map(drop)
         }
-        Setting::SetLowBalance { account, low_balance } => store.set_low_balance(account, low_balance).await,
+        Setting::SetLowBalance { account, low_balance } => {
+            store.set_low_balance(account, low_balance, Actor::Operator).await
+        }
         Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
     };
     match done {

@@ -36,6 +36,21 @@
     }, 1500);
   });
 
+  // Who reads one language reads it in every group of tabs, on the next page too.
+  const tabs = [...document.querySelectorAll("[data-tab]")];
+  const choose = (name) => {
+    for (const tab of tabs) if (tab.dataset.tab === name) tab.checked = true;
+  };
+  if (tabs.length) choose(localStorage.getItem("countersign-tab"));
+  for (const tab of tabs) {
+    tab.addEventListener("change", () => {
+      const before = tab.getBoundingClientRect().top;
+      choose(tab.dataset.tab);
+      localStorage.setItem("countersign-tab", tab.dataset.tab);
+      scrollBy(0, tab.getBoundingClientRect().top - before);
+    });
+  }
+
   // A part that is live: <div id="…" data-live="/events">. Each event says only that something changed: the page is asked
   // for again, and the part is taken over from it, so that one place knows how it looks.
   for (const part of document.querySelectorAll("[data-live]")) {
