@@ -119,10 +119,19 @@ pub async fn lend(visit: &Visit, browser: &Browser, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Follows every link from some pages on, and answers one page of each shape, in the order of their shapes. A link that leads
-/// nowhere is an error.
-pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Vec<Page>> {
+/// What a walk came by.
+#[derive(Debug, Clone, Default)]
+pub struct Walk {
+    /// One page of each shape, in the order of their shapes.
+    pub pages: Vec<Page>,
+    /// Links that lead nowhere: to what, from where, and what was answered.
+    pub dead: Vec<String>,
+}
+
+/// Follows every link from some pages on.
+pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Walk> {
     let mut found = BTreeMap::new();
+    let mut dead = Vec::new();
     let mut asked = BTreeMap::new();
     let mut waiting: VecDeque<(String, String)> = starts
         .iter()
@@ -135,11 +144,10 @@ pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Vec<Page>> {
             continue;
         }
         let answer = visit.follow(&path).await?;
-        ensure!(
-            answer.status == StatusCode::OK,
-            "{path}, to which {from} leads, answered {}",
-            answer.status
-        );
+        if answer.status != StatusCode::OK {
+            dead.push(format!("{path}, to which {from} leads, answered {}", answer.status));
+            continue;
+        }
         if !answer.is_page() {
             continue;
         }
@@ -154,5 +162,8 @@ pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Vec<Page>> {
             from,
         });
     }
-    Ok(found.into_values().collect())
+    Ok(Walk {
+        pages: found.into_values().collect(),
+        dead,
+    })
 }

@@ -3,12 +3,13 @@
 
 mod axe;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 use axe::Axe;
 use countersign_e2e::site::demo::{self, Demo};
-use countersign_e2e::site::{self, Page, Visit};
+use countersign_e2e::site::{self, Visit, Walk};
 use countersign_e2e::{Browser, Look, Options, Server, Sink};
 
 /// The document with all that it loads.
@@ -24,7 +25,8 @@ struct Inspector {
     browser: Browser,
     axe: Axe,
     url: String,
-    wrong: Vec<String>,
+    /// What is wrong with a page, and in which looks.
+    wrong: BTreeMap<(String, String), Vec<String>>,
     weights: String,
 }
 
@@ -38,14 +40,15 @@ impl Inspector {
             browser,
             axe,
             url: server.api_url().to_owned(),
-            wrong: Vec::new(),
+            wrong: BTreeMap::new(),
             weights: String::new(),
         })
     }
 
-    /// Looks at every page that links lead to.
-    async fn look_at_all(&mut self, pages: &[Page]) -> Result<()> {
-        for page in pages {
+    /// Looks at the pages that a walk came to and that begin with a path.
+    async fn look_at_all(&mut self, walk: Walk, root: &str) -> Result<()> {
+        self.found(root, "", walk.dead);
+        for page in walk.pages.iter().filter(|page| is_under(&page.path, root)) {
             self.look_at(&page.path, true).await?;
         }
         Ok(())
@@ -128,18 +131,20 @@ impl Inspector {
     }
 
     fn found(&mut self, path: &str, look: &str, what: Vec<String>) {
-        self.wrong
-            .extend(what.into_iter().map(|what| format!("{path} ({look}): {what}")));
+        for what in what {
+            let looks = self.wrong.entry((path.to_owned(), what)).or_default();
+            looks.push(look.to_owned());
+        }
     }
 
     fn conclude(self) -> Result<()> {
         println!("{}", self.weights);
-        ensure!(
-            self.wrong.is_empty(),
-            "{} mistakes:\n{}",
-            self.wrong.len(),
-            self.wrong.join("\n")
-        );
+        let wrong: Vec<_> = self
+            .wrong
+            .iter()
+            .map(|((path, what), looks)| format!("{path}: {what} [{}]", looks.join("; ")))
+            .collect();
+        ensure!(wrong.is_empty(), "{} mistakes:\n{}", wrong.len(), wrong.join("\n"));
         Ok(())
     }
 }
@@ -148,9 +153,9 @@ impl Inspector {
 async fn pages_for_everybody_are_accessible_small_and_quiet() -> Result<()> {
     let server = Server::start(Options::default())?;
     let mut visit = Visit::new(server.api_url())?;
-    let pages = site::walk(&mut visit, &["/"]).await?;
+    let walk = site::walk(&mut visit, &["/"]).await?;
     let mut inspector = Inspector::start(&server, &visit).await?;
-    inspector.look_at_all(&pages).await?;
+    inspector.look_at_all(walk, "/").await?;
     inspector.look_at("/account/no-such-page", false).await?;
     inspector.conclude()
 }
@@ -159,9 +164,9 @@ async fn pages_for_everybody_are_accessible_small_and_quiet() -> Result<()> {
 async fn an_owners_pages_are_accessible_small_and_quiet_while_empty() -> Result<()> {
     let server = Server::start(Options::default())?;
     let mut visit = site::owner(&server).await?;
-    let pages = site::walk(&mut visit, &["/account"]).await?;
+    let walk = site::walk(&mut visit, &["/account"]).await?;
     let mut inspector = Inspector::start(&server, &visit).await?;
-    inspector.look_at_all(&own(pages, "/account")).await?;
+    inspector.look_at_all(walk, "/account").await?;
     inspector.conclude()
 }
 
@@ -170,9 +175,9 @@ async fn an_owners_pages_are_accessible_small_and_quiet_when_a_month_has_passed(
     let server = Server::start(Options::default())?;
     a_month(&server).await?;
     let mut visit = site::owner(&server).await?;
-    let pages = site::walk(&mut visit, &["/account"]).await?;
+    let walk = site::walk(&mut visit, &["/account"]).await?;
     let mut inspector = Inspector::start(&server, &visit).await?;
-    inspector.look_at_all(&own(pages, "/account")).await?;
+    inspector.look_at_all(walk, "/account").await?;
     inspector.conclude()
 }
 
@@ -181,22 +186,16 @@ async fn the_operators_pages_are_accessible_small_and_quiet() -> Result<()> {
     let server = Server::start(Options::default())?;
     a_month(&server).await?;
     let mut visit = site::operator(&server).await?;
-    let pages = site::walk(&mut visit, &["/operator"]).await?;
+    let walk = site::walk(&mut visit, &["/operator"]).await?;
     let mut inspector = Inspector::start(&server, &visit).await?;
-    inspector.look_at_all(&own(pages, "/operator")).await?;
+    inspector.look_at_all(walk, "/operator").await?;
     inspector.conclude()
 }
 
-/// The pages of one person: those for everybody are looked at once.
-fn own(pages: Vec<Page>, root: &str) -> Vec<Page> {
-    pages
-        .into_iter()
-        .filter(|page| {
-            page.path == root
-                || page.path.starts_with(&format!("{root}/"))
-                || page.path.starts_with(&format!("{root}?"))
-        })
-        .collect()
+/// Whether a page is one of those that begin with a path. Those for everybody are looked at once.
+fn is_under(path: &str, root: &str) -> bool {
+    let rest = path.strip_prefix(root);
+    root == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
 async fn a_month(server: &Server) -> Result<()> {
