@@ -29,6 +29,21 @@ pub const ACCOUNT_PATH: &str = "/account/v1";
 /// Bodies of this API are a few names and numbers.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// The owner's API as OpenAPI has it.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    overview::show,
+    statement::show,
+    reports::list,
+    reports::show,
+    reports::redeliver,
+    reports::ping::ping,
+    low_balance::show,
+    low_balance::set,
+    low_balance::clear,
+))]
+pub(crate) struct Description;
+
 /// The routes of the owner's API, each behind the account's token.
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()

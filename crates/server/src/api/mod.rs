@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod body;
 pub(crate) mod caller;
+pub(crate) mod description;
 mod endpoint;
 mod methods;
 mod parameters;
@@ -67,7 +68,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),
-            generation: Some(caller.access.generation),
+            token: Some(caller.access.token),
             idempotency,
             action,
         };
@@ -108,6 +109,7 @@ async fn status_without_code(
     let stored = stored
         // The same states that `decide` refuses to a check: nothing was charged, so there is no request for its owner yet.
         .filter(|request| !matches!(request.delivery, DeliveryState::Admitted | DeliveryState::Unreachable))
+        .filter(|request| request.token().kind == caller.access.token.kind)
         .ok_or(ApiError::RequestIdInvalid)?;
     let account_now = command.now.plus_millis(caller.access.clock_offset_ms);
     Ok(status_at(&stored, account_now))

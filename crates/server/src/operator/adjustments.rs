@@ -34,7 +34,7 @@ pub(super) async fn adjust(
     require_open(&profile)?;
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Adjust { amount, reason },
     };
