@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Method, StatusCode};
 
 use super::html::{self, Form};
@@ -115,7 +115,11 @@ impl Visit {
 
     /// Asks for a page, or whatever is there.
     pub async fn get(&mut self, path: &str) -> Result<Answer> {
-        let request = self.client.request(Method::GET, format!("{}{path}", self.url));
+        // As a browser does: what isn’t a page is a program’s.
+        let request = self
+            .client
+            .request(Method::GET, format!("{}{path}", self.url))
+            .header(ACCEPT, "text/html,*/*;q=0.8");
         self.sent(path, request).await
     }
 
