@@ -15,7 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use countersign_core::ApiError;
+use countersign_core::{ApiError, TokenKind};
 
 use crate::answer::Refusal;
 use crate::api::answer::Refusal as GatewayRefusal;
@@ -37,7 +37,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/reports/ping", post(reports::ping::ping))
         .route("/reports/{id}", get(reports::show))
         .route("/reports/{id}/redeliver", post(reports::redeliver))
-        .layer(Extension(Arc::<reports::ping::Pings>::default()))
         .route("/statement", get(statement::show))
         .route(
             "/low-balance",
@@ -66,6 +65,10 @@ async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next
         None => Err(ApiError::AccessTokenRequired.into()),
     };
     match admitted {
+        Ok(caller) if caller.access.token.kind == TokenKind::Test => {
+            Refusal::forbidden("a test-mode token sees nothing of its account: call with the account's live token")
+                .into_response()
+        }
         Ok(caller) => {
             parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await
