@@ -31,12 +31,18 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The routes of the owner's API, each behind the account's token.
 pub fn router(app: Arc<App>) -> Router {
+    router_with(app, Arc::default())
+}
+
+/// The same, with pings whose limits others share.
+pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Router {
     let routes = Router::new()
         .route("/", get(overview::show))
         .route("/reports", get(reports::list))
         .route("/reports/ping", post(reports::ping::ping))
         .route("/reports/{id}", get(reports::show))
         .route("/reports/{id}/redeliver", post(reports::redeliver))
+        .layer(Extension(pings))
         .route("/statement", get(statement::show))
         .route(
             "/low-balance",

@@ -160,11 +160,11 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
 /// All that can be asked: what isn't a page's, an owner's or the operator's path is a method of the API.
 pub fn router(app: &Arc<App>) -> axum::Router {
     // By the page or by the API: the limits on pings are the same ones.
-    let pings = Extension(Arc::<Pings>::default());
+    let pings = Arc::<Pings>::default();
     axum::Router::new()
-        .merge(site::router(Arc::clone(app)).layer(pings.clone()))
+        .merge(site::router(Arc::clone(app)).layer(Extension(Arc::clone(&pings))))
         .merge(inbox::router(Arc::clone(app)))
-        .merge(account::router(Arc::clone(app)).layer(pings))
+        .merge(account::router_with(Arc::clone(app), pings))
         .merge(operator::router(Arc::clone(app)))
         // Merged, not nested as a service: its only route is its fallback, which costs a call one router less this way.
         .merge(api::router(Arc::clone(app)))
