@@ -21,14 +21,11 @@ pub(crate) struct AllowList {
 pub(crate) struct NoRange(pub(crate) String);
 
 impl AllowList {
-    /// Reads entries. Empty ones count for nothing; one that is contained in another is left out.
+    /// Reads entries; one that is contained in another is left out.
     pub(crate) fn read<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, NoRange> {
         let mut list = Self::default();
         for entry in entries {
             let entry = entry.trim();
-            if entry.is_empty() {
-                continue;
-            }
             let range = read_range(entry).ok_or_else(|| NoRange(entry.chars().take(60).collect()))?;
             let kept = range.trunc();
             if kept != range {
@@ -44,7 +41,8 @@ impl AllowList {
     /// Reads a text: one entry a line, or several with commas or spaces between them. What follows a `#` is a comment.
     pub(crate) fn read_text(text: &str) -> Result<Self, NoRange> {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-        Self::read(lines.flat_map(|line| line.split([',', ';', ' ', '\t'])))
+        let entries = lines.flat_map(|line| line.split([',', ';', ' ', '\t']));
+        Self::read(entries.filter(|entry| !entry.trim().is_empty()))
     }
 
     fn add(&mut self, range: IpNet) {

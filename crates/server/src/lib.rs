@@ -15,8 +15,12 @@ mod console;
 pub mod http;
 pub mod inbox;
 pub mod keys;
+mod login;
+mod openapi;
 pub mod operator;
+mod orders;
 mod pace;
+mod payment;
 mod portal;
 pub mod random;
 mod reports;
@@ -28,4 +32,5 @@ mod vitals;
 pub mod workers;
 
 pub use app::{App, Mode};
+pub use login::LoginDesk;
 pub use vitals::Vitals;

@@ -3,6 +3,7 @@
 mod api;
 mod api_page;
 mod overview;
+pub(crate) mod statistics;
 
 use std::sync::Arc;
 

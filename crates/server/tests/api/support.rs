@@ -93,6 +93,7 @@ impl Server {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: setup.mode,
             inbox: setup.inbox.then(|| Inbox::new(news)),
+            login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
             vitals: Arc::default(),
