@@ -2,6 +2,7 @@
 
 mod api;
 mod api_page;
+mod messages;
 mod overview;
 pub(crate) mod statistics;
 
@@ -12,5 +13,8 @@ use axum::Router;
 use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().merge(overview::router()).merge(api::router())
+    Router::new()
+        .merge(overview::router())
+        .merge(api::router())
+        .merge(messages::router())
 }
