@@ -5,13 +5,14 @@ use std::collections::hash_map::Entry;
 
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
-    LedgerEntry, LimitState, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent,
-    Timestamp, VerificationRequest, decide,
+    LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
+    TimelineEvent, Timestamp, UsageFacts, VerificationRequest, decide, usage_change,
 };
 use foldhash::HashMap;
 
 use crate::Outcome;
 use crate::types::{Committed, RequestRef, StoreError};
+use crate::usage::NewUsage;
 
 /// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
 const SWEEP_FLOOD_COUNTERS_AT: usize = 200_000;
@@ -24,6 +25,8 @@ pub(crate) trait FactSource {
     fn account(&mut self, key: AccountKey) -> Result<Option<Account>, StoreError>;
     /// A request of an account.
     fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError>;
+    /// An order of credit of an account.
+    fn order(&mut self, account: AccountKey, id: OrderId) -> Result<Option<Order>, StoreError>;
     /// The answer that is kept under an idempotency key.
     fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError>;
     /// What is known of a sender, seen from an account.
@@ -93,6 +96,8 @@ pub(crate) struct Batch {
     pub(crate) requests: HashMap<RequestRef, Option<Touched<VerificationRequest>>>,
     pub(crate) entries: Vec<LedgerEntry>,
     pub(crate) purchases: HashMap<(AccountKey, u64), Purchase>,
+    /// Orders that the batch decided.
+    pub(crate) orders: HashMap<(AccountKey, OrderId), Order>,
     pub(crate) timeline: Vec<Of<TimelineEvent>>,
     pub(crate) reports: Vec<Of<DeliveryReport>>,
     /// Reports of balances that became low, under ids of their own.
@@ -100,6 +105,8 @@ pub(crate) struct Batch {
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
     /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
+    /// What statistics add up.
+    pub(crate) usage: Vec<NewUsage>,
     /// For the workers, in order.
     pub(crate) committed: Vec<Committed>,
     flood: BatchFlood,
@@ -158,6 +165,18 @@ impl Batch {
                 })
             })
             .and_then(|touched| touched.as_ref().map(|touched| &touched.row));
+        let loaded_order;
+        let order = match named_order(&command.action) {
+            None => None,
+            Some(id) => {
+                if let Some(order) = self.orders.get(&(account_key, id)) {
+                    Some(order)
+                } else {
+                    loaded_order = source.order(account_key, id)?;
+                    loaded_order.as_ref()
+                }
+            }
+        };
         let loaded_answer;
         let first_answer = match &command.idempotency {
             None => None,
@@ -209,6 +228,7 @@ impl Batch {
         let facts = Facts {
             account: &account.row,
             request,
+            order,
             first_answer,
             sender,
             flood: counters,
@@ -249,6 +269,9 @@ impl Batch {
         for purchase in decision.purchases {
             self.purchases.insert((account_key, purchase.entry), purchase);
         }
+        if let Some(order) = decision.order {
+            self.orders.insert((account_key, order.id), order);
+        }
         if let Some(answer) = decision.first_answer {
             self.answers
                 .insert((account_key, answer.idempotency.key.clone()), answer);
@@ -265,6 +288,17 @@ impl Batch {
                 account: account_key,
                 id: row.id,
             };
+            let before = self.requests.get(&request).and_then(Option::as_ref);
+            let (change, moved) = usage_change(
+                before.map(|touched| UsageFacts::of(&touched.row, &[])),
+                &UsageFacts::of(&row, &decision.timeline),
+            );
+            let changes = [Some(change), moved].into_iter().flatten();
+            self.usage.extend(
+                changes
+                    .filter(|change| !change.is_empty())
+                    .map(|change| NewUsage::new(account_key, &change)),
+            );
             self.timeline
                 .extend(decision.timeline.into_iter().map(|event| (request, event)));
             if decision.work.is_some() || !decision.reports.is_empty() {
@@ -351,6 +385,7 @@ fn named_request(action: &Action) -> Option<RequestId> {
         Action::Send(send) => send.request,
         Action::CheckAbility { .. }
         | Action::Purchase { .. }
+        | Action::DecideOrder { .. }
         | Action::Adjust { .. }
         | Action::Lapse
         | Action::AdvanceClock { .. } => None,
@@ -359,6 +394,13 @@ fn named_request(action: &Action) -> Option<RequestId> {
         | Action::Revoke { request }
         | Action::News { request, .. }
         | Action::Wake { request } => Some(*request),
+    }
+}
+
+fn named_order(action: &Action) -> Option<OrderId> {
+    match action {
+        Action::DecideOrder { order, .. } => Some(*order),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
 mod low_balance;
+mod orders;
 mod overview;
 mod statement;
 
@@ -54,6 +55,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/reports/{id}/redeliver", post(reports::redeliver))
         .layer(Extension(Arc::<reports::ping::Pings>::default()))
         .route("/statement", get(statement::show))
+        .route("/orders", get(orders::list).post(orders::make))
+        .route("/orders/{reference}", get(orders::show))
+        .route("/orders/{reference}/cancel", post(orders::cancel))
         .route(
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),

@@ -1,6 +1,7 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
 mod overview;
+pub(crate) mod statistics;
 
 use std::sync::Arc;
 
