@@ -29,7 +29,7 @@ use self::endpoint::Endpoint;
 use self::methods::Method;
 use self::parameters::{Parameter, Parameters};
 use crate::app::App;
-use crate::clock;
+use crate::{clock, site};
 
 pub use self::body::MAX_BODY_BYTES;
 
@@ -50,6 +50,9 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {
             body::discard(&parts.headers, body).await;
+            if let Some(page) = site::no_such_page(&parts) {
+                return page;
+            }
             Err(ApiError::UnknownMethod.into())
         }
     };
@@ -61,7 +64,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
     let mut bytes = Bytes::new();
     let (caller, command) = {
         let (caller, parameters) = receive(app, parts, body, &mut bytes).await?;
-        let action = method.action(app, &parameters)?;
+        let action = method.action(app, &caller, &parameters)?;
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),

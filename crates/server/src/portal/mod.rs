@@ -1,5 +1,7 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
+mod api;
+mod api_page;
 mod messages;
 mod overview;
 pub(crate) mod statistics;
@@ -13,6 +15,7 @@ use crate::app::App;
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
         .merge(overview::router())
+        .merge(api::router())
         .merge(messages::router())
         .merge(statistics::router())
 }
