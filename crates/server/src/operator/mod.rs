@@ -6,6 +6,7 @@ mod accounts;
 mod adjustments;
 mod backups;
 mod key;
+mod login_links;
 mod prices;
 mod senders;
 
@@ -45,6 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route("/accounts/{account}/token", get(accounts::token))
         .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
+        .route("/accounts/{account}/login-link", post(login_links::make))
         .route("/accounts/{account}/reports", get(reports::operator_list))
         .route("/accounts/{account}/reports/{id}", get(reports::operator_show))
         .route(
