@@ -6,6 +6,7 @@
 //! [`start`] puts them together. What they share is an [`App`].
 
 pub mod account;
+mod allow_list;
 mod answer;
 pub mod api;
 mod app;
@@ -15,8 +16,11 @@ pub mod http;
 pub mod inbox;
 pub mod keys;
 mod login;
+mod openapi;
 pub mod operator;
+mod orders;
 mod pace;
+mod payment;
 mod portal;
 pub mod random;
 mod reports;

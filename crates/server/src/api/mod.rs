@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod body;
 pub(crate) mod caller;
+pub(crate) mod description;
 mod endpoint;
 mod methods;
 mod parameters;
@@ -60,7 +61,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
     let mut bytes = Bytes::new();
     let (caller, command) = {
         let (caller, parameters) = receive(app, parts, body, &mut bytes).await?;
-        let action = method.action(app, &parameters)?;
+        let action = method.action(app, &caller, &parameters)?;
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),
@@ -87,7 +88,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         Answer::Status(status) => answer::status(&status),
         Answer::Revoked => Ok(answer::revoked()),
         Answer::Again(result) => Ok(answer::again(&result)),
-        Answer::Admitted(_) | Answer::Done => {
+        Answer::Admitted(_) | Answer::Order(_) | Answer::Done => {
             tracing::error!("the books gave an answer that no Gateway method has");
             Err(Refusal::Internal)
         }

@@ -7,8 +7,10 @@ mod adjustments;
 mod backups;
 mod key;
 mod login_links;
+mod orders;
 mod prices;
 mod senders;
+mod tokens;
 
 pub(crate) use accounts::find as find_account;
 pub use key::{OperatorKey, OperatorKeyError};
@@ -44,9 +46,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
-        .route("/accounts/{account}/token", get(accounts::token))
-        .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
         .route("/accounts/{account}/login-link", post(login_links::make))
+        .route("/accounts/{account}/token", get(tokens::show))
+        .route("/accounts/{account}/token/rotate", post(tokens::rotate))
+        .route("/accounts/{account}/test-token", get(tokens::show_test))
+        .route("/accounts/{account}/test-token/rotate", post(tokens::rotate_test))
         .route("/accounts/{account}/reports", get(reports::operator_list))
         .route("/accounts/{account}/reports/{id}", get(reports::operator_show))
         .route(
@@ -55,6 +59,10 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
+        .route("/orders", get(orders::list))
+        .route("/orders/{reference}", get(orders::show))
+        .route("/orders/{reference}/confirm", post(orders::confirm))
+        .route("/orders/{reference}/cancel", post(orders::cancel))
         .route("/prices", get(prices::list).put(prices::set).delete(prices::unset))
         .route("/prices/history", get(prices::history))
         .route(

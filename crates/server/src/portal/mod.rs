@@ -1,10 +1,14 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
+mod api;
+mod api_page;
 mod export;
 mod login;
+mod messages;
 mod overview;
 mod profile_form;
 mod settings;
+pub(crate) mod statistics;
 mod welcome;
 
 use std::sync::Arc;
@@ -17,6 +21,8 @@ pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
         .merge(login::router())
         .merge(welcome::router())
-        .merge(settings::router())
         .merge(overview::router())
+        .merge(api::router())
+        .merge(messages::router())
+        .merge(settings::router())
 }

@@ -7,8 +7,10 @@ use countersign_server::Mode;
 use countersign_store::{LoginToken, Logins as _, SessionOwner, Sessions as _, Store as _};
 use reqwest::{Method, StatusCode};
 
-use crate::support::{Browser, OWNER, PATIENCE, PHONE, Page, Site, now, phone};
+use crate::site::{Browser, OWNER, PATIENCE, PHONE, Page, Site, now, phone};
 
+/// A number whose plan tells its country, and no account's own.
+const GB_PHONE: &str = "+447400123456";
 const SESSION: &str = "countersign-session";
 
 async fn begin(browser: &Browser, number: &str) -> Page {
@@ -243,14 +245,14 @@ async fn an_unknown_number_that_confirms_becomes_an_account_and_is_asked_about_i
     let browser = site.browser();
     browser.get("/login?next=/account/settings").await;
     browser
-        .submit("/login?next=/account/settings", &[("phone", PHONE)])
+        .submit("/login?next=/account/settings", &[("phone", GB_PHONE)])
         .await;
-    answer(&site, &question(&site, PHONE).await, "confirm").await;
+    answer(&site, &question(&site, GB_PHONE).await, "confirm").await;
     browser
         .get("/login/wait?next=/account/settings")
         .await
         .leads_to("/account/settings");
-    let account = site.store.account_of_phone(phone(PHONE)).await.unwrap().unwrap();
+    let account = site.store.account_of_phone(phone(GB_PHONE)).await.unwrap().unwrap();
     assert!(account.balance.is_zero());
 
     for path in ["/account", "/account/settings"] {
@@ -259,7 +261,7 @@ async fn an_unknown_number_that_confirms_becomes_an_account_and_is_asked_about_i
         page.leads_to(&format!("/account/welcome?next={next}"));
     }
     let welcome = browser.get("/account/welcome?next=%2Faccount%2Fsettings").await;
-    welcome.shows("<option value=\"IT\" selected>");
+    welcome.shows("<option value=\"GB\" selected>");
     let refused = browser
         .submit(
             "/account/welcome?next=%2Faccount%2Fsettings",
@@ -411,7 +413,7 @@ async fn the_operators_link_signs_in_once_and_a_look_at_it_uses_nothing_up() {
     let url = format!("http://{}/operator/v1/accounts/{OWNER}/login-link", site.address);
     let made = made
         .post(url)
-        .bearer_auth(crate::support::OPERATOR_KEY)
+        .bearer_auth(crate::site::OPERATOR_KEY)
         .send()
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! The pages through real HTTP, as a browser asks for them: cookies, forms with their hidden fields, redirects.
+//! The pages as a browser gets them, over real HTTP: one file for each place in the navigation.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,5 +8,8 @@
 )]
 
 mod login;
+mod messages;
+mod overview;
 mod settings;
+mod site;
 mod support;

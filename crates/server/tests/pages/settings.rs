@@ -4,7 +4,7 @@ use countersign_core::{Command, Timestamp};
 use countersign_store::{Profiles as _, SessionOwner, Sessions as _, Store as _};
 use reqwest::StatusCode;
 
-use crate::support::{Site, now, phone, send};
+use crate::site::{Site, now, phone, send};
 
 const PROFILE: [(&str, &str); 5] = [
     ("name", "Acme"),
