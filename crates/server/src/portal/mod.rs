@@ -1,5 +1,6 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
+mod balance;
 mod overview;
 
 use std::sync::Arc;
@@ -9,5 +10,5 @@ use axum::Router;
 use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().merge(overview::router())
+    Router::new().merge(overview::router()).merge(balance::router())
 }
