@@ -6,12 +6,13 @@ use std::collections::hash_map::Entry;
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
     LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
-    TimelineEvent, Timestamp, VerificationRequest, decide,
+    TimelineEvent, Timestamp, UsageFacts, VerificationRequest, decide, usage_change,
 };
 use foldhash::HashMap;
 
 use crate::Outcome;
 use crate::types::{Committed, RequestRef, StoreError};
+use crate::usage::NewUsage;
 
 /// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
 const SWEEP_FLOOD_COUNTERS_AT: usize = 200_000;
@@ -104,6 +105,8 @@ pub(crate) struct Batch {
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
     /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
+    /// What statistics add up.
+    pub(crate) usage: Vec<NewUsage>,
     /// For the workers, in order.
     pub(crate) committed: Vec<Committed>,
     flood: BatchFlood,
@@ -285,6 +288,17 @@ impl Batch {
                 account: account_key,
                 id: row.id,
             };
+            let before = self.requests.get(&request).and_then(Option::as_ref);
+            let (change, moved) = usage_change(
+                before.map(|touched| UsageFacts::of(&touched.row, &[])),
+                &UsageFacts::of(&row, &decision.timeline),
+            );
+            let changes = [Some(change), moved].into_iter().flatten();
+            self.usage.extend(
+                changes
+                    .filter(|change| !change.is_empty())
+                    .map(|change| NewUsage::new(account_key, &change)),
+            );
             self.timeline
                 .extend(decision.timeline.into_iter().map(|event| (request, event)));
             if decision.work.is_some() || !decision.reports.is_empty() {

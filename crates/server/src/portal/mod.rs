@@ -2,6 +2,7 @@
 
 mod balance;
 mod overview;
+pub(crate) mod statistics;
 
 use std::sync::Arc;
 
