@@ -13,7 +13,7 @@ use countersign_store::{Actor, OrderFilter, OrderPlace};
 use super::{HERE, Wish, amount, lines, refused};
 use crate::app::App;
 use crate::orders::{self, OrderError};
-use crate::payment;
+use crate::payment::{self, Confirmation};
 use crate::site::form::Form;
 use crate::site::format::{self, When};
 use crate::site::frame::Frame;
@@ -42,6 +42,8 @@ struct OrderPage {
     note: Option<String>,
     entry: Option<u64>,
     is_open: bool,
+    /// Who will say that it is paid, while it is open.
+    confirmed_by: Option<&'static str>,
     instructions: Option<String>,
 }
 
@@ -167,6 +169,8 @@ impl OrderPage {
     async fn of(app: &App, viewer: &Viewer, order: Order) -> Self {
         let reference = order.id.to_string();
         let instructions = payment::instructions(app, &order).await;
+        let is_open = order.state == OrderState::Open;
+        let provider = payment::provider(app, order.provider.as_str()).filter(|_| is_open);
         Self {
             frame: Frame::portal(app, viewer, &format!("Order {reference}"), HERE),
             amount: format::money(order.amount),
@@ -182,7 +186,11 @@ impl OrderPage {
             },
             note: order.note.map(|note| note.as_str().to_owned()),
             entry: order.entry,
-            is_open: order.state == OrderState::Open,
+            is_open,
+            confirmed_by: provider.map(|provider| match provider.confirmation() {
+                Confirmation::ByOperator => "the operator, once the money is seen",
+                Confirmation::ByProvider => "the payment provider",
+            }),
             instructions: instructions.map(|markdown| payment::html_of(&markdown)),
             reference,
         }
