@@ -65,6 +65,11 @@ pub(crate) struct RefusalBody {
 }
 
 impl Refusal {
+    /// What went wrong, and what to do now.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Self {
             status,

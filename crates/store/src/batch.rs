@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
     LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
-    TimelineEvent, Timestamp, UsageFacts, VerificationRequest, decide, usage_change,
+    TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, decide, usage_change,
 };
 use foldhash::HashMap;
 
@@ -35,10 +35,13 @@ pub(crate) trait FactSource {
     fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError>;
 }
 
+/// Whose calls are counted: an account's tests don't use up what its customers need.
+type Caller = (AccountKey, TokenKind);
+
 /// Flood counters, in memory: a restart starts them anew.
 #[derive(Debug)]
 pub(crate) struct FloodBook {
-    accounts: HashMap<AccountKey, LimitState>,
+    accounts: HashMap<Caller, LimitState>,
     numbers: HashMap<(AccountKey, PhoneNumber), LimitState>,
     sweep_at: usize,
 }
@@ -54,12 +57,12 @@ impl Default for FloodBook {
 }
 
 impl FloodBook {
-    fn note(&mut self, account: AccountKey, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
+    fn note(&mut self, caller: Caller, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
         if self.numbers.len() >= self.sweep_at {
             self.sweep(now);
         }
-        self.accounts.insert(account, counters.account);
-        self.numbers.insert((account, phone), counters.number);
+        self.accounts.insert(caller, counters.account);
+        self.numbers.insert((caller.0, phone), counters.number);
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -115,8 +118,8 @@ pub(crate) struct Batch {
 /// Flood counters that a batch changed; they count once it is committed.
 #[derive(Debug, Default)]
 struct BatchFlood {
-    accounts: HashMap<AccountKey, LimitState>,
-    numbers: HashMap<(AccountKey, PhoneNumber), (LimitState, Timestamp)>,
+    accounts: HashMap<Caller, LimitState>,
+    numbers: HashMap<(AccountKey, PhoneNumber), (TokenKind, LimitState, Timestamp)>,
 }
 
 impl Batch {
@@ -190,8 +193,9 @@ impl Batch {
             }
         };
         let phone = flood_phone(&command.action);
+        let caller = (account_key, command.token.map_or(TokenKind::Live, |token| token.kind));
         let counters = phone.map_or_else(FloodCounters::default, |phone| {
-            flood_counters(&self.flood, flood, account_key, phone)
+            flood_counters(&self.flood, flood, caller, phone)
         });
         let sender = match &command.action {
             Action::Send(send) => match &send.sender {
@@ -237,18 +241,19 @@ impl Batch {
             rules,
         };
         let decision = decide(&facts, command);
-        Ok(self.apply(account_key, phone, command.now, counters, decision))
+        Ok(self.apply(caller, phone, command.now, counters, decision))
     }
 
     /// Takes a decision's changes in; answers its outcome.
     fn apply(
         &mut self,
-        account_key: AccountKey,
+        caller: Caller,
         phone: Option<PhoneNumber>,
         now: Timestamp,
         counters_before: FloodCounters,
         decision: Decision,
     ) -> Outcome {
+        let (account_key, kind) = caller;
         if let Some(account) = self.accounts.get_mut(&account_key)
             && account.row != decision.account
         {
@@ -260,10 +265,10 @@ impl Batch {
             account.changed = true;
         }
         if let (Some(phone), true) = (phone, counters_before != decision.flood) {
-            self.flood.accounts.insert(account_key, decision.flood.account);
+            self.flood.accounts.insert(caller, decision.flood.account);
             self.flood
                 .numbers
-                .insert((account_key, phone), (decision.flood.number, now));
+                .insert((account_key, phone), (kind, decision.flood.number, now));
         }
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
@@ -340,10 +345,11 @@ impl Batch {
 
     /// Notes the flood counters of a batch that was committed.
     pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
-        for ((account, phone), (number, now)) in self.flood.numbers.drain() {
-            let account_state = self.flood.accounts.get(&account).copied().unwrap_or_default();
+        for ((account, phone), (kind, number, now)) in self.flood.numbers.drain() {
+            let caller = (account, kind);
+            let account_state = self.flood.accounts.get(&caller).copied().unwrap_or_default();
             flood.note(
-                account,
+                caller,
                 phone,
                 FloodCounters {
                     account: account_state,
@@ -356,13 +362,14 @@ impl Batch {
 }
 
 /// The counters as they stand: a batch's own, else those of the batches before it.
-fn flood_counters(batch: &BatchFlood, book: &FloodBook, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
-    let of_number = batch.numbers.get(&(account, phone)).map(|(state, _)| state);
+fn flood_counters(batch: &BatchFlood, book: &FloodBook, caller: Caller, phone: PhoneNumber) -> FloodCounters {
+    let account = caller.0;
+    let of_number = batch.numbers.get(&(account, phone)).map(|(_, state, _)| state);
     FloodCounters {
         account: batch
             .accounts
-            .get(&account)
-            .or(book.accounts.get(&account))
+            .get(&caller)
+            .or(book.accounts.get(&caller))
             .copied()
             .unwrap_or_default(),
         number: of_number

@@ -1,6 +1,9 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
+mod api;
+mod api_page;
 mod balance;
+mod messages;
 mod overview;
 pub(crate) mod statistics;
 
@@ -11,5 +14,9 @@ use axum::Router;
 use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().merge(overview::router()).merge(balance::router())
+    Router::new()
+        .merge(overview::router())
+        .merge(api::router())
+        .merge(messages::router())
+        .merge(balance::router())
 }

@@ -1,11 +1,7 @@
-//! The pages through real HTTP, as a browser asks for them: cookies, forms with their hidden fields, redirects.
+//! The pages as a browser gets them, over real HTTP: one file for each place in the navigation.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod balance;
+mod messages;
+mod overview;
 mod support;

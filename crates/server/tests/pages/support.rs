@@ -1,371 +1,264 @@
-//! A server of the pages with everything behind it, made by hand so that a test reaches its books, and a browser without a
-//! script: it keeps cookies, remembers the page that it shows, and sends that page's forms.
+//! A server of the pages with an account that is signed in. No worker runs: nothing happens to a message but what a test
+//! says.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_channels::Inbox;
-use countersign_core::{
-    AccountId, AccountKey, Action, ApiToken, CodeLength, Command, Credits, PhoneNumber, Reach, SandboxNumbers, Send,
-    SendCode, Timestamp, Ttl,
-};
+use countersign_core::*;
 use countersign_server::http::{HttpLimits, HttpServer, bind};
 use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
-use countersign_server::workers::{self, Workers};
-use countersign_server::{App, LoginDesk, Mode, random, start};
-use countersign_store::{
-    Actor, DetailsChange, MasterKey, NewAccount, NewSession, Profiles as _, SessionOwner, SessionToken, Sessions as _,
-    SiteStore, SqliteOptions, SqliteStore, Store,
-};
-use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Method, StatusCode};
+use countersign_server::{App, LoginDesk, Mode, clock, start};
+use countersign_store::*;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 /// No test waits longer for one answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// A number that numbering plans call possible, and no account's own.
-pub(crate) const PHONE: &str = "+391234567890";
+/// A number that is no account's own.
+pub(crate) const PHONE: u64 = 391_234_567_890;
 /// The first account's own number.
-pub(crate) const OWNER: &str = "+393333333333";
-/// What opens the operator's API and console.
-pub(crate) const OPERATOR_KEY: &str = "the-operators-key-of-a-test";
+pub(crate) const OWNER: u64 = 393_333_333_333;
+/// The second account's own number.
+const OTHER_OWNER: u64 = 393_333_333_334;
 
-/// A running server, with one account that has a credit of 10 and has answered the questions of its first sign-in.
-pub(crate) struct Site {
+/// A running server.
+pub(crate) struct Server {
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) inbox: Option<Arc<Inbox>>,
-    pub(crate) address: SocketAddr,
-    pub(crate) account: AccountKey,
-    draining: watch::Sender<bool>,
+    address: SocketAddr,
+    pub(crate) drain: watch::Sender<bool>,
+    _committed: CommittedWork,
+    _news: mpsc::Receiver<countersign_channels::ChannelNews>,
     _http: HttpServer,
-    _workers: Workers,
-    _dir: TempDir,
+    _directory: TempDir,
 }
 
-impl Site {
-    /// A sandbox.
+/// A browser in which an account is signed in.
+pub(crate) struct Browser<'s> {
+    server: &'s Server,
+    pub(crate) account: AccountKey,
+    cookie: String,
+}
+
+/// A page as it came.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Server {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Mode::Sandbox, |_| {}).await
+        Self::start_in(Mode::Sandbox).await
     }
 
-    /// A server whose settings differ from the mode's defaults.
-    pub(crate) async fn start_with(mode: Mode, set: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut settings = Settings::defaults(mode);
-        set(&mut settings);
-        let options = SqliteOptions {
-            path: dir.path().to_owned(),
+    pub(crate) async fn start_in(mode: Mode) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, committed) = SqliteStore::open(SqliteOptions {
+            path: directory.path().to_owned(),
             master_key: MasterKey::from_bytes([7; 32]),
-            rules: settings.rules(),
-        };
-        let (store, committed) = SqliteStore::open(options).unwrap();
-        let (draining, is_draining) = watch::channel(false);
+            rules: Rules::default(),
+        })
+        .unwrap();
+        let settings = Settings::defaults(mode);
+        let (drain, draining) = watch::channel(false);
         let (news, news_queue) = mpsc::channel(64);
-        let inbox = settings.inbox.enabled.then(|| Inbox::new(news));
         let app = Arc::new(App {
             store: Arc::clone(&store) as Arc<dyn Store>,
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode,
-            inbox: inbox.clone(),
+            inbox: (mode == Mode::Sandbox).then(|| Inbox::new(news)),
             login: LoginDesk::new(&settings).unwrap(),
-            operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
+            operator_key: OperatorKey::new("the-operators-key-of-a-test").unwrap(),
             settings,
             vitals: Arc::default(),
-            draining: is_draining,
+            draining,
         });
-        let workers = workers::start(&app, committed, news_queue).unwrap();
         let http = HttpServer::new(start::router(&app), HttpLimits::new(100, PATIENCE));
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         http.listen(listener, None);
-        let account = make_account(&store, 1, OWNER).await;
         Self {
             store,
-            inbox,
             address,
-            account,
-            draining,
+            drain,
+            _committed: committed,
+            _news: news_queue,
             _http: http,
-            _workers: workers,
-            _dir: dir,
+            _directory: directory,
         }
     }
 
-    /// A further account with a credit of 10 that has answered the questions; `seed` makes its id and token.
-    pub(crate) async fn account(&self, seed: u8, phone: &str) -> AccountKey {
-        make_account(&self.store, seed, phone).await
+    /// The first account, signed in, with a credit of 10.
+    pub(crate) async fn owner(&self) -> Browser<'_> {
+        self.sign_in(1, OWNER).await
     }
 
-    /// A browser that nobody signed in with.
-    pub(crate) fn browser(&self) -> Browser {
-        Browser {
-            client: Client::builder()
-                .no_proxy()
-                .timeout(PATIENCE)
-                .redirect(Policy::none())
-                .build()
-                .unwrap(),
-            base: format!("http://{}", self.address),
-            cookies: Mutex::default(),
-            page: Mutex::default(),
+    /// Another account, signed in.
+    pub(crate) async fn other(&self) -> Browser<'_> {
+        self.sign_in(2, OTHER_OWNER).await
+    }
+
+    async fn sign_in(&self, seed: u8, phone: u64) -> Browser<'_> {
+        let account = AccountKey::of_new(AccountId::from_entropy(u64::from_be_bytes([seed; 8])));
+        if self.store.account(account.id).await.unwrap().is_none() {
+            let new = NewAccount {
+                key: account,
+                token: ApiToken::new(account.id, [seed; 32]),
+                name: format!("Account {seed}"),
+                phone: PhoneNumber::from_stored(phone),
+                now: clock::now(),
+            };
+            self.store.create_account(new, Actor::Operator).await.unwrap();
+            let amount = Credits::parse("10").unwrap();
+            self.submit(account, Action::Purchase { amount }).await;
         }
-    }
-
-    /// A browser in which the first account is signed in.
-    pub(crate) async fn owner(&self) -> Browser {
-        self.signed_in(self.account).await
-    }
-
-    /// A browser in which an account is signed in.
-    pub(crate) async fn signed_in(&self, account: AccountKey) -> Browser {
-        let browser = self.browser();
-        let secret = random::bytes::<32>();
-        let new = NewSession {
+        let secret = [seed; 32];
+        let session = NewSession {
             token: SessionToken(secret),
-            id: i64::from_ne_bytes(random::bytes()) & i64::MAX,
+            id: i64::from(seed),
             owner: SessionOwner::Account(account),
-            device: "A test".to_owned(),
-            address: "127.0.0.1".to_owned(),
-            now: now(),
-            life_ms: 3_600_000,
+            device: "Test".into(),
+            address: "127.0.0.1".into(),
+            now: clock::now(),
+            life_ms: DAY_MS,
         };
-        self.store.begin_session(new).await.unwrap();
-        browser.set_cookie("countersign-session", &base64url(&secret));
-        browser
-    }
-
-    /// Lets the server begin to end.
-    pub(crate) fn drain(&self) {
-        self.draining.send_replace(true);
-    }
-}
-
-/// The present time, to the millisecond.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
-}
-
-/// A number of a test.
-pub(crate) fn phone(text: &str) -> PhoneNumber {
-    PhoneNumber::parse(text, SandboxNumbers::Accepted).unwrap()
-}
-
-/// A send to a number; `id_entropy` is the random half of its request's id.
-pub(crate) fn send(to: &str, id_entropy: u64) -> Action {
-    Action::Send(Box::new(Send {
-        phone: phone(to),
-        request: None,
-        sender: None,
-        code: SendCode::Generate {
-            length: CodeLength::default(),
-            entropy: 123_456,
-        },
-        callback_url: None,
-        payload: None,
-        ttl: Ttl::default(),
-        id_entropy,
-        reach: Reach::Reachable,
-    }))
-}
-
-/// An account that nothing was booked for, whose owner has answered the questions of the first sign-in.
-pub(crate) async fn new_account(store: &SqliteStore, seed: u8, owner: &str) -> AccountKey {
-    let id = AccountId::from_entropy(u64::from_be_bytes([seed; 8]));
-    let key = AccountKey::of_new(id);
-    let new = NewAccount {
-        key,
-        token: ApiToken::new(id, [seed; 32]),
-        name: format!("Account {seed}"),
-        phone: phone(owner),
-        now: now(),
-    };
-    store.create_account(new, Actor::Operator).await.unwrap();
-    let answers = DetailsChange {
-        name: format!("Account {seed}"),
-        country: "IT".to_owned(),
-        purpose: "Tests".to_owned(),
-        accepted_terms: Some("test".to_owned()),
-        ..DetailsChange::default()
-    };
-    store.set_details(key, answers, now()).await.unwrap();
-    key
-}
-
-async fn make_account(store: &SqliteStore, seed: u8, owner: &str) -> AccountKey {
-    let key = new_account(store, seed, owner).await;
-    let purchase = Command {
-        now: now(),
-        token: None,
-        idempotency: None,
-        action: Action::Purchase {
-            amount: Credits::parse("10").unwrap(),
-        },
-    };
-    store.submit(key, purchase).await.unwrap().unwrap();
-    key
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_u32, |group, &byte| group << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for place in 0..=chunk.len() {
-            text.push(char::from(SIGNS[(group >> (18 - 6 * place) & 63) as usize]));
+        self.store.begin_session(session).await.unwrap();
+        let secret = base64(&secret);
+        Browser {
+            server: self,
+            account,
+            cookie: format!("countersign-session={secret}"),
         }
     }
-    text
+
+    pub(crate) async fn submit(&self, account: AccountKey, action: Action) -> Answer {
+        let command = Command {
+            now: clock::now(),
+            token: None,
+            idempotency: None,
+            action,
+        };
+        self.store.submit(account, command).await.unwrap().unwrap()
+    }
+
+    /// Sends bytes on a new connection, which stays open.
+    pub(crate) async fn connect(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn ask(&self, request: &str) -> Page {
+        let mut stream = self.connect(request).await;
+        let mut bytes = Vec::new();
+        let read = stream.read_to_end(&mut bytes);
+        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Page {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
 }
 
-/// An answer, read.
-#[derive(Debug, Clone)]
-pub(crate) struct Page {
-    pub(crate) status: StatusCode,
-    /// Where a redirect leads.
-    pub(crate) to: Option<String>,
-    /// The `Set-Cookie` headers.
-    pub(crate) set_cookies: Vec<String>,
-    pub(crate) headers: reqwest::header::HeaderMap,
-    pub(crate) text: String,
+/// Base64url without padding, of 32 bytes.
+fn base64(bytes: &[u8; 32]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+        .collect();
+    bits.chunks(6)
+        .map(|chunk| {
+            let value = (0..6).fold(0, |value, place| value << 1 | chunk.get(place).copied().unwrap_or(0));
+            char::from(LETTERS[usize::from(value)])
+        })
+        .collect()
+}
+
+impl Browser<'_> {
+    fn head(&self, method: &str, path: &str) -> String {
+        let cookie = &self.cookie;
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncookie: {cookie}\r\n")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Page {
+        self.server.ask(&format!("{}\r\n", self.head("GET", path))).await
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn open(&self, path: &str) -> TcpStream {
+        self.server.connect(&format!("{}\r\n", self.head("GET", path))).await
+    }
+
+    /// The token that stands in this browser's forms.
+    pub(crate) async fn csrf(&self) -> String {
+        let page = self.get("/account").await;
+        let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    /// Sends a form with its token.
+    pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Page {
+        let csrf = self.csrf().await;
+        self.post_with(path, &csrf, fields).await
+    }
+
+    /// Sends a form with any token.
+    pub(crate) async fn post_with(&self, path: &str, csrf: &str, fields: &[(&str, &str)]) -> Page {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("csrf", csrf).extend_pairs(fields);
+        let body = form.finish();
+        let request = format!(
+            "{}content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            self.head("POST", path),
+            body.len()
+        );
+        self.server.ask(&request).await
+    }
+
+    /// Sends a message as a program of this account would.
+    pub(crate) async fn sent(&self, to: u64, payload: Option<&str>, callback_url: Option<&str>) -> RequestId {
+        let send = Send {
+            phone: PhoneNumber::from_stored(to),
+            request: None,
+            sender: None,
+            code: SendCode::Supplied(Code::parse("48151623").unwrap()),
+            callback_url: callback_url.map(|url| CallbackUrl::parse(url, PlainHttp::Refused).unwrap()),
+            payload: payload.map(|text| Payload::new(text.to_owned()).unwrap()),
+            ttl: Ttl::default(),
+            id_entropy: u64::from_ne_bytes(countersign_server::random::bytes()),
+            reach: Reach::Reachable,
+        };
+        let answer = self.server.submit(self.account, Action::Send(Box::new(send))).await;
+        let Answer::Status(status) = answer else {
+            panic!("the send was answered by {answer:?}");
+        };
+        RequestId::parse(&status.request_id).unwrap()
+    }
+
+    pub(crate) async fn news(&self, request: RequestId, news: News) {
+        self.server.submit(self.account, Action::News { request, news }).await;
+    }
 }
 
 impl Page {
-    /// The hidden CSRF field of the page's forms.
-    pub(crate) fn csrf(&self) -> String {
-        let (_, after) = self
-            .text
-            .split_once("name=\"csrf\" value=\"")
-            .expect("no form on the page");
-        after.split_once('"').unwrap().0.to_owned()
+    /// Where a redirect leads.
+    pub(crate) fn location(&self) -> &str {
+        assert_eq!(self.status, 303, "{}", self.body);
+        let lines = self.head.lines().find_map(|line| line.strip_prefix("location: "));
+        lines.unwrap()
     }
 
-    /// The text of the page's only `<h1>`.
-    pub(crate) fn heading(&self) -> &str {
-        let (_, after) = self.text.split_once("<h1>").expect("no heading on the page");
-        after.split_once("</h1>").unwrap().0
-    }
-
-    #[track_caller]
-    pub(crate) fn leads_to(&self, path: &str) {
-        assert_eq!(
-            (self.status, self.to.as_deref()),
-            (StatusCode::SEE_OTHER, Some(path)),
-            "{}",
-            self.text
-        );
-    }
-
-    #[track_caller]
-    pub(crate) fn shows(&self, what: &str) {
-        assert!(self.text.contains(what), "{what:?} isn't on the page:\n{}", self.text);
-    }
-}
-
-/// A browser without a script.
-pub(crate) struct Browser {
-    client: Client,
-    base: String,
-    cookies: Mutex<BTreeMap<String, String>>,
-    /// The page that it shows.
-    page: Mutex<Option<Page>>,
-}
-
-impl Browser {
-    pub(crate) fn set_cookie(&self, name: &str, value: &str) {
-        self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
-    }
-
-    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
-        self.cookies.lock().unwrap().get(name).cloned()
-    }
-
-    /// Opens a page; a redirect isn't followed.
-    pub(crate) async fn get(&self, path: &str) -> Page {
-        let page = self.ask(Method::GET, path, None, &[]).await;
-        *self.page.lock().unwrap() = Some(page.clone());
-        page
-    }
-
-    /// Opens a page and follows where it leads.
-    pub(crate) async fn follow(&self, path: &str) -> Page {
-        let mut page = self.get(path).await;
-        for _ in 0..5 {
-            let Some(to) = page.to.clone() else { break };
-            page = self.get(&to).await;
-        }
-        page
-    }
-
-    /// Sends a form of the page that is shown, with its hidden field.
-    pub(crate) async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Page {
-        let csrf = self.page.lock().unwrap().as_ref().expect("no page is open").csrf();
-        let mut all = vec![("csrf", csrf.as_str())];
-        all.extend(fields);
-        self.post(path, &all).await
-    }
-
-    /// Sends a form as it is given.
-    pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Page {
-        self.ask(Method::POST, path, Some(fields), &[]).await
-    }
-
-    /// Asks with further headers.
-    pub(crate) async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        form: Option<&[(&str, &str)]>,
-        headers: &[(&str, &str)],
-    ) -> Page {
-        let cookies: Vec<String> = {
-            let cookies = self.cookies.lock().unwrap();
-            cookies.iter().map(|(name, value)| format!("{name}={value}")).collect()
-        };
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
-        if !cookies.is_empty() {
-            request = request.header(COOKIE, cookies.join("; "));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(fields) = form {
-            request = request.form(fields);
-        }
-        let answer = request.send().await.unwrap();
-        let headers = answer.headers().clone();
-        let text = |value: &reqwest::header::HeaderValue| value.to_str().unwrap().to_owned();
-        let page = Page {
-            status: answer.status(),
-            to: headers.get(LOCATION).map(text),
-            set_cookies: headers.get_all(SET_COOKIE).iter().map(text).collect(),
-            headers,
-            text: answer.text().await.unwrap(),
-        };
-        for cookie in &page.set_cookies {
-            let (name, rest) = cookie.split_once('=').unwrap();
-            let value = rest.split(';').next().unwrap();
-            if cookie.contains("Max-Age=0") {
-                self.cookies.lock().unwrap().remove(name);
-            } else {
-                self.set_cookie(name, value);
-            }
-        }
-        page
-    }
-
-    /// An event stream, to be read piece by piece.
-    pub(crate) async fn stream(&self, path: &str) -> reqwest::Response {
-        let cookies: Vec<String> = {
-            let cookies = self.cookies.lock().unwrap();
-            cookies.iter().map(|(name, value)| format!("{name}={value}")).collect()
-        };
-        let request = self.client.get(format!("{}{path}", self.base));
-        request.header(COOKIE, cookies.join("; ")).send().await.unwrap()
+    pub(crate) fn has(&self, text: &str) -> bool {
+        self.body.contains(text)
     }
 }
