@@ -19,4 +19,5 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(api::router())
         .merge(messages::router())
         .merge(balance::router())
+        .merge(statistics::router())
 }
