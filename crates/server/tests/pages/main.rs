@@ -5,4 +5,5 @@
 mod api;
 mod messages;
 mod overview;
+mod statistics;
 mod support;
