@@ -2,6 +2,7 @@
 
 mod api;
 mod api_page;
+mod balance;
 mod export;
 mod login;
 mod messages;
@@ -24,5 +25,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(overview::router())
         .merge(api::router())
         .merge(messages::router())
+        .merge(balance::router())
+        .merge(statistics::router())
         .merge(settings::router())
 }

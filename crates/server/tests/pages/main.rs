@@ -7,9 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod api;
 mod login;
 mod messages;
 mod overview;
 mod settings;
 mod site;
+mod statistics;
 mod support;
