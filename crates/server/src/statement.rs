@@ -73,6 +73,12 @@ impl From<LedgerEntry> for EntryView {
     }
 }
 
+/// One entry, as it stands in a statement.
+pub(crate) fn entry_json(entry: LedgerEntry) -> String {
+    // Strings, integers and exact amounts always serialise.
+    serde_json::to_string(&EntryView::from(entry)).unwrap_or_default()
+}
+
 /// What a caller asks for.
 struct Asked {
     from: Timestamp,

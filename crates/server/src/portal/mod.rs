@@ -2,6 +2,7 @@
 
 mod api;
 mod api_page;
+mod balance;
 mod messages;
 mod overview;
 pub(crate) mod statistics;
@@ -17,5 +18,6 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(overview::router())
         .merge(api::router())
         .merge(messages::router())
+        .merge(balance::router())
         .merge(statistics::router())
 }
