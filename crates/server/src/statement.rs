@@ -35,8 +35,9 @@ pub(crate) struct StatementView {
     next: Option<u64>,
 }
 
+/// An entry as JSON.
 #[derive(Serialize, ToSchema)]
-struct EntryView {
+pub(crate) struct EntryView {
     number: u64,
     /// Whole Unix seconds on the account's clock.
     booked_at: i64,
