@@ -69,6 +69,16 @@ impl Refusal {
         }
     }
 
+    /// What to do now, for a page that says it beside the form.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// Its status, for such a page.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The same, said of a part of what was sent.
     pub(crate) fn about(self, part: &str) -> Self {
         Self::new(self.status, format!("{part}: {}", self.sentence))

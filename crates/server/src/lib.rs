@@ -17,6 +17,7 @@ pub mod keys;
 pub mod operator;
 mod pace;
 mod portal;
+pub mod price_table;
 pub mod random;
 mod reports;
 pub mod settings;
