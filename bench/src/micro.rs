@@ -13,7 +13,7 @@ use clap::Args;
 use countersign_core::{
     Account, AccountId, AccountKey, Action, ApiToken, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, EnteredCode, Facts, FloodCounters, PhoneNumber, PlainHttp, RequestId, RequestStatus, Rules,
-    SandboxNumbers, SenderFact, SenderUsername, Timestamp, VerificationRequest, decide,
+    SandboxNumbers, SenderFact, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, decide,
 };
 use countersign_server::{clock, random};
 use countersign_store::{Actor, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
@@ -129,7 +129,10 @@ fn judge(
     };
     let command = Command {
         now,
-        generation: Some(1),
+        token: Some(TokenClaim {
+            kind: TokenKind::Live,
+            generation: 1,
+        }),
         idempotency: None,
         action,
     };
@@ -285,7 +288,7 @@ async fn time_batches(store: &Arc<SqliteStore>, account: AccountKey, size: u64, 
 fn command(action: Action) -> Command {
     Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     }

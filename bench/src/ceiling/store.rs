@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
     DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, PhoneNumber, RequestId, RequestStatus, Send,
-    SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
+    SendCode, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, VerificationState,
+    VerificationStatus,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
@@ -55,7 +56,11 @@ impl CeilingStore {
         drop(accounts);
         let access = Arc::new(AccountAccess {
             key: AccountKey { bucket: Bucket(0), id },
-            generation: 1,
+            token: TokenClaim {
+                kind: TokenKind::Live,
+                generation: 1,
+            },
+            valid_until: None,
             closed: false,
             allow_list: Vec::new(),
             clock_offset_ms: 0,
@@ -77,6 +82,8 @@ fn sent_request(account: AccountKey, id: RequestId, phone: PhoneNumber, code: Co
         id,
         account,
         phone,
+        test: false,
+        generation: 1,
         delivery: DeliveryState::Sent,
         delivery_updated_at: sent_at,
         fee: DEFAULT_PRICE,
@@ -246,6 +253,9 @@ impl Store for CeilingStore {
         [0; 32]
     }
     fn token(&self, _: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        absent()
+    }
+    fn signing_token(&self, _: AccountKey, _: TokenClaim, _: Timestamp) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         absent()
     }
     fn account(&self, _: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {

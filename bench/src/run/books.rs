@@ -160,7 +160,7 @@ impl Books {
     async fn command(&self, now: Timestamp, action: Action) -> Result<Answer> {
         let command = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };

@@ -13,6 +13,7 @@ use crate::phone::PhoneNumber;
 use crate::price::{PriceList, RouteName};
 use crate::request::{DeliveryState, VerificationRequest};
 use crate::time::Timestamp;
+use crate::token::TokenClaim;
 use crate::wire::RequestStatus;
 
 /// One change of one account, asked by the API, an operator or a worker. It carries its own time and randomness.
@@ -20,8 +21,8 @@ use crate::wire::RequestStatus;
 pub struct Command {
     /// Real time.
     pub now: Timestamp,
-    /// The authentication generation of the token that asks; `None` for workers and the operator.
-    pub generation: Option<u32>,
+    /// The token that asks; `None` for workers, the pages and the operator.
+    pub token: Option<TokenClaim>,
     /// Makes a repeated call give the first answer again.
     pub idempotency: Option<Idempotency>,
     /// What is asked.
@@ -325,6 +326,8 @@ pub struct DeliveryReport {
     pub callback_url: CallbackUrl,
     /// The body, byte for byte.
     pub body: Vec<u8>,
+    /// The token that made the request: it signs the report while it works, then the present one of its kind does.
+    pub token: TokenClaim,
     /// Real time of its state's commit.
     pub created_at: Timestamp,
 }

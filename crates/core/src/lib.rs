@@ -56,5 +56,5 @@ pub use request::{
 pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
 pub use time::{DAY_MS, Timestamp};
-pub use token::{ApiToken, TOKEN_LENGTH};
+pub use token::{ApiToken, Grace, TOKEN_LENGTH, TokenClaim, TokenKind, TokenStanding};
 pub use wire::{DeliveryStatus, RequestStatus, VerificationStatus};

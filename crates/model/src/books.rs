@@ -7,7 +7,7 @@ use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
     LimitState, LowBalanceReport, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact,
-    TimelineEvent, Timestamp, Ttl, VerificationRequest, decide,
+    TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, decide,
 };
 
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
@@ -197,8 +197,8 @@ impl Books {
             Step::Lapse { account } => Some(self.submit(self.at(*account), None, None, None, Action::Lapse)),
             Step::AdvanceClock { account, by_ms } => {
                 let account = self.at(*account);
-                let generation = Some(self.accounts[account].account.generation);
-                Some(self.submit(account, None, generation, None, Action::AdvanceClock { by_ms: *by_ms }))
+                let token = Some(self.live(account));
+                Some(self.submit(account, None, token, None, Action::AdvanceClock { by_ms: *by_ms }))
             }
             Step::TimePasses { by_ms } => {
                 self.now = self.now.plus_millis(*by_ms);
@@ -254,8 +254,8 @@ impl Books {
     fn revoke(&self, of: &Named) -> Option<Submitted> {
         let (caller, index, known) = self.name(of)?;
         let request = self.requests[index].request.id;
-        let generation = Some(self.accounts[caller].account.generation);
-        Some(self.submit(caller, known, generation, None, Action::Revoke { request }))
+        let token = Some(self.live(caller));
+        Some(self.submit(caller, known, token, None, Action::Revoke { request }))
     }
 
     fn send(&mut self, step: &SendStep) -> Submitted {
@@ -309,17 +309,26 @@ impl Books {
             request: request.id,
             code,
         };
-        let generation = Some(self.accounts[caller].account.generation);
-        Some(self.submit(caller, known, generation, key, action))
+        let token = Some(self.live(caller));
+        Some(self.submit(caller, known, token, key, action))
+    }
+
+    /// An account's present live token.
+    fn live(&self, account: usize) -> TokenClaim {
+        TokenClaim {
+            kind: TokenKind::Live,
+            generation: self.accounts[account].account.live.generation,
+        }
     }
 
     /// An API call by an account's token.
     fn call(&self, caller: &Caller, named: Option<usize>, sender: SenderFact, action: Action) -> Submitted {
         let account = self.at(caller.account);
-        let generation = self.accounts[account].account.generation - u32::from(caller.stale_token);
+        let mut token = self.live(account);
+        token.generation -= u32::from(caller.stale_token);
         // The books find a request only under the caller's own account.
         let known = named.filter(|&index| self.requests[index].owner == account);
-        let mut submitted = self.submit(account, known, Some(generation), caller.key, action);
+        let mut submitted = self.submit(account, known, Some(token), caller.key, action);
         submitted.sender = sender;
         submitted
     }
@@ -335,7 +344,7 @@ impl Books {
         &self,
         account: usize,
         request: Option<usize>,
-        generation: Option<u32>,
+        token: Option<TokenClaim>,
         key: Option<Key>,
         action: Action,
     ) -> Submitted {
@@ -349,7 +358,7 @@ impl Books {
             request,
             command: Command {
                 now: self.now,
-                generation,
+                token,
                 idempotency,
                 action,
             },

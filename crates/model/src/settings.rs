@@ -128,7 +128,7 @@ impl Books {
         if account.closed {
             return Happening::Setting(setting, Expected::NotFound);
         }
-        account.generation += 1;
+        account.live.generation += 1;
         Happening::Setting(setting, Expected::Done)
     }
 
@@ -143,7 +143,7 @@ impl Books {
             return Happening::Setting(setting, Expected::NotFound);
         }
         account.closed = true;
-        account.generation += 1;
+        account.live.generation += 1;
         Happening::Setting(setting, Expected::Done)
     }
 

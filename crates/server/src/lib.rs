@@ -14,6 +14,7 @@ mod console;
 pub mod http;
 pub mod inbox;
 pub mod keys;
+mod login;
 pub mod operator;
 mod pace;
 mod portal;
@@ -28,4 +29,5 @@ mod vitals;
 pub mod workers;
 
 pub use app::{App, Mode};
+pub use login::LoginDesk;
 pub use vitals::Vitals;

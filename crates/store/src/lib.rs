@@ -17,6 +17,7 @@ mod backup;
 mod batch;
 mod console;
 mod handover;
+mod logins;
 mod messages;
 mod orders;
 mod prices;
@@ -35,10 +36,14 @@ pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
+pub use logins::{
+    LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
+    MAX_LOGIN_TRIES, NewLogin,
+};
 pub use messages::Messages;
 pub use orders::Orders;
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
-pub use profiles::Profiles;
+pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
@@ -46,7 +51,7 @@ pub use reports::{
 pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use tokens::Tokens;
+pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
     AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
     StatementPage, StoreError, Trouble,
@@ -59,7 +64,7 @@ use std::sync::Arc;
 
 use countersign_core::{
     AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
-    Timestamp, VerificationRequest,
+    Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -69,12 +74,12 @@ pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
 pub trait SiteStore:
-    Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
+    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
 {
 }
 
-impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static> SiteStore
-    for T
+impl<T: Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static>
+    SiteStore for T
 {
 }
 
@@ -145,12 +150,20 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 
-    /// The account whose present token this is, whether open or closed; `None` for an unknown or rotated token.
+    /// The account whose token this is, live or for test mode, whether open or closed; `None` for an unknown or rotated token.
+    /// One that was rotated with a grace is known until [`AccountAccess::valid_until`], to which the caller must hold it.
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>>;
     /// A keyed hash of a text, the same as long as the master key is: what must be recognised again, but not guessed from a
     /// backup (P7).
     fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32];
-    /// The account's present token, unsealed, to be shown to its owner or to sign its reports.
+    /// The token that signs a report: the one that made its request while that works, else the present one of its kind.
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
+    /// The account's present live token, unsealed, to be shown to its owner.
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
     /// An account by its id.
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>>;

@@ -12,6 +12,7 @@ mod console;
 mod disk;
 mod ledger_chain;
 mod load;
+mod logins;
 mod messages;
 mod orders;
 mod prices;
@@ -38,7 +39,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
-    VerificationRequest,
+    TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -196,7 +197,7 @@ impl Store for SqliteStore {
     }
 
     fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.rotate_token(account, &token, by))
+        self.set(move |settings| settings.rotate_token(account, token, by))
     }
 
     fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -296,6 +297,15 @@ impl Store for SqliteStore {
 
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         answered(self.readers.token(account))
+    }
+
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        answered(self.readers.signing_token(account, made_with, now))
     }
 
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {

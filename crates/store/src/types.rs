@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign_core::{
     AccountKey, ApiToken, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId, SenderUsername,
-    Timestamp, VerificationRequest, Work,
+    Timestamp, TokenClaim, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -87,8 +87,10 @@ impl fmt::Display for Trouble {
 pub struct AccountAccess {
     /// The account.
     pub key: AccountKey,
-    /// Its authentication generation; goes into every command.
-    pub generation: u32,
+    /// Which of its tokens this is; goes into every command.
+    pub token: TokenClaim,
+    /// The end of the token's grace, real time, where it was rotated away: it opens nothing from then on.
+    pub valid_until: Option<Timestamp>,
     /// Whether it is closed: every call is refused then.
     pub closed: bool,
     /// Addresses from which it may call; empty allows all.

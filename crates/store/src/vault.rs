@@ -82,6 +82,8 @@ pub(crate) enum Purpose {
     Answer,
     /// What the receiver of a delivery report answered.
     ReportResponse,
+    /// The code of somebody who signs in to the pages.
+    LoginCode,
 }
 
 /// The keys derived from the master key. Nonces count on from a random start: unique in this process by counting, and
@@ -205,6 +207,7 @@ fn context(purpose: Purpose, place: &[i64]) -> Aad<Vec<u8>> {
         Purpose::Report => 4,
         Purpose::Answer => 5,
         Purpose::ReportResponse => 6,
+        Purpose::LoginCode => 16,
     });
     for part in place {
         data.extend_from_slice(&part.to_be_bytes());

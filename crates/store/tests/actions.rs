@@ -43,7 +43,7 @@ async fn books(directory: &Path) -> Arc<SqliteStore> {
 fn command(action: Action) -> Command {
     Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     }

@@ -48,7 +48,7 @@ async fn account(store: &SqliteStore) -> AccountKey {
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) {
     let command = Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };

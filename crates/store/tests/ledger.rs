@@ -49,7 +49,7 @@ async fn with_account(directory: &Path) -> Arc<SqliteStore> {
 async fn ask(store: &SqliteStore, action: Action, now: Timestamp) -> Result<Answer, ApiError> {
     let command = Command {
         now,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };

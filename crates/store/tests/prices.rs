@@ -50,7 +50,7 @@ async fn rows(store: &SqliteStore) -> Vec<PriceRow> {
 async fn charged(store: &SqliteStore, account: AccountKey, now: Timestamp, entropy: u64) -> Credits {
     let command = Command {
         now,
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::CheckAbility {
             phone: PhoneNumber::from_stored(391_234_567_890),
@@ -82,7 +82,7 @@ async fn account(store: &SqliteStore) -> AccountKey {
     let amount = Credits::parse("100").unwrap();
     let command = Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Purchase { amount },
     };

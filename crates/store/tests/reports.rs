@@ -61,7 +61,7 @@ impl Books {
     async fn ask(&self, account: AccountKey, action: Action) {
         let command = Command {
             now: NOW,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };

@@ -65,7 +65,7 @@ impl Books {
     async fn ask(&self, action: Action, now: Timestamp) -> Outcome {
         let command = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };
@@ -193,7 +193,7 @@ async fn a_rotated_token_and_a_closed_account_open_nothing() {
     let action = send(phone(391_234_567_890), 1, None);
     let command = Command {
         now: NOW,
-        generation: Some(stale.generation),
+        token: Some(stale.token),
         idempotency: None,
         action,
     };
@@ -219,7 +219,7 @@ async fn an_idempotency_key_gives_the_first_answer_again_across_a_restart() {
     let books = books(directory.path()).await;
     let command = |entropy| Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: Some(Idempotency {
             key: IdempotencyKey::new("k1").unwrap(),
             fingerprint: [3; 32],
@@ -424,7 +424,7 @@ async fn a_full_queue_refuses_at_once_and_does_nothing_by_half() {
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     let command = |n| Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action: send(phone(391_230_000_000 + n), n, None),
     };

@@ -74,8 +74,8 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
     let account = &books.accounts[submitted.account].account;
     let command = &submitted.command;
     let stale = command
-        .generation
-        .is_some_and(|generation| account.closed || generation != account.generation);
+        .token
+        .is_some_and(|token| account.closed || token.generation != account.live.generation);
     let kept = submitted
         .first_answer
         .as_ref()

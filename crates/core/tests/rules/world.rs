@@ -6,7 +6,7 @@ use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
     NumberPrefix, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus, Rules,
-    Send, SendCode, SenderFact, Timestamp, Ttl, VerificationRequest, VerificationState, decide,
+    Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState, decide,
 };
 
 /// Somebody's number.
@@ -24,7 +24,7 @@ pub(crate) struct World {
     pub(crate) account: Account,
     pub(crate) now: Timestamp,
     pub(crate) sender: SenderFact,
-    pub(crate) token_generation: Option<u32>,
+    pub(crate) token: Option<TokenClaim>,
     pub(crate) key: Option<Idempotency>,
     pub(crate) first_answer: Option<FirstAnswer>,
     pub(crate) flood: FloodCounters,
@@ -44,7 +44,7 @@ impl World {
             account: Account::new(AccountKey { bucket, id }, OWNER),
             now: START,
             sender: SenderFact::NotNamed,
-            token_generation: Some(1),
+            token: live(1),
             key: None,
             first_answer: None,
             flood: FloodCounters::default(),
@@ -61,7 +61,7 @@ impl World {
     pub(crate) fn submit(&mut self, request: Option<RequestId>, action: Action) -> Result<Answer, ApiError> {
         let command = Command {
             now: self.now,
-            generation: self.token_generation,
+            token: self.token,
             idempotency: self.key.clone(),
             action,
         };
@@ -283,6 +283,14 @@ impl World {
         assert_eq!(self.delivery(id), state);
         id
     }
+}
+
+/// The live token of a generation.
+pub(crate) const fn live(generation: u32) -> Option<TokenClaim> {
+    Some(TokenClaim {
+        kind: TokenKind::Live,
+        generation,
+    })
 }
 
 /// The request that an answer names.

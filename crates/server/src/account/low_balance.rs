@@ -105,7 +105,7 @@ pub(super) async fn set(
     // Whatever is true of the balance now is seen by this command, which moves nothing else.
     let look = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Lapse,
     };

@@ -64,7 +64,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),
-            generation: Some(caller.access.generation),
+            token: Some(caller.access.token),
             idempotency,
             action,
         };
@@ -105,6 +105,7 @@ async fn status_without_code(
     let stored = stored
         // The same states that `decide` refuses to a check: nothing was charged, so there is no request for its owner yet.
         .filter(|request| !matches!(request.delivery, DeliveryState::Admitted | DeliveryState::Unreachable))
+        .filter(|request| request.token().kind == caller.access.token.kind)
         .ok_or(ApiError::RequestIdInvalid)?;
     let account_now = command.now.plus_millis(caller.access.clock_offset_ms);
     Ok(status_at(&stored, account_now))

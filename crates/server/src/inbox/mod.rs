@@ -300,7 +300,7 @@ async fn read_one(room: &Room, message: InboxMessage) -> Result<(), StoreError> 
     for news in [News::Delivered, News::Read] {
         let command = Command {
             now: clock::now(),
-            generation: None,
+            token: None,
             idempotency: None,
             action: Action::News {
                 request: message.request,

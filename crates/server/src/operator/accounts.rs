@@ -337,7 +337,7 @@ pub(super) async fn reload(app: &App, key: AccountKey) -> Result<AccountProfile,
 async fn purchase(app: &App, account: AccountKey, amount: Credits) -> Result<(), Refusal> {
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Purchase { amount },
     };

@@ -46,7 +46,7 @@ pub(crate) async fn adjust_balance(
     require_open(&profile)?;
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Adjust { amount, reason },
     };

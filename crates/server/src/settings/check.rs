@@ -9,6 +9,14 @@ impl Settings {
         if self.server.tls_cert_file.is_some() != self.server.tls_key_file.is_some() {
             return refuse("server.tls_cert_file and server.tls_key_file belong together: set both or neither");
         }
+        if let Some(terms) = &self.site.terms_file
+            && !terms.is_file()
+        {
+            return refuse(&format!(
+                "the terms {} (site.terms_file) aren't there: write them in Markdown, or name no file",
+                terms.display()
+            ));
+        }
         match self.mode {
             Mode::Sandbox => self.check_sandbox(),
             Mode::Production => self.check_production(),

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
     CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, SandboxSettings, ServerSettings,
-    Settings, SettingsError,
+    Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -332,6 +332,11 @@ fn blank(mode: Mode) -> Settings {
             number_sends_per_hour: None,
             free_sends_per_day: None,
             check_attempts: 0,
+            login_attempts_per_hour: None,
+        },
+        site: SiteSettings {
+            sign_up: false,
+            terms_file: None,
         },
         warnings: Vec::new(),
     }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub callbacks: CallbackSettings,
     /// Flood limits and bounds on guessing.
     pub limits: LimitSettings,
+    /// The pages.
+    pub site: SiteSettings,
     /// What the operator should know of these settings though it is no error; `start` logs each.
     pub warnings: Vec<String>,
 }
@@ -123,6 +125,17 @@ pub struct LimitSettings {
     pub free_sends_per_day: Option<u32>,
     /// The wrong code after which no code counts any more.
     pub check_attempts: u8,
+    /// Sign-ins to the pages that one number may begin in an hour; one address four times as many.
+    pub login_attempts_per_hour: Option<u32>,
+}
+
+/// The pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteSettings {
+    /// Who confirms a number that no account has gets a new account.
+    pub sign_up: bool,
+    /// The terms that are accepted at the first sign-in, in Markdown.
+    pub terms_file: Option<PathBuf>,
 }
 
 impl Settings {

@@ -334,6 +334,39 @@ pub static TABLE: &[Setting] = &[
         doc: "The wrong code of a request that ends its checks: code_max_attempts_exceeded.",
         set: |settings, text| put(&mut settings.limits.check_attempts, within(text, 1, 100)),
     },
+    Setting {
+        section: "limits",
+        key: "login_attempts_per_hour",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "5",
+        doc: "Sign-ins to the pages that one number may begin in an hour; one address may begin, and mistype codes, four times \
+              as often. 0: no limit.",
+        set: |settings, text| put_limit(&mut settings.limits.login_attempts_per_hour, text),
+    },
+    Setting {
+        section: "site",
+        key: "sign_up",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "true",
+        production: "false",
+        doc: "Whoever confirms a phone number that no account has gets a new account, without credit. With false only the \
+              operator makes accounts.",
+        set: |settings, text| put(&mut settings.site.sign_up, flag(text)),
+    },
+    Setting {
+        section: "site",
+        key: "terms_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "The terms that people accept at their first sign-in, in Markdown; shown at /terms. Read at start. A short text of \
+              ours where none is named.",
+        set: |settings, text| put_optional(&mut settings.site.terms_file, text, path),
+    },
 ];
 
 fn put<T>(place: &mut T, value: impl Into<Option<T>>) -> Option<()> {

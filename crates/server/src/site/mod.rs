@@ -7,6 +7,7 @@
 //! written, [`guard`] what every answer carries.
 
 pub(crate) mod address;
+pub(crate) mod asker;
 pub(crate) mod assets;
 pub(crate) mod cookies;
 mod countries;
@@ -20,6 +21,7 @@ mod landing;
 pub(crate) mod page;
 mod prices;
 pub(crate) mod state;
+pub(crate) mod terms;
 pub(crate) mod viewer;
 pub(crate) mod zone;
 
@@ -36,6 +38,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(landing::router())
         .merge(docs::router())
+        .merge(terms::router())
         .merge(portal::router())
         .merge(console::router())
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))

@@ -57,7 +57,7 @@ async fn make(store: &dyn Store) -> Result<FirstAccount, StartError> {
 async fn credit(store: &dyn Store, account: AccountKey) -> Result<(), StartError> {
     let purchase = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Purchase { amount: CREDIT },
     };

@@ -21,7 +21,7 @@ use crate::http::{HttpLimits, HttpServer, allow_open_files, bind, tls};
 use crate::operator::{OperatorKey, OperatorKeyError};
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
-use crate::{App, Mode, account, api, inbox, operator, site};
+use crate::{App, LoginDesk, Mode, account, api, inbox, operator, site};
 
 /// News of channels that may wait for the books; beyond it channels wait.
 const NEWS_LENGTH: usize = 4_096;
@@ -51,6 +51,14 @@ pub enum StartError {
     /// The operator's key can't be used.
     #[error(transparent)]
     OperatorKey(#[from] OperatorKeyError),
+    /// The terms for the pages can't be read.
+    #[error("the terms {path} (site.terms_file) can't be read: {source}")]
+    Terms {
+        /// Their file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// An address can't be listened on.
     #[error("can't listen on {address}: {source}. Another server may be there: choose another address with --listen")]
     Listen {
@@ -121,6 +129,10 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         Mode::Production => None,
     };
 
+    let login = LoginDesk::new(&settings).map_err(|source| StartError::Terms {
+        path: settings.site.terms_file.clone().unwrap_or_default(),
+        source,
+    })?;
     let (draining, is_draining) = watch::channel(false);
     let (news, news_queue) = mpsc::channel(NEWS_LENGTH);
     let app = Arc::new(App {
@@ -128,6 +140,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         site,
         mode: settings.mode,
         inbox: settings.inbox.enabled.then(|| Inbox::new(news)),
+        login,
         operator_key,
         settings,
         vitals: Arc::default(),

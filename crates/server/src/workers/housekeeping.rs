@@ -54,12 +54,14 @@ impl Housekeeping {
     /// Does a little; answers whether more may be left.
     async fn bite(&self) -> Result<bool, StoreError> {
         let now = clock::now();
-        let forgotten = self.store.forget_old_answers(now).await? + self.site.forget_ended_sessions(now).await?;
+        let mut forgotten = self.store.forget_old_answers(now).await?;
+        forgotten += self.site.forget_ended_sessions(now).await?;
+        forgotten += self.site.forget_old_tokens(now).await?;
         let due = self.store.due_lapses(now, LAPSES_AT_ONCE).await?;
         for account in &due {
             let command = Command {
                 now,
-                generation: None,
+                token: None,
                 idempotency: None,
                 action: Action::Lapse,
             };
@@ -70,7 +72,7 @@ impl Housekeeping {
             tracing::debug!(
                 forgotten,
                 lapsed = due.len(),
-                "old answers and sign-ins deleted, old credit lapsed"
+                "old answers, sign-ins and tokens deleted, old credit lapsed"
             );
         }
         Ok(forgotten > 0 || due.len() == LAPSES_AT_ONCE)

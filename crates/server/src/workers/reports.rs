@@ -374,7 +374,8 @@ impl Sender {
     /// Makes one attempt.
     async fn attempt(&self, ticket: Ticket, report: DueReport) -> Attempted {
         let request = ticket.key.request;
-        let token = match self.store.token(request.account).await {
+        let (at, attempts) = (clock::now(), report.attempts);
+        let token = match self.store.signing_token(request.account, report.token, at).await {
             Ok(token) => token,
             Err(error) => {
                 // Nothing was sent, so it is no attempt: the report stays due.
@@ -386,7 +387,6 @@ impl Sender {
                 };
             }
         };
-        let (at, attempts) = (clock::now(), report.attempts);
         let attempt = self.post(report, &token, at).await;
         let ended = match attempt.failure {
             None => Ended::Acknowledged(attempt.duration),

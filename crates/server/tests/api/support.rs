@@ -93,6 +93,7 @@ impl Server {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: setup.mode,
             inbox: setup.inbox.then(|| Inbox::new(news)),
+            login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
             vitals: Arc::default(),
@@ -198,7 +199,7 @@ async fn make_account(store: &SqliteStore, seed: u8, phone: &str, credit: &str) 
     if !amount.is_zero() {
         let purchase = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action: Action::Purchase { amount },
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest,
+    TokenClaim, VerificationRequest,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
@@ -71,7 +71,10 @@ impl Store for FaultyStore {
         self.store.fingerprint(account, text)
     }
     fn token(&self, account: AccountKey) -> Answer<'_, ApiToken> {
-        self.or_fault(2, self.store.token(account))
+        self.store.token(account)
+    }
+    fn signing_token(&self, account: AccountKey, made_with: TokenClaim, now: Timestamp) -> Answer<'_, ApiToken> {
+        self.or_fault(2, self.store.signing_token(account, made_with, now))
     }
     fn account(&self, id: AccountId) -> Answer<'_, Option<AccountProfile>> {
         self.or_fault(3, self.store.account(id))

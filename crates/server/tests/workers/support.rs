@@ -271,7 +271,7 @@ pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_u
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };

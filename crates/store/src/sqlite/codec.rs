@@ -5,7 +5,8 @@ use std::sync::Arc;
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
     EnteredCode, EntryHash, EntryKind, LedgerEntry, LowBalance, Message, News, Payload, PhoneNumber, Purchase,
-    RequestId, SenderUsername, TimelineKind, Timestamp, VerificationRequest, VerificationState,
+    RequestId, SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding, VerificationRequest,
+    VerificationState,
 };
 use rusqlite::Row;
 
@@ -131,6 +132,14 @@ pub(super) fn report_kind_of(number: i64) -> Result<ReportKind, StoreError> {
     found.ok_or_else(|| damaged("a delivery report's kind"))
 }
 
+/// Which token made a request, of its two columns.
+pub(super) const fn token_claim(test: bool, generation: u32) -> TokenClaim {
+    TokenClaim {
+        kind: if test { TokenKind::Test } else { TokenKind::Live },
+        generation,
+    }
+}
+
 /// The key columns of a request's row.
 pub(super) fn request_place(request: RequestRef) -> [i64; 4] {
     [
@@ -147,7 +156,8 @@ pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
 
 pub(super) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
                                           next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
-                                          low_balance_url, low_balance_told, low_balance_reports";
+                                          low_balance_url, low_balance_told, low_balance_reports, grace_until, \
+                                          test_generation, test_grace_until";
 
 /// Reads [`ACCOUNT_COLUMNS`].
 pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account, StoreError> {
@@ -157,7 +167,14 @@ pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account
         key,
         owner: phone_of(row.get(0)?)?,
         closed: closed_at.is_some(),
-        generation: row.get(2)?,
+        live: TokenStanding {
+            generation: row.get(2)?,
+            grace_until: row.get::<_, Option<i64>>(18)?.map(Timestamp::from_millis),
+        },
+        test: TokenStanding {
+            generation: row.get(19)?,
+            grace_until: row.get::<_, Option<i64>>(20)?.map(Timestamp::from_millis),
+        },
         balance: Credits::from_micros(row.get(3)?),
         held: Credits::from_micros(row.get(4)?),
         entries: row.get::<_, i64>(5)?.cast_unsigned(),
@@ -224,7 +241,7 @@ pub(super) fn purchase_from_row(account: AccountKey, row: &Row<'_>) -> Result<Pu
 
 pub(super) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
      refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
-     expires_at, accepted, sender, callback_url, payload, entered_sealed";
+     expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation";
 
 /// A request as its columns stand, before anything sealed is opened.
 #[derive(Debug, Default)]
@@ -249,6 +266,8 @@ pub(super) struct RequestColumns {
     pub(super) callback_url: Option<String>,
     pub(super) payload: Option<String>,
     pub(super) entered_sealed: Option<Vec<u8>>,
+    pub(super) test: bool,
+    pub(super) generation: u32,
 }
 
 impl RequestColumns {
@@ -275,6 +294,8 @@ impl RequestColumns {
             callback_url: row.get(20)?,
             payload: row.get(21)?,
             entered_sealed: row.get(22)?,
+            test: row.get(23)?,
+            generation: row.get(24)?,
         })
     }
 
@@ -308,6 +329,8 @@ impl RequestColumns {
             wake_at: request.wake_at().map(|at| at.plus_millis(-clock_offset_ms).millis()),
             accepted: request.message.as_ref().map(|message| message.accepted),
             entered_sealed,
+            test: request.test,
+            generation: request.generation,
             ..Self::default()
         };
         if let (Some(message), true) = (&request.message, with_message) {
@@ -348,6 +371,8 @@ impl RequestColumns {
             id: request_id(created_at, random),
             account: account_key(bucket, account_id)?,
             phone: phone_of(self.phone)?,
+            test: self.test,
+            generation: self.generation,
             delivery: delivery_of(self.delivery)?,
             delivery_updated_at: Timestamp::from_millis(self.delivery_at),
             fee: Credits::from_micros(self.fee),

@@ -149,7 +149,7 @@ impl Settings<'_> {
              (SELECT token_lookup FROM session WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
             params![now.millis(), FORGET_AT_MOST],
         )?;
-        Ok(forgotten)
+        Ok(forgotten + self.forget_ended_logins(now, FORGET_AT_MOST)?)
     }
 }
 

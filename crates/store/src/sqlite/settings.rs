@@ -2,7 +2,7 @@
 //! own on the writer and leaves a line in `settings_audit`.
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, DAY_MS, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, DAY_MS, Grace, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
 };
 use ipnet::IpNet;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -16,6 +16,7 @@ use crate::actions::NewAction;
 use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
 use crate::sessions::SessionOwner;
+use crate::tokens::Rotation;
 use crate::types::{AccountProfile, Actor, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -84,26 +85,23 @@ impl<'a> Settings<'a> {
         self.profile(new.key)
     }
 
-    pub(super) fn rotate_token(&mut self, account: AccountKey, token: &ApiToken, by: Actor) -> Result<(), StoreError> {
-        let place = account_place(account);
-        let changed = self.connection.execute(
-            "UPDATE account SET token_lookup = ?3, token_sealed = ?4, generation = generation + 1 \
-             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![
-                place[0],
-                place[1],
-                self.vault.token_lookup(token),
-                self.vault.seal(Purpose::Token, &place, token.as_str().as_bytes())?
-            ],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_now(by, "token rotated", &account_subject(account))
+    /// At once: the old token is refused from the commit on.
+    pub(super) fn rotate_token(&mut self, account: AccountKey, token: ApiToken, by: Actor) -> Result<(), StoreError> {
+        let rotation = Rotation {
+            token,
+            grace: Grace::None,
+            by,
+            now: self.database_now()?,
+        };
+        self.rotate(account, &rotation).map(drop)
     }
 
     pub(super) fn close_account(&mut self, account: AccountKey, now: Timestamp, by: Actor) -> Result<(), StoreError> {
         let [bucket, id] = account_place(account);
         let changed = self.connection.execute(
-            "UPDATE account SET closed_at = ?3, generation = generation + 1 \
+            "UPDATE account SET closed_at = ?3, generation = generation + 1, previous_lookup = NULL, \
+             previous_sealed = NULL, grace_until = NULL, test_previous_lookup = NULL, test_previous_sealed = NULL, \
+             test_grace_until = NULL \
              WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
             params![bucket, id, now.millis()],
         )?;
@@ -278,8 +276,12 @@ impl<'a> Settings<'a> {
 
     /// For writes that carry no time of their own: the database's clock.
     fn audit_now(&self, by: Actor, action: &str, subject: &str) -> Result<(), StoreError> {
+        self.audit_by(by, self.database_now()?, action, subject)
+    }
+
+    fn database_now(&self) -> Result<Timestamp, StoreError> {
         let seconds: i64 = self.connection.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
-        self.audit_by(by, Timestamp::from_millis(seconds * 1000), action, subject)
+        Ok(Timestamp::from_millis(seconds * 1000))
     }
 }
 

@@ -49,7 +49,7 @@ async fn kept_answers(books: &Books, driver: &Driver) -> Result<(), String> {
             // Asked as the operator asks, so that a closed account answers too; the key is judged before the action.
             let command = Command {
                 now: books.now,
-                generation: None,
+                token: None,
                 idempotency: Some(answer.idempotency.clone()),
                 action: Action::Purchase {
                     amount: countersign_core::Credits::ZERO,
@@ -206,7 +206,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         place: place(account.key),
         phone: account.owner.digits().cast_signed(),
         closed: account.closed,
-        generation: account.generation.into(),
+        generation: account.live.generation.into(),
         money: [
             account.balance.micros(),
             account.held.micros(),
