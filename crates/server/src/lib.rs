@@ -21,6 +21,7 @@ mod portal;
 pub mod price_table;
 pub mod random;
 mod reports;
+mod senders;
 pub mod settings;
 pub mod site;
 pub mod start;

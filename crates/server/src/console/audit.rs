@@ -81,9 +81,12 @@ async fn audit(
 ) -> Result<Response, PageError> {
     let raw = raw.as_deref();
     let [by, subject, action] = ["by", "subject", "action"].map(|name| asked(raw, name));
-    let actor = by
-        .as_deref()
-        .and_then(|by| ACTORS.iter().find(|(actor, _)| actor.name() == by).map(|(actor, _)| *actor));
+    let actor = by.as_deref().and_then(|by| {
+        ACTORS
+            .iter()
+            .find(|(actor, _)| actor.name() == by)
+            .map(|(actor, _)| *actor)
+    });
     let before = asked(raw, "before").and_then(|text| text.parse().ok());
     let filter = ActionFilter {
         by: actor,
@@ -98,7 +101,12 @@ async fn audit(
         let before = number.to_string();
         link(
             PATH,
-            &[("by", &by), ("subject", &subject), ("action", &action), ("before", &before)],
+            &[
+                ("by", &by),
+                ("subject", &subject),
+                ("action", &action),
+                ("before", &before),
+            ],
         )
     });
     page::html(&AuditPage {

@@ -52,7 +52,10 @@ impl Tries {
     fn take(&self, asker: &Asker, now: Timestamp) -> Result<(), PageError> {
         let network = asker.address.map(Network::of);
         // The network's first: one that tries without end doesn't use up what is for all.
-        let wait = self.of_a_network.take(network, now).and_then(|()| self.in_all.take((), now));
+        let wait = self
+            .of_a_network
+            .take(network, now)
+            .and_then(|()| self.in_all.take((), now));
         wait.map_err(|seconds| PageError::TooMany { seconds })
     }
 }
@@ -133,7 +136,13 @@ async fn sign_in(
         life_ms: SESSION_SECONDS * 1000,
     };
     app.site.begin_session(session).await?;
-    note(&app, "signed in", "console", &format!("{} from {address}", asker.device)).await?;
+    note(
+        &app,
+        "signed in",
+        "console",
+        &format!("{} from {address}", asker.device),
+    )
+    .await?;
     tracing::info!(%address, "operator: signed in at the console");
     let mut response = page::see_other("/operator");
     if let Some(cookie) = Cookie::Operator.set(&csrf::written(&secret), SESSION_SECONDS, &app.settings) {

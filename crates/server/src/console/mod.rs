@@ -109,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_link_has_the_parameters_that_say_something() {
-        assert_eq!(link("/operator/audit", &[("by", ""), ("before", "")]), "/operator/audit");
+        assert_eq!(
+            link("/operator/audit", &[("by", ""), ("before", "")]),
+            "/operator/audit"
+        );
         assert_eq!(link("/x", &[("q", "a b"), ("by", ""), ("n", "1")]), "/x?q=a+b&n=1");
     }
 }

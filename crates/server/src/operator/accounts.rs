@@ -288,14 +288,20 @@ pub(super) async fn token(State(app): State<Arc<App>>, Path(account): Path<Strin
 
 /// `POST /accounts/{account}/token/rotate`: a new token; the old one is refused from now on.
 pub(super) async fn rotate_token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
-    let profile = find(&app, &account).await?;
+    let (profile, token) = renew_token(&app, &account).await?;
+    Answer::ok(&token_view(&profile, &token))
+}
+
+/// Gives an open account a new token.
+pub(crate) async fn renew_token(app: &App, account: &str) -> Result<(AccountProfile, ApiToken), Refusal> {
+    let profile = find(app, account).await?;
     require_open(&profile)?;
     let token = ApiToken::new(profile.key.id, random::bytes());
     app.store
         .rotate_token(profile.key, token.clone(), Actor::Operator)
         .await?;
     tracing::info!(account = %profile.key.id, "operator: token rotated");
-    Answer::ok(&token_view(&profile, &token))
+    Ok((profile, token))
 }
 
 fn token_view(profile: &AccountProfile, token: &ApiToken) -> TokenView {

@@ -31,7 +31,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 
 use crate::app::App;
-use crate::{console, portal};
+use crate::{console, portal, senders};
 
 /// Every page, with what it loads.
 pub fn router(app: Arc<App>) -> Router {
@@ -42,6 +42,8 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(portal::router())
         .merge(console::router())
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
+        // Each of these says itself what its answers carry.
         .merge(assets::router())
+        .merge(senders::router())
         .with_state(app)
 }
