@@ -118,6 +118,7 @@ fn judge(
     action: Action,
 ) -> Decision {
     let facts = Facts {
+        order: None,
         account,
         request,
         first_answer: None,

@@ -58,6 +58,7 @@ impl<'a> Decider<'a> {
                 request_is_new: false,
                 entries: Vec::new(),
                 purchases: Vec::new(),
+                order: None,
                 timeline: Vec::new(),
                 reports: Vec::new(),
                 low_balance: None,
@@ -103,6 +104,7 @@ impl<'a> Decider<'a> {
             // What was due has been applied above.
             Action::Wake { .. } | Action::Lapse => Ok(Answer::Done),
             Action::Purchase { amount } => self.purchase(*amount),
+            Action::DecideOrder { verdict, by, note, .. } => self.decide_order(*verdict, *by, note.as_ref()),
             Action::Adjust { amount, reason } => self.adjust(*amount, reason),
             Action::AdvanceClock { by_ms } => self.advance_clock(*by_ms),
         }
@@ -296,6 +298,6 @@ fn result_json(answer: &Answer) -> Option<Vec<u8>> {
     match answer {
         Answer::Status(status) => serde_json::to_vec(status).ok(),
         Answer::Revoked => Some(b"true".to_vec()),
-        Answer::Admitted(_) | Answer::Again(_) | Answer::Done => None,
+        Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) | Answer::Done => None,
     }
 }

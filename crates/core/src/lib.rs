@@ -17,6 +17,7 @@ mod ledger;
 mod limits;
 mod low_balance;
 mod money;
+mod order;
 mod parameters;
 mod phone;
 mod price;
@@ -41,6 +42,7 @@ pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
 pub use low_balance::{LowBalance, LowBalanceReport};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
+pub use order::{Order, OrderId, OrderNote, OrderParty, OrderState, ProviderName, Verdict};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,
 };

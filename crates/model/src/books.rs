@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
-    LimitState, LowBalanceReport, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact,
-    TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, decide,
+    LimitState, LowBalanceReport, Order, OrderId, OrderNote, OrderParty, Payload, PhoneNumber, Purchase, Reach,
+    RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl, Verdict,
+    VerificationRequest, decide,
 };
 
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
@@ -38,6 +39,8 @@ pub struct AccountBook {
     pub entries: Vec<LedgerEntry>,
     /// Its purchases by their entry's number, lapsed ones too.
     pub purchases: BTreeMap<u64, Purchase>,
+    /// Its orders of credit, in order of creation.
+    pub orders: Vec<Order>,
     /// The kept answers by their key.
     pub first_answers: BTreeMap<String, FirstAnswer>,
     /// The reports of its low balance.
@@ -107,6 +110,7 @@ impl AccountBook {
             account: Account::new(key, owner),
             entries: Vec::new(),
             purchases: BTreeMap::new(),
+            orders: Vec::new(),
             first_answers: BTreeMap::new(),
             low_balances: Vec::new(),
             open_purchases: BTreeSet::new(),
@@ -193,6 +197,14 @@ impl Books {
                 let amount = Credits::from_micros(*micros);
                 Some(self.submit(self.at(*account), None, None, None, Action::Purchase { amount }))
             }
+            Step::MakeOrder { account, micros } => return self.make_order(*account, *micros),
+            Step::DecideOrder {
+                account,
+                order,
+                verdict,
+                by,
+                noted,
+            } => Some(self.decide_order(*account, *order, *verdict, *by, *noted)),
             Step::Adjust { account, micros } => Some(self.adjust(*account, *micros)),
             Step::Lapse { account } => Some(self.submit(self.at(*account), None, None, None, Action::Lapse)),
             Step::AdvanceClock { account, by_ms } => {
@@ -226,6 +238,21 @@ impl Books {
         let book = &self.requests[index];
         let request = book.request.id;
         self.submit(book.owner, Some(index), None, None, Action::Wake { request })
+    }
+
+    fn decide_order(&mut self, place: usize, order: usize, verdict: Verdict, by: OrderParty, noted: bool) -> Submitted {
+        let account = self.at(place);
+        let orders = &self.accounts[account].orders;
+        let named = orders.len().checked_sub(order + 1).map(|index| orders[index].id);
+        let note = noted.then(|| OrderNote::new(&format!("note {}", self.next_entropy())).unwrap());
+        let action = Action::DecideOrder {
+            // One that nobody made.
+            order: named.unwrap_or(OrderId::from_entropy(0)),
+            verdict,
+            by,
+            note,
+        };
+        self.submit(account, None, None, None, action)
     }
 
     fn adjust(&mut self, place: usize, micros: i64) -> Submitted {
@@ -381,6 +408,7 @@ impl Books {
             &Facts {
                 account: &book.account,
                 request: submitted.request.map(|index| &self.requests[index].request),
+                order: named_order(command).and_then(|id| book.orders.iter().find(|order| order.id == id)),
                 first_answer: submitted.first_answer.as_ref(),
                 sender: submitted.sender,
                 flood: FloodCounters {
@@ -430,6 +458,11 @@ impl Books {
                 book.open_purchases.insert(purchase.entry);
             }
             book.purchases.insert(purchase.entry, purchase);
+        }
+        if let Some(decided) = decision.order
+            && let Some(order) = book.orders.iter_mut().find(|order| order.id == decided.id)
+        {
+            *order = decided;
         }
         book.flood = decision.flood.account;
         if let Some(phone) = called_phone(&submitted.command) {
@@ -502,6 +535,13 @@ fn idempotency(key: Key) -> Idempotency {
     Idempotency {
         key: IdempotencyKey::new(&format!("key {}", key.name)).unwrap(),
         fingerprint: [key.used_for; 32],
+    }
+}
+
+fn named_order(command: &Command) -> Option<OrderId> {
+    match &command.action {
+        Action::DecideOrder { order, .. } => Some(*order),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Strategies that make histories: how often what happens, and with which numbers. Weights are such that every rule, every
 //! state and every error is met (core's histories count them).
 
-use countersign_core::{Credits, DAY_MS, Limit, News, NumberPrefix, PriceList, Reach, Rules};
+use countersign_core::{Credits, DAY_MS, Limit, News, NumberPrefix, OrderParty, PriceList, Reach, Rules, Verdict};
 use proptest::collection::vec;
 use proptest::option::{self, weighted};
 use proptest::prelude::*;
@@ -105,6 +105,8 @@ fn work(shape: Shape) -> impl Strategy<Value = Step> {
         6 => (request(shape), news()).prop_map(|(request, news)| Step::News { request, news }),
         3 => request(shape).prop_map(|request| Step::Wake { request }),
         4 => (account(shape), amount()).prop_map(|(account, micros)| Step::Purchase { account, micros }),
+        3 => (account(shape), 0..12usize, verdict(), party(), any::<bool>())
+            .prop_map(|(account, order, verdict, by, noted)| Step::DecideOrder { account, order, verdict, by, noted }),
         2 => (account(shape), correction()).prop_map(|(account, micros)| Step::Adjust { account, micros }),
         1 => account(shape).prop_map(|account| Step::Lapse { account }),
     ]
@@ -138,6 +140,7 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
         3 => set_price.prop_map(|(of, of_the_route, after_ms, micros)| Step::SetPrice { of, of_the_route, after_ms, micros }),
         4 => (account(shape), option::weighted(0.8, 1..100_000i64))
             .prop_map(|(account, below_micros)| Step::SetLowBalance { account, below_micros }),
+        8 => (account(shape), amount()).prop_map(|(account, micros)| Step::MakeOrder { account, micros }),
         1 => Just(Step::ForgetOldAnswers),
     ]
 }
@@ -228,6 +231,18 @@ fn news() -> impl Strategy<Value = News> {
         4 => Just(News::Delivered),
         3 => Just(News::Read),
         2 => Just(News::Failed),
+    ]
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![3 => Just(Verdict::Confirm), 1 => Just(Verdict::Cancel)]
+}
+
+fn party() -> impl Strategy<Value = OrderParty> {
+    prop_oneof![
+        1 => Just(OrderParty::Owner),
+        2 => Just(OrderParty::Operator),
+        1 => Just(OrderParty::Provider),
     ]
 }
 

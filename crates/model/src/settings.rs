@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, LowBalance, NumberPrefix, PhoneNumber,
-    PriceRoute, PriceRow, RouteName, SenderFact, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, LowBalance, NumberPrefix, Order, OrderId,
+    OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername, Timestamp,
 };
 
 use crate::books::{AccountBook, Books, Happening};
@@ -13,6 +13,9 @@ use crate::step::{PriceOf, SenderName};
 
 /// The prefixes that prices are set for: inside each other, and one of a scripted number.
 const PREFIXES: [&str; 6] = ["1", "1650", "1650253", "39", "44", "9996610001"];
+/// Orders that an account may have open, and may make in a day.
+const MAX_OPEN_ORDERS: usize = 10;
+const MAX_ORDERS_PER_DAY: usize = 100;
 /// Numbers that owners have beyond those that all calls share.
 const FIRST_OWNER: u64 = 4_917_000_000_000;
 
@@ -54,6 +57,9 @@ pub enum Setting {
         account: AccountKey,
         low_balance: Option<LowBalance>,
     },
+    MakeOrder {
+        order: Order,
+    },
     ForgetOldAnswers {
         now: Timestamp,
     },
@@ -68,6 +74,8 @@ pub enum Expected {
     Conflict,
     /// What was named isn't there, or is closed.
     NotFound,
+    /// There are as many as may be.
+    TooMany,
     /// So many kept answers were deleted.
     Forgot(usize),
 }
@@ -218,6 +226,41 @@ impl Books {
         }
         account.low_balance = low_balance.map(Arc::new);
         account.low_balance_told = false;
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn make_order(&mut self, place: usize, micros: i64) -> Happening {
+        // Counted, not drawn: no two are the same.
+        let id = OrderId::from_entropy(self.next_entropy());
+        let (account, now) = (self.at(place), self.now);
+        let book = &mut self.accounts[account];
+        let order = Order {
+            account: book.account.key,
+            id,
+            amount: Credits::from_micros(micros),
+            provider: ProviderName::parse("transfer").unwrap(),
+            state: OrderState::Open,
+            created_at: now,
+            decided_at: None,
+            decided_by: None,
+            note: None,
+            entry: None,
+        };
+        let setting = Setting::MakeOrder { order: order.clone() };
+        if book.account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        let open = book
+            .orders
+            .iter()
+            .filter(|order| order.state == OrderState::Open)
+            .count();
+        let day_ago = now.plus_millis(-DAY_MS);
+        let of_today = book.orders.iter().filter(|order| order.created_at > day_ago).count();
+        if open >= MAX_OPEN_ORDERS || of_today >= MAX_ORDERS_PER_DAY {
+            return Happening::Setting(setting, Expected::TooMany);
+        }
+        book.orders.push(order);
         Happening::Setting(setting, Expected::Done)
     }
 

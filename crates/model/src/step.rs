@@ -1,7 +1,7 @@
 //! What a random history is made of: rules, and steps that name accounts, phones and requests by small numbers, so that
 //! commands meet each other and a failing history shrinks to something that a person can read.
 
-use countersign_core::{News, Reach, Rules};
+use countersign_core::{News, OrderParty, Reach, Rules, Verdict};
 
 /// Rules and what happens under them.
 #[derive(Debug, Clone)]
@@ -49,6 +49,19 @@ pub enum Step {
     Purchase {
         account: usize,
         micros: i64,
+    },
+    /// An owner orders credit.
+    MakeOrder {
+        account: usize,
+        micros: i64,
+    },
+    /// Somebody decides an order, counted back from the account's newest; sometimes one that there isn't.
+    DecideOrder {
+        account: usize,
+        order: usize,
+        verdict: Verdict,
+        by: OrderParty,
+        noted: bool,
     },
     /// The operator corrects a balance.
     Adjust {

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
-    LedgerEntry, LimitState, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent,
-    Timestamp, VerificationRequest, decide,
+    LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
+    TimelineEvent, Timestamp, VerificationRequest, decide,
 };
 use foldhash::HashMap;
 
@@ -24,6 +24,8 @@ pub(crate) trait FactSource {
     fn account(&mut self, key: AccountKey) -> Result<Option<Account>, StoreError>;
     /// A request of an account.
     fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError>;
+    /// An order of credit of an account.
+    fn order(&mut self, account: AccountKey, id: OrderId) -> Result<Option<Order>, StoreError>;
     /// The answer that is kept under an idempotency key.
     fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError>;
     /// What is known of a sender, seen from an account.
@@ -93,6 +95,8 @@ pub(crate) struct Batch {
     pub(crate) requests: HashMap<RequestRef, Option<Touched<VerificationRequest>>>,
     pub(crate) entries: Vec<LedgerEntry>,
     pub(crate) purchases: HashMap<(AccountKey, u64), Purchase>,
+    /// Orders that the batch decided.
+    pub(crate) orders: HashMap<(AccountKey, OrderId), Order>,
     pub(crate) timeline: Vec<Of<TimelineEvent>>,
     pub(crate) reports: Vec<Of<DeliveryReport>>,
     /// Reports of balances that became low, under ids of their own.
@@ -158,6 +162,18 @@ impl Batch {
                 })
             })
             .and_then(|touched| touched.as_ref().map(|touched| &touched.row));
+        let loaded_order;
+        let order = match named_order(&command.action) {
+            None => None,
+            Some(id) => {
+                if let Some(order) = self.orders.get(&(account_key, id)) {
+                    Some(order)
+                } else {
+                    loaded_order = source.order(account_key, id)?;
+                    loaded_order.as_ref()
+                }
+            }
+        };
         let loaded_answer;
         let first_answer = match &command.idempotency {
             None => None,
@@ -209,6 +225,7 @@ impl Batch {
         let facts = Facts {
             account: &account.row,
             request,
+            order,
             first_answer,
             sender,
             flood: counters,
@@ -248,6 +265,9 @@ impl Batch {
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
             self.purchases.insert((account_key, purchase.entry), purchase);
+        }
+        if let Some(order) = decision.order {
+            self.orders.insert((account_key, order.id), order);
         }
         if let Some(answer) = decision.first_answer {
             self.answers
@@ -351,6 +371,7 @@ fn named_request(action: &Action) -> Option<RequestId> {
         Action::Send(send) => send.request,
         Action::CheckAbility { .. }
         | Action::Purchase { .. }
+        | Action::DecideOrder { .. }
         | Action::Adjust { .. }
         | Action::Lapse
         | Action::AdvanceClock { .. } => None,
@@ -359,6 +380,13 @@ fn named_request(action: &Action) -> Option<RequestId> {
         | Action::Revoke { request }
         | Action::News { request, .. }
         | Action::Wake { request } => Some(*request),
+    }
+}
+
+fn named_order(action: &Action) -> Option<OrderId> {
+    match action {
+        Action::DecideOrder { order, .. } => Some(*order),
+        _ => None,
     }
 }
 

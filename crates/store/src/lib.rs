@@ -30,6 +30,7 @@ mod tokens;
 mod types;
 mod usage;
 mod vault;
+mod watches;
 
 pub use actions::{ActionFilter, ActionPage, ActionRecord, Actions, NewAction};
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
@@ -40,8 +41,14 @@ pub use logins::{
     LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
     MAX_LOGIN_TRIES, NewLogin,
 };
-pub use messages::Messages;
-pub use orders::Orders;
+pub use messages::{
+    MessageFilter, MessageOrder, MessagePage, Messages, NumberSearch, PageEnd, PayloadSearch, RequestWatch,
+    TooManyWatches,
+};
+pub use orders::{
+    HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
+    OrderFilter, OrderPlace, Ordered, Orders,
+};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
@@ -149,6 +156,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
+    /// Prepares an account's older requests for searches by whole number and payload, some thousands a call; `now` is the
+    /// time on its clock. Answers whether more may be left. Books that find them without it have nothing to do.
+    fn summarise_requests(&self, _account: AccountKey, _now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
     /// The account whose token this is, live or for test mode, whether open or closed; `None` for an unknown or rotated token.
     /// One that was rotated with a grace is known until [`AccountAccess::valid_until`], to which the caller must hold it.

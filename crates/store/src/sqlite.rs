@@ -10,9 +10,11 @@ mod checkpoint;
 mod codec;
 mod console;
 mod disk;
+mod history;
 mod ledger_chain;
 mod load;
 mod logins;
+mod message_summaries;
 mod messages;
 mod orders;
 mod prices;
@@ -60,10 +62,12 @@ use crate::types::{
     SenderProfile, StatementPage, StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
+use crate::watches::Watches;
 use crate::{Outcome, Store};
 use access::AccessCache;
 use backup::BackupTask;
 use disk::{Disk, DiskWatch};
+use message_summaries::Summarising;
 use read::Readers;
 use writer::Job;
 
@@ -91,6 +95,8 @@ pub struct SqliteStore {
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
     disk: Arc<Disk>,
+    /// Who waits for a request to change.
+    watches: Arc<Watches>,
     handed_over: HandOverGauge,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
@@ -112,7 +118,15 @@ impl SqliteStore {
         let handed_over = committed.gauge();
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
-        let writer = writer::Writer::new(Arc::clone(&vault), rules, Arc::clone(&access), committed, watch);
+        let watches = Arc::<Watches>::default();
+        let writer = writer::Writer::new(
+            Arc::clone(&vault),
+            rules,
+            Arc::clone(&access),
+            committed,
+            watch,
+            Arc::clone(&watches),
+        );
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
             jobs,
@@ -121,6 +135,7 @@ impl SqliteStore {
             vault,
             access,
             disk,
+            watches,
             handed_over,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
@@ -285,6 +300,18 @@ impl Store for SqliteStore {
 
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.set(move |settings| settings.forget_old_answers(now))
+    }
+
+    fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            // Read beside the writer; only the finished summary goes through it.
+            let what = self.readers.next_summary(account, now)?;
+            if matches!(what, Summarising::Nothing) {
+                return Ok(false);
+            }
+            self.set(move |settings| settings.summarise(account, &what)).await?;
+            Ok(true)
+        })
     }
 
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {

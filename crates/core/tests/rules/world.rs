@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
-    NumberPrefix, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus, Rules,
-    Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState, decide,
+    NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus,
+    Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState,
+    decide,
 };
 
 /// Somebody's number.
@@ -26,6 +27,7 @@ pub(crate) struct World {
     pub(crate) sender: SenderFact,
     pub(crate) token: Option<TokenClaim>,
     pub(crate) key: Option<Idempotency>,
+    pub(crate) order: Option<Order>,
     pub(crate) first_answer: Option<FirstAnswer>,
     pub(crate) flood: FloodCounters,
     pub(crate) last: Option<Decision>,
@@ -46,6 +48,7 @@ impl World {
             sender: SenderFact::NotNamed,
             token: live(1),
             key: None,
+            order: None,
             first_answer: None,
             flood: FloodCounters::default(),
             last: None,
@@ -73,6 +76,7 @@ impl World {
             &Facts {
                 account: &self.account,
                 request: request.and_then(|id| self.requests.get(&id)),
+                order: self.order.as_ref(),
                 first_answer: self.first_answer.as_ref(),
                 sender: self.sender,
                 flood: self.flood,
@@ -87,6 +91,7 @@ impl World {
             .extend(decision.purchases.iter().filter(|purchase| !purchase.lapsed).cloned());
         self.account = decision.account.clone();
         self.flood = decision.flood;
+        self.order = decision.order.clone().or(self.order.take());
         self.first_answer = decision.first_answer.clone().or(self.first_answer.take());
         if let Some(request) = &decision.request {
             self.requests.insert(request.id, request.clone());

@@ -5,6 +5,7 @@
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
 mod low_balance;
+mod orders;
 mod overview;
 mod statement;
 
@@ -29,6 +30,21 @@ pub const ACCOUNT_PATH: &str = "/account/v1";
 /// Bodies of this API are a few names and numbers.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// The owner's API as OpenAPI has it.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    overview::show,
+    statement::show,
+    reports::list,
+    reports::show,
+    reports::redeliver,
+    reports::ping::ping,
+    low_balance::show,
+    low_balance::set,
+    low_balance::clear,
+))]
+pub(crate) struct Description;
+
 /// The routes of the owner's API, each behind the account's token.
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
@@ -39,6 +55,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/reports/{id}/redeliver", post(reports::redeliver))
         .layer(Extension(Arc::<reports::ping::Pings>::default()))
         .route("/statement", get(statement::show))
+        .route("/orders", get(orders::list).post(orders::make))
+        .route("/orders/{reference}", get(orders::show))
+        .route("/orders/{reference}/cancel", post(orders::cancel))
         .route(
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),

@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod body;
 pub(crate) mod caller;
+pub(crate) mod description;
 mod endpoint;
 mod methods;
 mod parameters;
@@ -87,7 +88,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         Answer::Status(status) => answer::status(&status),
         Answer::Revoked => Ok(answer::revoked()),
         Answer::Again(result) => Ok(answer::again(&result)),
-        Answer::Admitted(_) | Answer::Done => {
+        Answer::Admitted(_) | Answer::Order(_) | Answer::Done => {
             tracing::error!("the books gave an answer that no Gateway method has");
             Err(Refusal::Internal)
         }

@@ -6,6 +6,7 @@ pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
 mod key;
+mod orders;
 pub(crate) mod prices;
 pub(crate) mod senders;
 
@@ -54,6 +55,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
         .route("/senders/{username}/refuse", post(senders::refuse))
+        .route("/orders", get(orders::list))
+        .route("/orders/{reference}", get(orders::show))
+        .route("/orders/{reference}/confirm", post(orders::confirm))
+        .route("/orders/{reference}/cancel", post(orders::cancel))
         .route("/prices", get(prices::list).put(prices::set).delete(prices::unset))
         .route("/prices/history", get(prices::history))
         .route(

@@ -10,8 +10,9 @@ use axum::extract::rejection::BytesRejection;
 use countersign_core::{CallbackUrl, Limit, PlainHttp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, Semaphore};
+use utoipa::ToSchema;
 
-use crate::answer::{self, Answer, Refusal};
+use crate::answer::{self, Answer, Refusal, RefusalBody};
 use crate::api::caller::Caller;
 use crate::app::{App, Mode};
 use crate::clock;
@@ -44,8 +45,10 @@ impl Default for Pings {
     }
 }
 
-#[derive(Deserialize)]
+/// Where to send a test ping.
+#[derive(Deserialize, ToSchema)]
 struct PingBody {
+    #[schema(example = "https://example.com/reports", max_length = 256)]
     url: String,
 }
 
@@ -60,22 +63,44 @@ struct Ping {
 }
 
 /// What came of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PingView {
     url: String,
     /// Whether a report would have been acknowledged.
     acknowledged: bool,
     duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
     /// The beginning of the answer's body.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     response: Option<String>,
 }
 
 /// `POST /account/v1/reports/ping`: answers once the receiver has, or its time is over.
+#[utoipa::path(
+    post,
+    path = "/account/v1/reports/ping",
+    operation_id = "ping",
+    summary = "Send a test ping to a URL",
+    tag = "Owner",
+    security(("bearer" = [])),
+    request_body(content = PingBody),
+    responses(
+        (status = 200, description = "What came of it", body = PingView),
+        (status = 400, description = "A parameter is wrong; the sentence says which", body = RefusalBody),
+        (status = 413, description = "The body is too long", body = RefusalBody),
+        (status = 429, description = "Too often; the sentence says when again", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(crate) async fn ping(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use countersign_core::Credits;
 use toml::{Table, Value};
 
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
-    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, SandboxSettings, ServerSettings,
-    Settings, SettingsError, SiteSettings,
+    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, PaymentSettings, SandboxSettings,
+    ServerSettings, Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -326,6 +327,11 @@ fn blank(mode: Mode) -> Settings {
             timeout: std::time::Duration::ZERO,
             allow_private_addresses: false,
             retries: RetrySchedule::default(),
+        },
+        payment: PaymentSettings {
+            transfer_instructions_file: None,
+            least_order: Credits::ZERO,
+            most_order: Credits::ZERO,
         },
         limits: LimitSettings {
             account_sends_per_second: None,

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use countersign_core::{Limit, PriceList, RouteName, Rules};
+use countersign_core::{Credits, Limit, PriceList, RouteName, Rules};
 use ipnet::IpNet;
 
 use crate::Mode;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub keys: KeySettings,
     /// Delivery reports.
     pub callbacks: CallbackSettings,
+    /// Orders of credit.
+    pub payment: PaymentSettings,
     /// Flood limits and bounds on guessing.
     pub limits: LimitSettings,
     /// The pages.
@@ -112,6 +114,17 @@ pub struct CallbackSettings {
     pub allow_private_addresses: bool,
     /// When a failed report is tried again.
     pub retries: RetrySchedule,
+}
+
+/// Orders of credit and how they are paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentSettings {
+    /// What is told to whoever pays by bank transfer: Markdown.
+    pub transfer_instructions_file: Option<PathBuf>,
+    /// The least that one order may be for.
+    pub least_order: Credits,
+    /// The most that one order may be for.
+    pub most_order: Credits,
 }
 
 /// Flood limits and bounds on guessing. `None`: no limit.

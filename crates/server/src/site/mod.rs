@@ -31,13 +31,14 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 
 use crate::app::App;
-use crate::{console, portal, senders};
+use crate::{console, openapi, portal, senders};
 
 /// Every page, with what it loads.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(landing::router())
         .merge(docs::router())
+        .merge(openapi::router())
         .merge(terms::router())
         .merge(portal::router())
         .merge(console::router())

@@ -16,6 +16,7 @@ mod news;
 mod postman;
 mod reports;
 mod retry;
+mod summaries;
 mod sweep;
 mod wakes;
 
@@ -194,6 +195,10 @@ pub fn start_with(
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
         Arc::clone(&store),
         site,
+        draining.clone(),
+    )));
+    tasks.spawn(supervise(summaries::Summaries::new(
+        Arc::clone(&store),
         draining.clone(),
     )));
     tasks.spawn(supervise(reports::Reports::new(

@@ -39,7 +39,7 @@ pub(crate) fn delivery_of(number: i64) -> Result<DeliveryState, StoreError> {
     found.ok_or_else(|| damaged("a delivery state"))
 }
 
-const fn verification_number(state: VerificationState) -> i64 {
+pub(super) const fn verification_number(state: VerificationState) -> i64 {
     match state {
         VerificationState::Unchecked => 1,
         VerificationState::Invalid => 2,
@@ -75,6 +75,12 @@ const fn news_number(news: News) -> i64 {
         News::Read => 3,
         News::Failed => 4,
     }
+}
+
+pub(super) fn news_of(number: i64) -> Result<News, StoreError> {
+    let all = [News::Accepted, News::Delivered, News::Read, News::Failed];
+    let found = all.into_iter().find(|news| news_number(*news) == number);
+    found.ok_or_else(|| damaged("a channel's news"))
 }
 
 const fn origin_number(origin: CodeOrigin) -> i64 {

@@ -6,6 +6,7 @@ use countersign_core::{Account, AdjustmentReason, LedgerEntry};
 use rusqlite::{Connection, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
+use super::orders;
 use crate::batch::{Batch, Touched};
 use crate::types::StoreError;
 use crate::vault::{Purpose, Vault};
@@ -185,7 +186,7 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
     Ok(())
 }
 
-/// Rows that most batches don't have: purchases, timeline, kept answers.
+/// Rows that most batches don't have: purchases, orders, timeline, kept answers.
 fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
     for purchase in batch.purchases.values() {
         connection
@@ -202,6 +203,9 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 purchase.lapses_at.millis(),
                 purchase.lapsed,
             ])?;
+    }
+    for order in batch.orders.values() {
+        orders::write_decided(connection, order)?;
     }
     for (request, event) in &batch.timeline {
         let [bucket, account_id, created_at, random] = request_place(*request);

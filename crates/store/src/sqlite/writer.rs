@@ -28,6 +28,7 @@ use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
 use crate::types::{Actor, CommittedSender, StoreError};
 use crate::vault::Vault;
+use crate::watches::Watches;
 
 /// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
 const MAX_BATCH: usize = 512;
@@ -94,6 +95,7 @@ pub(super) struct Writer {
     access: Arc<AccessCache>,
     committed: CommittedSender,
     disk: DiskWatch,
+    watches: Arc<Watches>,
     /// A backup that is to begin after this batch.
     wanted_backup: Option<BackupTask>,
 }
@@ -105,6 +107,7 @@ impl Writer {
         access: Arc<AccessCache>,
         committed: CommittedSender,
         disk: DiskWatch,
+        watches: Arc<Watches>,
     ) -> Self {
         Self {
             vault,
@@ -113,6 +116,7 @@ impl Writer {
             access,
             committed,
             disk,
+            watches,
             wanted_backup: None,
         }
     }
@@ -328,6 +332,12 @@ impl Writer {
             self.access.drop_entry(account.id);
         }
         batch.note_flood(&mut self.flood);
+        self.watches.tell(|| {
+            let touched = batch.requests.iter();
+            let changed = touched.filter(|(_, touched)| touched.as_ref().is_some_and(|touched| touched.changed));
+            let reported = reports.iter().map(|(key, ..)| key.request);
+            changed.map(|(request, _)| *request).chain(reported)
+        });
         if !batch.committed.is_empty() {
             self.committed.commands.hand_over(batch.committed);
         }

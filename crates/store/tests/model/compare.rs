@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use countersign_core::{
-    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, RequestId, TimelineKind, Timestamp,
+    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, Order, OrderParty, OrderState,
+    RequestId, TimelineKind, Timestamp,
 };
 use countersign_model::{Books, RequestBook};
 use countersign_store::{DueReport, ReportAttempt, ReportOutcome, RequestRef, Store, StoreError};
@@ -146,6 +147,7 @@ pub(crate) fn rows(books: &Books, directory: &Path) -> Result<(), String> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     accounts(books, &database)?;
     ledgers(books, &database)?;
+    orders(books, &database)?;
     requests(books, &database)?;
     count(&database, "request", books.requests.len())?;
     let of_requests: usize = books.requests.iter().map(|book| book.reports.len()).sum();
@@ -308,6 +310,66 @@ fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
         first_difference(&format!("a purchase of account {}", key.id), &in_memory, &in_store)?;
     }
     Ok(())
+}
+
+/// An order's row: its numbers, who decided it and when, the note, the entry.
+type OrderRow = ([i64; 4], [Option<i64>; 3], String, Option<String>);
+
+fn orders(books: &Books, database: &Connection) -> Result<(), String> {
+    for book in &books.accounts {
+        let mut orders: Vec<&Order> = book.orders.iter().collect();
+        orders.sort_by_key(|order| order.id);
+        let in_memory: Vec<OrderRow> = orders
+            .into_iter()
+            .map(|order| {
+                let state = match order.state {
+                    OrderState::Open => 1,
+                    OrderState::Confirmed => 2,
+                    OrderState::Cancelled => 3,
+                };
+                let party = order.decided_by.map(|party| match party {
+                    OrderParty::Owner => 1,
+                    OrderParty::Operator => 2,
+                    OrderParty::Provider => 3,
+                });
+                let numbers = [
+                    order.id.number().cast_signed(),
+                    order.amount.micros(),
+                    state,
+                    order.created_at.millis(),
+                ];
+                let decided = [
+                    order.decided_at.map(Timestamp::millis),
+                    party,
+                    order.entry.map(u64::cast_signed),
+                ];
+                let note = order.note.as_ref().map(|note| note.as_str().to_owned());
+                (numbers, decided, order.provider.as_str().to_owned(), note)
+            })
+            .collect();
+        let key = book.account.key;
+        let in_store: Vec<OrderRow> = query(
+            database,
+            "SELECT id, amount, state, created_at, decided_at, decided_by, entry, provider, note \
+             FROM credit_order WHERE bucket = ?1 AND account_id = ?2 ORDER BY id",
+            &place(key),
+            |row| {
+                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+                Ok((
+                    numbers,
+                    [row.get(4)?, row.get(5)?, row.get(6)?],
+                    row.get(7)?,
+                    row.get(8)?,
+                ))
+            },
+        );
+        first_difference(&format!("an order of account {}", key.id), &in_memory, &in_store)?;
+    }
+    count(
+        database,
+        "credit_order",
+        books.accounts.iter().map(|book| book.orders.len()).sum(),
+    )
 }
 
 /// Timelines, and the times at which a worker must look at a request.

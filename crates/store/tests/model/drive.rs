@@ -8,8 +8,8 @@ use std::sync::Arc;
 use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    Actor, CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store,
-    StoreError,
+    Actor, CommittedWork, Handed, MasterKey, NewAccount, NewOrder, Ordered, Orders, Outcome, PriceSetting,
+    SqliteOptions, SqliteStore, Store, StoreError,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -109,8 +109,12 @@ impl Driver {
             Err(error) => error.wire_name().into_owned(),
         };
         let told = decision.low_balance.iter().map(|_| "low balance".to_owned());
+        let orders = decision
+            .order
+            .iter()
+            .map(|order| format!("order {}", order.state.name()));
         let entries = decision.entries.iter().map(|entry| entry.kind.name().to_owned());
-        for name in std::iter::once(outcome).chain(entries).chain(told) {
+        for name in std::iter::once(outcome).chain(entries).chain(orders).chain(told) {
             *self.met.entry(name).or_default() += 1;
         }
     }
@@ -254,6 +258,22 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
                 now,
             };
             store.set_prices(setting).await.map(drop)
+        }
+        Setting::MakeOrder { order } => {
+            let new = NewOrder {
+                account: order.account,
+                id: order.id,
+                amount: order.amount,
+                provider: order.provider.clone(),
+                by: Actor::Owner,
+                now: order.created_at,
+            };
+            match store.make_order(new).await {
+                Ok(Ordered::Made(made)) if made == order => Ok(()),
+                Ok(Ordered::Made(made)) => return Err(StoreError::Database(format!("another order: {made:?}"))),
+                Ok(Ordered::TooManyOpen | Ordered::TooManyToday) => return Ok(Expected::TooMany),
+                Err(error) => Err(error),
+            }
         }
         Setting::SetLowBalance { account, low_balance } => {
             store.set_low_balance(account, low_balance, Actor::Operator).await
