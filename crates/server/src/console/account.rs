@@ -93,6 +93,7 @@ struct AccountPage {
     entries: Vec<Entry>,
     more_entries: bool,
     audit: String,
+    orders: String,
     problem: Option<Problem>,
     typed: Typed,
     /// A link that signs its owner in once, shown right after it was made.
@@ -185,6 +186,7 @@ impl Shown {
                 .collect(),
             more_entries: after > 0,
             audit: link("/operator/audit", &[("subject", &place)]),
+            orders: link("/operator/orders", &[("state", "all"), ("account", id)]),
             name: account.name,
             problem: self.problem,
             typed: self.typed,

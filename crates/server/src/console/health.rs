@@ -11,6 +11,7 @@ use axum::routing::get;
 use countersign_channels::Channel as _;
 use countersign_store::{BooksLoad, OpenReports};
 
+use super::orders;
 use crate::app::{App, Mode};
 use crate::site::format::{self, When};
 use crate::site::frame::Frame;
@@ -103,7 +104,7 @@ async fn health(
         troubles,
         warnings: app.settings.warnings.iter().map(ToString::to_string).collect(),
         senders: counted(waiting_senders, COUNT_SENDERS),
-        orders: None,
+        orders: counted(orders::waiting(&app).await?, orders::COUNTED),
         server: server_facts(&app),
         books: book_facts(&load, overdue),
         reports: report_facts(&load, &open, figures.as_ref()),

@@ -6,6 +6,7 @@ mod accounts;
 mod audit;
 mod health;
 mod login;
+mod orders;
 mod prices;
 mod senders;
 
@@ -24,6 +25,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(health::router())
         .merge(accounts::router())
         .merge(account::router())
+        .merge(orders::router())
         .merge(senders::router())
         .merge(prices::router())
         .merge(audit::router())
