@@ -1,7 +1,9 @@
 //! Strategies that make histories: how often what happens, and with which numbers. Weights are such that every rule, every
 //! state and every error is met (core's histories count them).
 
-use countersign_core::{Credits, DAY_MS, Limit, News, NumberPrefix, OrderParty, PriceList, Reach, Rules, Verdict};
+use countersign_core::{
+    Credits, DAY_MS, Grace, Limit, News, NumberPrefix, OrderParty, PriceList, Reach, Rules, TokenKind, Verdict,
+};
 use proptest::collection::vec;
 use proptest::option::{self, weighted};
 use proptest::prelude::*;
@@ -132,7 +134,10 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
     let from = prop_oneof![3 => Just(0i64), 1 => -HOUR_MS..0, 2 => 1..DAY_MS];
     let set_price = (price_of, prop::bool::weighted(0.3), from, price);
     prop_oneof![
-        6 => account(shape).prop_map(|account| Step::RotateToken { account }),
+        6 => (account(shape), kind(), grace())
+            .prop_map(|(account, kind, grace)| Step::RotateToken { account, kind, grace }),
+        1 => (account(shape), kind()).prop_map(|(account, kind)| Step::EndGrace { account, kind }),
+        1 => Just(Step::ForgetOldTokens),
         1 => account(shape).prop_map(|account| Step::CloseAccount { account }),
         5 => account(shape).prop_map(|account| Step::OpenAccount { account }),
         4 => (account(shape), name()).prop_map(|(account, name)| Step::AddSender { account, name }),
@@ -183,11 +188,23 @@ fn send(shape: Shape) -> impl Strategy<Value = SendStep> {
 }
 
 fn caller(shape: Shape) -> impl Strategy<Value = Caller> {
-    (account(shape), prop::bool::weighted(0.05), key(shape)).prop_map(|(account, stale_token, key)| Caller {
-        account,
-        stale_token,
-        key,
+    (account(shape), kind(), prop::bool::weighted(0.05), key(shape)).prop_map(|(account, kind, stale_token, key)| {
+        Caller {
+            account,
+            kind,
+            stale_token,
+            key,
+        }
     })
+}
+
+/// Mostly the one that reaches people.
+fn kind() -> impl Strategy<Value = TokenKind> {
+    prop_oneof![5 => Just(TokenKind::Live), 1 => Just(TokenKind::Test)]
+}
+
+fn grace() -> impl Strategy<Value = Grace> {
+    prop_oneof![2 => Just(Grace::None), 1 => Just(Grace::Hour), 2 => Just(Grace::Day), 1 => Just(Grace::Week)]
 }
 
 fn account(shape: Shape) -> std::ops::Range<usize> {
@@ -202,10 +219,15 @@ fn key(shape: Shape) -> impl Strategy<Value = Option<Key>> {
 }
 
 fn named(shape: Shape) -> impl Strategy<Value = Named> {
-    (request(shape), prop::bool::weighted(0.05)).prop_map(|(request, by_another_account)| Named {
-        request,
-        by_another_account,
-    })
+    let now_and_then = || prop::bool::weighted(0.05);
+    (request(shape), now_and_then(), now_and_then(), now_and_then()).prop_map(
+        |(request, by_another_account, by_the_other_kind, stale_token)| Named {
+            request,
+            by_another_account,
+            by_the_other_kind,
+            stale_token,
+        },
+    )
 }
 
 /// Mostly what has just been made.

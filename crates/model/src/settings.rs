@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, LowBalance, NumberPrefix, Order, OrderId,
-    OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername, Timestamp,
+    Account, AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, Grace, LowBalance, NumberPrefix,
+    Order, OrderId, OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername,
+    Timestamp, TokenKind, TokenStanding,
 };
 
 use crate::books::{AccountBook, Books, Happening};
@@ -35,6 +36,16 @@ pub enum Setting {
     RotateToken {
         account: AccountKey,
         token: ApiToken,
+        grace: Grace,
+        now: Timestamp,
+    },
+    EndGrace {
+        account: AccountKey,
+        kind: TokenKind,
+        now: Timestamp,
+    },
+    ForgetOldTokens {
+        now: Timestamp,
     },
     CloseAccount {
         account: AccountKey,
@@ -76,7 +87,7 @@ pub enum Expected {
     NotFound,
     /// There are as many as may be.
     TooMany,
-    /// So many kept answers were deleted.
+    /// So many kept answers or old tokens were deleted.
     Forgot(usize),
 }
 
@@ -123,21 +134,54 @@ impl Books {
             .collect()
     }
 
-    pub(crate) fn rotate_token(&mut self, place: usize) -> Happening {
+    pub(crate) fn rotate_token(&mut self, place: usize, kind: TokenKind, grace: Grace) -> Happening {
         let made = self.next_entropy();
+        let now = self.now;
         let account = self.at(place);
         let account = &mut self.accounts[account].account;
         let mut random = [0xa5; 32];
         random[..8].copy_from_slice(&made.to_be_bytes());
         let setting = Setting::RotateToken {
             account: account.key,
-            token: ApiToken::new(account.key.id, random),
+            token: ApiToken::of_kind(kind, account.key.id, random),
+            grace,
+            now,
         };
         if account.closed {
             return Happening::Setting(setting, Expected::NotFound);
         }
-        account.live.generation += 1;
+        let standing = standing_of(account, kind);
+        // Told apart from `TokenStanding::rotated`, which the store uses.
+        standing.grace_until =
+            (grace != Grace::None && standing.generation > 0).then(|| now.plus_millis(grace.millis()));
+        standing.generation += 1;
         Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn end_grace(&mut self, place: usize, kind: TokenKind) -> Happening {
+        let account = self.at(place);
+        let account = &mut self.accounts[account].account;
+        standing_of(account, kind).grace_until = None;
+        let setting = Setting::EndGrace {
+            account: account.key,
+            kind,
+            now: self.now,
+        };
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn forget_old_tokens(&mut self) -> Happening {
+        let now = self.now;
+        let mut forgotten = 0;
+        for book in &mut self.accounts {
+            for kind in [TokenKind::Live, TokenKind::Test] {
+                let grace = &mut standing_of(&mut book.account, kind).grace_until;
+                if grace.take_if(|until| *until <= now).is_some() {
+                    forgotten += 1;
+                }
+            }
+        }
+        Happening::Setting(Setting::ForgetOldTokens { now }, Expected::Forgot(forgotten))
     }
 
     pub(crate) fn close_account(&mut self, place: usize) -> Happening {
@@ -152,6 +196,7 @@ impl Books {
         }
         account.closed = true;
         account.live.generation += 1;
+        (account.live.grace_until, account.test.grace_until) = (None, None);
         Happening::Setting(setting, Expected::Done)
     }
 
@@ -309,4 +354,11 @@ pub(crate) fn key_of(number: usize) -> AccountKey {
 pub(crate) fn owner_phone(place: usize) -> PhoneNumber {
     let digits = crate::books::PHONES.get(place).filter(|_| place < 2).copied();
     PhoneNumber::from_stored(digits.unwrap_or(FIRST_OWNER + u64::try_from(place).unwrap()))
+}
+
+const fn standing_of(account: &mut Account, kind: TokenKind) -> &mut TokenStanding {
+    match kind {
+        TokenKind::Live => &mut account.live,
+        TokenKind::Test => &mut account.test,
+    }
 }

@@ -1,7 +1,7 @@
 //! What a random history is made of: rules, and steps that name accounts, phones and requests by small numbers, so that
 //! commands meet each other and a failing history shrinks to something that a person can read.
 
-use countersign_core::{News, OrderParty, Reach, Rules, Verdict};
+use countersign_core::{Grace, News, OrderParty, Reach, Rules, TokenKind, Verdict};
 
 /// Rules and what happens under them.
 #[derive(Debug, Clone)]
@@ -81,6 +81,12 @@ pub enum Step {
     },
     RotateToken {
         account: usize,
+        kind: TokenKind,
+        grace: Grace,
+    },
+    EndGrace {
+        account: usize,
+        kind: TokenKind,
     },
     CloseAccount {
         account: usize,
@@ -113,6 +119,7 @@ pub enum Step {
         below_micros: Option<i64>,
     },
     ForgetOldAnswers,
+    ForgetOldTokens,
 }
 
 /// A send's parameters.
@@ -145,6 +152,8 @@ pub struct SendStep {
 pub struct Caller {
     /// The account's place.
     pub account: usize,
+    /// With which of its tokens.
+    pub kind: TokenKind,
     /// Whether with the token before the present one.
     pub stale_token: bool,
     /// The idempotency key.
@@ -167,6 +176,10 @@ pub struct Named {
     pub request: usize,
     /// Whether the caller is the account in the next place.
     pub by_another_account: bool,
+    /// Whether it is asked for with a token of the other kind than the one that made it.
+    pub by_the_other_kind: bool,
+    /// Whether with the token before the present one.
+    pub stale_token: bool,
 }
 
 /// A number that a call speaks of.

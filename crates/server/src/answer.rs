@@ -65,16 +65,16 @@ pub(crate) struct RefusalBody {
 }
 
 impl Refusal {
+    /// What went wrong, and what to do now.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Self {
             status,
             sentence: sentence.into(),
         }
-    }
-
-    /// What to do now, for a page that says it beside the form.
-    pub(crate) fn sentence(&self) -> &str {
-        &self.sentence
     }
 
     /// Its status, for such a page.

@@ -6,6 +6,7 @@
 //! [`start`] puts them together. What they share is an [`App`].
 
 pub mod account;
+mod allow_list;
 mod answer;
 pub mod api;
 mod app;

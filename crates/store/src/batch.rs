@@ -6,12 +6,13 @@ use std::collections::hash_map::Entry;
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
     LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
-    TimelineEvent, Timestamp, VerificationRequest, decide,
+    TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, decide, usage_change,
 };
 use foldhash::HashMap;
 
 use crate::Outcome;
 use crate::types::{Committed, RequestRef, StoreError};
+use crate::usage::NewUsage;
 
 /// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
 const SWEEP_FLOOD_COUNTERS_AT: usize = 200_000;
@@ -34,10 +35,13 @@ pub(crate) trait FactSource {
     fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError>;
 }
 
+/// Whose calls are counted: an account's tests don't use up what its customers need.
+type Caller = (AccountKey, TokenKind);
+
 /// Flood counters, in memory: a restart starts them anew.
 #[derive(Debug)]
 pub(crate) struct FloodBook {
-    accounts: HashMap<AccountKey, LimitState>,
+    accounts: HashMap<Caller, LimitState>,
     numbers: HashMap<(AccountKey, PhoneNumber), LimitState>,
     sweep_at: usize,
 }
@@ -53,12 +57,12 @@ impl Default for FloodBook {
 }
 
 impl FloodBook {
-    fn note(&mut self, account: AccountKey, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
+    fn note(&mut self, caller: Caller, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
         if self.numbers.len() >= self.sweep_at {
             self.sweep(now);
         }
-        self.accounts.insert(account, counters.account);
-        self.numbers.insert((account, phone), counters.number);
+        self.accounts.insert(caller, counters.account);
+        self.numbers.insert((caller.0, phone), counters.number);
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -104,6 +108,8 @@ pub(crate) struct Batch {
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
     /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
+    /// What statistics add up.
+    pub(crate) usage: Vec<NewUsage>,
     /// For the workers, in order.
     pub(crate) committed: Vec<Committed>,
     flood: BatchFlood,
@@ -112,8 +118,8 @@ pub(crate) struct Batch {
 /// Flood counters that a batch changed; they count once it is committed.
 #[derive(Debug, Default)]
 struct BatchFlood {
-    accounts: HashMap<AccountKey, LimitState>,
-    numbers: HashMap<(AccountKey, PhoneNumber), (LimitState, Timestamp)>,
+    accounts: HashMap<Caller, LimitState>,
+    numbers: HashMap<(AccountKey, PhoneNumber), (TokenKind, LimitState, Timestamp)>,
 }
 
 impl Batch {
@@ -187,8 +193,9 @@ impl Batch {
             }
         };
         let phone = flood_phone(&command.action);
+        let caller = (account_key, command.token.map_or(TokenKind::Live, |token| token.kind));
         let counters = phone.map_or_else(FloodCounters::default, |phone| {
-            flood_counters(&self.flood, flood, account_key, phone)
+            flood_counters(&self.flood, flood, caller, phone)
         });
         let sender = match &command.action {
             Action::Send(send) => match &send.sender {
@@ -234,18 +241,19 @@ impl Batch {
             rules,
         };
         let decision = decide(&facts, command);
-        Ok(self.apply(account_key, phone, command.now, counters, decision))
+        Ok(self.apply(caller, phone, command.now, counters, decision))
     }
 
     /// Takes a decision's changes in; answers its outcome.
     fn apply(
         &mut self,
-        account_key: AccountKey,
+        caller: Caller,
         phone: Option<PhoneNumber>,
         now: Timestamp,
         counters_before: FloodCounters,
         decision: Decision,
     ) -> Outcome {
+        let (account_key, kind) = caller;
         if let Some(account) = self.accounts.get_mut(&account_key)
             && account.row != decision.account
         {
@@ -257,10 +265,10 @@ impl Batch {
             account.changed = true;
         }
         if let (Some(phone), true) = (phone, counters_before != decision.flood) {
-            self.flood.accounts.insert(account_key, decision.flood.account);
+            self.flood.accounts.insert(caller, decision.flood.account);
             self.flood
                 .numbers
-                .insert((account_key, phone), (decision.flood.number, now));
+                .insert((account_key, phone), (kind, decision.flood.number, now));
         }
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
@@ -285,6 +293,17 @@ impl Batch {
                 account: account_key,
                 id: row.id,
             };
+            let before = self.requests.get(&request).and_then(Option::as_ref);
+            let (change, moved) = usage_change(
+                before.map(|touched| UsageFacts::of(&touched.row, &[])),
+                &UsageFacts::of(&row, &decision.timeline),
+            );
+            let changes = [Some(change), moved].into_iter().flatten();
+            self.usage.extend(
+                changes
+                    .filter(|change| !change.is_empty())
+                    .map(|change| NewUsage::new(account_key, &change)),
+            );
             self.timeline
                 .extend(decision.timeline.into_iter().map(|event| (request, event)));
             if decision.work.is_some() || !decision.reports.is_empty() {
@@ -326,10 +345,11 @@ impl Batch {
 
     /// Notes the flood counters of a batch that was committed.
     pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
-        for ((account, phone), (number, now)) in self.flood.numbers.drain() {
-            let account_state = self.flood.accounts.get(&account).copied().unwrap_or_default();
+        for ((account, phone), (kind, number, now)) in self.flood.numbers.drain() {
+            let caller = (account, kind);
+            let account_state = self.flood.accounts.get(&caller).copied().unwrap_or_default();
             flood.note(
-                account,
+                caller,
                 phone,
                 FloodCounters {
                     account: account_state,
@@ -342,13 +362,14 @@ impl Batch {
 }
 
 /// The counters as they stand: a batch's own, else those of the batches before it.
-fn flood_counters(batch: &BatchFlood, book: &FloodBook, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
-    let of_number = batch.numbers.get(&(account, phone)).map(|(state, _)| state);
+fn flood_counters(batch: &BatchFlood, book: &FloodBook, caller: Caller, phone: PhoneNumber) -> FloodCounters {
+    let account = caller.0;
+    let of_number = batch.numbers.get(&(account, phone)).map(|(_, state, _)| state);
     FloodCounters {
         account: batch
             .accounts
-            .get(&account)
-            .or(book.accounts.get(&account))
+            .get(&caller)
+            .or(book.accounts.get(&caller))
             .copied()
             .unwrap_or_default(),
         number: of_number

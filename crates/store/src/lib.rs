@@ -63,7 +63,7 @@ pub use types::{
     AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
     StatementPage, StoreError, Trouble,
 };
-pub use usage::Usage;
+pub use usage::{Usage, UsageBy, UsageFilter};
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
 use std::path::PathBuf;

@@ -111,6 +111,7 @@ impl SqliteStore {
         settings::check_master_key(&connection, &vault)?;
         let mut rules = options.rules;
         prices::restore(&connection, &mut rules.prices)?;
+        usage::fill_once(&connection, &vault, &rules.route)?;
         let readers = Readers::open(&options.path, Arc::clone(&vault))?;
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);

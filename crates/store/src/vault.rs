@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_core::{AccountId, ApiToken};
+use countersign_core::{AccountId, ApiToken, PhoneNumber};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -92,6 +92,7 @@ pub struct Vault {
     seal: LessSafeKey,
     lookup: hmac::Key,
     fingerprint: hmac::Key,
+    numbers: hmac::Key,
     nonce_start: u128,
     nonces: AtomicU64,
 }
@@ -126,6 +127,7 @@ impl Vault {
             seal: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(master, b"seal")?)?),
             lookup: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"token lookup")?),
             fingerprint: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"fingerprint")?),
+            numbers: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"numbers")?),
             nonce_start: u128::from_be_bytes(start),
             nonces: AtomicU64::new(0),
         })
@@ -150,6 +152,17 @@ impl Vault {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.sign().as_ref());
         hash
+    }
+
+    /// A keyed hash of an account's recipient, for sketches of how many there were: no two accounts' hashes can be compared.
+    pub(crate) fn number_hash(&self, account: AccountId, phone: PhoneNumber) -> u64 {
+        let mut text = [0; 16];
+        text[..8].copy_from_slice(&account.number().to_be_bytes());
+        text[8..].copy_from_slice(&phone.digits().to_be_bytes());
+        let hash = hmac::sign(&self.numbers, &text);
+        hash.as_ref()
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first))
     }
 
     /// A value that only this master key makes: stored once, it tells a wrong key at start.

@@ -193,6 +193,17 @@ impl World {
         ))
     }
 
+    /// An ability check about a number that the network must be asked about, as it is answered.
+    pub(crate) fn ability_by_outcome(&mut self, phone: PhoneNumber) -> Result<Answer, ApiError> {
+        self.made += 1;
+        let action = Action::CheckAbility {
+            phone,
+            id_entropy: self.made,
+            reach: Reach::MustAsk,
+        };
+        self.submit(None, action)
+    }
+
     /// A send whose reachability the network must be asked about.
     pub(crate) fn admit(&mut self) -> RequestId {
         let mut send = self.parameters();

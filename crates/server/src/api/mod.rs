@@ -61,7 +61,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
     let mut bytes = Bytes::new();
     let (caller, command) = {
         let (caller, parameters) = receive(app, parts, body, &mut bytes).await?;
-        let action = method.action(app, &parameters)?;
+        let action = method.action(app, &caller, &parameters)?;
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),

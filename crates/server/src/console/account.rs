@@ -10,14 +10,14 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
-use countersign_core::{Credits, LedgerEntry, Timestamp};
+use countersign_core::{Credits, Grace, LedgerEntry, Timestamp, TokenKind};
 use countersign_store::{AccountProfile, MAX_SENDERS, SessionOwner};
 
 use super::accounts::standing;
 use super::{Problem, link, said_of, senders, status_of};
 use crate::answer::Refusal;
 use crate::app::App;
-use crate::operator::{accounts as deeds, adjustments, find_account};
+use crate::operator::{accounts as deeds, adjustments, find_account, tokens};
 use crate::site::form::Form;
 use crate::site::format::{self, When};
 use crate::site::frame::Frame;
@@ -311,7 +311,9 @@ async fn rotate(
     body: Body,
 ) -> Result<Response, PageError> {
     Form::read(&headers, body, &viewer.csrf).await?;
-    let done = deeds::renew_token(&app, &id).await.map(|_| "rotated");
+    let done = tokens::renew(&app, &id, TokenKind::Live, Grace::None)
+        .await
+        .map(|_| "rotated");
     let done = done.map_err(|refusal| ("rotate", refusal));
     answered(&app, &viewer, &id, done, Typed::default()).await
 }

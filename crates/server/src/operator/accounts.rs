@@ -2,7 +2,6 @@
 //!
 //! An account is named by its id or by its phone number with the leading `+`; digits alone are tried as an id first.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -12,9 +11,9 @@ use countersign_core::{
     AccountId, AccountKey, Action, ApiToken, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers, Timestamp,
 };
 use countersign_store::{AccountProfile, Actor, NewAccount, StoreError};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::allow_list::{AllowList, NoRange};
 pub(super) use crate::answer::Amount;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
@@ -256,60 +255,19 @@ pub(super) async fn set_allow_list(
             "an allow-list holds at most {MAX_ALLOWED_RANGES} ranges: join neighbours into larger ones"
         )));
     }
-    let ranges = body
-        .addresses
-        .iter()
-        .map(|text| parse_range(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let ranges = AllowList::read(body.addresses.iter().map(String::as_str))
+        .map_err(|NoRange(shown)| {
+            Refusal::bad_request(format!(
+                "`{shown}` is not an address range: write it like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32"
+            ))
+        })?
+        .ranges;
     let profile = find(&app, &account).await?;
     require_open(&profile)?;
     let count = ranges.len();
     app.store.set_allow_list(profile.key, ranges, Actor::Operator).await?;
     tracing::info!(account = %profile.key.id, ranges = count, "operator: allow-list set");
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
-}
-
-#[derive(Serialize)]
-struct TokenView {
-    account_id: String,
-    phone_number: String,
-    token: String,
-}
-
-/// `GET /accounts/{account}/token`: the present token.
-pub(super) async fn token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
-    let profile = find(&app, &account).await?;
-    let token = app.store.token(profile.key).await?;
-    // Nobody sees a token without leaving a trace.
-    super::note(&app, "token shown", &format!("account {}", profile.key.id), "").await?;
-    tracing::info!(account = %profile.key.id, "operator: token shown");
-    Answer::ok(&token_view(&profile, &token))
-}
-
-/// `POST /accounts/{account}/token/rotate`: a new token; the old one is refused from now on.
-pub(super) async fn rotate_token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
-    let (profile, token) = renew_token(&app, &account).await?;
-    Answer::ok(&token_view(&profile, &token))
-}
-
-/// Gives an open account a new token.
-pub(crate) async fn renew_token(app: &App, account: &str) -> Result<(AccountProfile, ApiToken), Refusal> {
-    let profile = find(app, account).await?;
-    require_open(&profile)?;
-    let token = ApiToken::new(profile.key.id, random::bytes());
-    app.store
-        .rotate_token(profile.key, token.clone(), Actor::Operator)
-        .await?;
-    tracing::info!(account = %profile.key.id, "operator: token rotated");
-    Ok((profile, token))
-}
-
-fn token_view(profile: &AccountProfile, token: &ApiToken) -> TokenView {
-    TokenView {
-        account_id: profile.key.id.to_string(),
-        phone_number: profile.phone.to_string(),
-        token: token.as_str().to_owned(),
-    }
 }
 
 /// The account of that id or phone number.
@@ -400,21 +358,6 @@ fn parse_name(text: &str) -> Result<&str, Refusal> {
     )))
 }
 
-/// A range in CIDR form, or one address. Bits beyond the prefix are cleared, so that the list shows what it means.
-fn parse_range(text: &str) -> Result<IpNet, Refusal> {
-    let text = text.trim();
-    let range = match text.parse::<IpAddr>() {
-        Ok(address) => Some(IpNet::from(address)),
-        Err(_) => text.parse::<IpNet>().ok(),
-    };
-    range.map(|range| range.trunc()).ok_or_else(|| {
-        let shown: String = text.chars().take(60).collect();
-        Refusal::bad_request(format!(
-            "`{shown}` is not an address range: write it like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32"
-        ))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -451,17 +394,6 @@ mod tests {
             MAX_PURCHASE + Credits::from_micros(1),
         ] {
             assert!(check_purchase(amount).is_err(), "{amount} passed");
-        }
-    }
-
-    #[test]
-    fn an_address_range_is_an_address_or_a_cidr() {
-        let read = |text: &str| parse_range(text).map(|range| range.to_string());
-        assert_eq!(read("192.0.2.7").unwrap(), "192.0.2.7/32");
-        assert_eq!(read(" 192.0.2.77/24 ").unwrap(), "192.0.2.0/24");
-        assert_eq!(read("2001:db8::1").unwrap(), "2001:db8::1/128");
-        for bad in ["", "192.0.2", "192.0.2.0/33", "example.com"] {
-            assert!(read(bad).is_err(), "{bad:?} passed");
         }
     }
 

@@ -9,6 +9,7 @@ mod key;
 mod orders;
 pub(crate) mod prices;
 pub(crate) mod senders;
+pub(crate) mod tokens;
 
 pub(crate) use accounts::find as find_account;
 pub use key::{OperatorKey, OperatorKeyError};
@@ -44,8 +45,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
-        .route("/accounts/{account}/token", get(accounts::token))
-        .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
+        .route("/accounts/{account}/token", get(tokens::show))
+        .route("/accounts/{account}/token/rotate", post(tokens::rotate))
+        .route("/accounts/{account}/test-token", get(tokens::show_test))
+        .route("/accounts/{account}/test-token/rotate", post(tokens::rotate_test))
         .route("/accounts/{account}/reports", get(reports::operator_list))
         .route("/accounts/{account}/reports/{id}", get(reports::operator_show))
         .route(

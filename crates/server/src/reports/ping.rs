@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use countersign_core::{CallbackUrl, Limit, PlainHttp};
+use countersign_core::{AccountKey, CallbackUrl, Limit, PlainHttp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, Semaphore};
 use utoipa::ToSchema;
@@ -64,21 +64,21 @@ struct Ping {
 
 /// What came of it.
 #[derive(Serialize, ToSchema)]
-struct PingView {
-    url: String,
+pub(crate) struct PingView {
+    pub(crate) url: String,
     /// Whether a report would have been acknowledged.
-    acknowledged: bool,
-    duration_ms: u64,
+    pub(crate) acknowledged: bool,
+    pub(crate) duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    status: Option<u16>,
+    pub(crate) status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The beginning of the answer's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    response: Option<String>,
+    pub(crate) response: Option<String>,
 }
 
 /// `POST /account/v1/reports/ping`: answers once the receiver has, or its time is over.
@@ -108,8 +108,12 @@ pub(crate) async fn ping(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer, Refusal> {
     let body: PingBody = answer::body(body, r#"{"url":"https://example.com/reports"}"#)?;
-    let url = read_url(&app, &body.url)?;
-    let account = caller.access.key;
+    Answer::ok(&send(&app, &pings, caller.access.key, &body.url).await?)
+}
+
+/// Sends a ping and waits for what comes of it; the owner's page does that, too.
+pub(crate) async fn send(app: &App, pings: &Pings, account: AccountKey, url: &str) -> Result<PingView, Refusal> {
+    let url = read_url(app, url)?;
     let now = clock::now();
     let _under_way = pings
         .under_way
@@ -123,7 +127,7 @@ pub(crate) async fn ping(
     })?;
     let postman = pings
         .postman
-        .get_or_try_init(async || Postman::new(&settings(&app)))
+        .get_or_try_init(async || Postman::new(&settings(app)))
         .await;
     let postman = postman.map_err(|error| {
         tracing::error!(%error, "a ping could not be sent");
@@ -139,7 +143,7 @@ pub(crate) async fn ping(
     let content = serde_json::to_vec(&ping).unwrap_or_default();
     postman.close_old_connections();
     let attempt = postman.send(&url, Bytes::from(content), &token, now).await;
-    Answer::ok(&PingView {
+    Ok(PingView {
         url: url.as_str().to_owned(),
         acknowledged: attempt.failure.is_none(),
         duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Extension;
 use countersign_channels::Inbox;
 use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
 use thiserror::Error;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::http::{HttpLimits, HttpServer, allow_open_files, bind, tls};
 use crate::operator::{OperatorKey, OperatorKeyError};
+use crate::reports::ping::Pings;
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
 use crate::{App, LoginDesk, Mode, account, api, inbox, operator, site};
@@ -170,10 +172,12 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
 
 /// All that can be asked: what isn't a page's, an owner's or the operator's path is a method of the API.
 pub fn router(app: &Arc<App>) -> axum::Router {
+    // By the page or by the API: the limits on pings are the same ones.
+    let pings = Arc::<Pings>::default();
     axum::Router::new()
-        .merge(site::router(Arc::clone(app)))
+        .merge(site::router(Arc::clone(app)).layer(Extension(Arc::clone(&pings))))
         .merge(inbox::router(Arc::clone(app)))
-        .merge(account::router(Arc::clone(app)))
+        .merge(account::router_with(Arc::clone(app), pings))
         .merge(operator::router(Arc::clone(app)))
         // Merged, not nested as a service: its only route is its fallback, which costs a call one router less this way.
         .merge(api::router(Arc::clone(app)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_channels::{Inbox, InboxReader, Opening};
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, News,
-    PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
+    PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, TokenClaim, Ttl,
 };
 use countersign_server::workers::{
     CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
@@ -241,6 +241,13 @@ async fn send(
     callback_url: Option<String>,
     ttl_seconds: i64,
 ) -> RequestId {
+    match submit(store, account, send_action(to, callback_url, ttl_seconds)).await {
+        Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
+        other => panic!("a send answered {other:?}"),
+    }
+}
+
+fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Action {
     let send = Send {
         phone: phone(to),
         request: None,
@@ -255,10 +262,25 @@ async fn send(
         id_entropy: u64::from_ne_bytes(random::bytes()),
         reach: Reach::Reachable,
     };
-    match submit(store, account, Action::Send(Box::new(send))).await {
-        Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
-        other => panic!("a send answered {other:?}"),
-    }
+    Action::Send(Box::new(send))
+}
+
+/// A message that a token sends, to a number that takes it at once.
+pub(crate) async fn send_with_token(
+    store: &SqliteStore,
+    account: AccountKey,
+    token: TokenClaim,
+    to: &str,
+    callback_url: String,
+) {
+    let action = send_action(to, Some(callback_url), 3600);
+    let command = Command {
+        now: clock::now(),
+        token: Some(token),
+        idempotency: None,
+        action,
+    };
+    store.submit(account, command).await.unwrap().unwrap();
 }
 
 /// A message that arrived, with nobody's help but the books'.

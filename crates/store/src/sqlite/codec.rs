@@ -49,7 +49,7 @@ pub(super) const fn verification_number(state: VerificationState) -> i64 {
     }
 }
 
-fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
+pub(super) fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
     let found = VerificationState::ALL
         .into_iter()
         .find(|state| verification_number(*state) == number);

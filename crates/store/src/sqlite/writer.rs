@@ -21,6 +21,7 @@ use super::disk::{DiskWatch, in_transaction, probe};
 use super::load::Facts;
 use super::reports;
 use super::settings::Settings;
+use super::usage::UsageBook;
 use super::write::write_batch;
 use crate::Outcome;
 use crate::backup::BackupError;
@@ -92,6 +93,7 @@ pub(super) struct Writer {
     vault: Arc<Vault>,
     rules: Rules,
     flood: FloodBook,
+    usage: UsageBook,
     access: Arc<AccessCache>,
     committed: CommittedSender,
     disk: DiskWatch,
@@ -113,6 +115,7 @@ impl Writer {
             vault,
             rules,
             flood: FloodBook::default(),
+            usage: UsageBook::default(),
             access,
             committed,
             disk,
@@ -300,8 +303,8 @@ impl Writer {
         commands: &[Asked],
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
-        let (vault, rules, flood) = (&self.vault, &self.rules, &self.flood);
-        let (mut batch, new_reports, answers) = in_transaction(connection, |transaction| {
+        let (vault, rules, flood, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
+        let written = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
             let mut facts = Facts {
                 connection: transaction,
@@ -319,6 +322,7 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
+            usage.write(transaction, vault, &rules.route, &batch.usage)?;
             note_commands(transaction, commands, &outcomes)?;
             let new_reports = reports::write_new(transaction, vault, &batch)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
@@ -327,7 +331,12 @@ impl Writer {
                 .map(|(key, attempt, outcome, _)| reports::record(transaction, vault, *key, attempt, *outcome))
                 .collect::<Result<Vec<_>, _>>()?;
             Ok((batch, new_reports, (outcomes, next_reports)))
-        })?;
+        });
+        if written.is_err() {
+            // What it remembers of rows may have been undone with them.
+            self.usage = UsageBook::default();
+        }
+        let (mut batch, new_reports, answers) = written?;
         for (account, _) in &batch.clocks_moved {
             self.access.drop_entry(account.id);
         }

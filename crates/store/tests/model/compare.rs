@@ -95,9 +95,9 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
         for report in due.into_iter().take(4_000) {
             let next = expected.get_mut(&report.key.request).and_then(Iterator::next);
             let in_memory = next.map(|next: &countersign_core::DeliveryReport| {
-                (next.number, next.callback_url.clone(), next.body.clone())
+                (next.number, next.callback_url.clone(), next.body.clone(), next.token)
             });
-            let in_store = Some((report.key.number, report.callback_url, report.body));
+            let in_store = Some((report.key.number, report.callback_url, report.body, report.token));
             same(
                 || format!("a report of {}", report.key.request.id),
                 &in_memory,
@@ -194,7 +194,7 @@ struct AccountRow {
     place: [i64; 2],
     phone: i64,
     closed: bool,
-    generation: i64,
+    tokens: [(i64, Option<i64>); 2],
     money: [i64; 5],
     next_lapse_at: Option<i64>,
     clock: [i64; 3],
@@ -208,7 +208,8 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         place: place(account.key),
         phone: account.owner.digits().cast_signed(),
         closed: account.closed,
-        generation: account.live.generation.into(),
+        tokens: [account.live, account.test]
+            .map(|standing| (standing.generation.into(), standing.grace_until.map(Timestamp::millis))),
         money: [
             account.balance.micros(),
             account.held.micros(),
@@ -233,7 +234,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         database,
         "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
          consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, \
-         low_balance_below, low_balance_url, low_balance_told, low_balance_reports \
+         low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until \
          FROM account ORDER BY bucket, account_id",
         &[],
         |row| {
@@ -241,7 +242,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
                 place: [row.get(0)?, row.get(1)?],
                 phone: row.get(2)?,
                 closed: row.get(3)?,
-                generation: row.get(4)?,
+                tokens: [(row.get(4)?, row.get(20)?), (row.get(21)?, row.get(22)?)],
                 money: [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?],
                 next_lapse_at: row.get(10)?,
                 clock: [row.get(11)?, row.get(12)?, row.get(13)?],

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    Actor, CommittedWork, Handed, MasterKey, NewAccount, NewOrder, Ordered, Orders, Outcome, PriceSetting,
-    SqliteOptions, SqliteStore, Store, StoreError,
+    Actor, CommittedWork, Handed, MasterKey, NewAccount, NewOrder, Ordered, Orders, Outcome, PriceSetting, Rotation,
+    SqliteOptions, SqliteStore, Store, StoreError, Tokens,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -243,7 +243,22 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
             };
             store.create_account(new, Actor::Operator).await.map(drop)
         }
-        Setting::RotateToken { account, token } => store.rotate_token(account, token, Actor::Operator).await,
+        Setting::RotateToken {
+            account,
+            token,
+            grace,
+            now,
+        } => {
+            let rotation = Rotation {
+                token,
+                grace,
+                by: Actor::Operator,
+                now,
+            };
+            store.rotate(account, rotation).await.map(drop)
+        }
+        Setting::EndGrace { account, kind, now } => store.end_grace(account, kind, Actor::Operator, now).await,
+        Setting::ForgetOldTokens { now } => return store.forget_old_tokens(now).await.map(Expected::Forgot),
         Setting::CloseAccount { account, now } => store.close_account(account, now, Actor::Operator).await,
         Setting::AddSender { account, username, now } => store
             .add_sender(account, username, now, Actor::Operator)

@@ -1,0 +1,7 @@
+//! The pages as a browser gets them, over real HTTP: one file for each place in the navigation.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod messages;
+mod overview;
+mod support;
