@@ -4,6 +4,7 @@ mod api;
 mod api_page;
 mod messages;
 mod overview;
+mod senders;
 pub(crate) mod statistics;
 
 use std::sync::Arc;
@@ -17,4 +18,6 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(overview::router())
         .merge(api::router())
         .merge(messages::router())
+        .merge(senders::router())
+        .merge(statistics::router())
 }

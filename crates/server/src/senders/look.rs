@@ -70,6 +70,11 @@ pub(crate) fn colour(text: &str) -> Result<String, String> {
     }
 }
 
+/// Whether a colour is one that is offered, or none.
+pub(crate) fn is_offered(colour: &str) -> bool {
+    colour.is_empty() || PALETTE.iter().any(|(offered, _)| *offered == colour)
+}
+
 /// Black or white, whichever can be read better on a colour.
 pub(crate) fn ink_on(colour: &str) -> &'static str {
     let Some(rgb) = rgb(colour) else {

@@ -37,6 +37,8 @@ pub(crate) struct SenderFace {
     pub(crate) ink: &'static str,
     pub(crate) letter: String,
     pub(crate) verified: bool,
+    /// Where recipients find help; empty for nowhere.
+    pub(crate) support_url: String,
 }
 
 impl SenderFace {
@@ -65,6 +67,24 @@ impl SenderFace {
             name,
             username,
             verified: matches!(sender.verification, Verification::Verified { .. }),
+            support_url: sender.look.support_url.clone(),
+        }
+    }
+
+    /// As recipients see it: nobody passes for another, so only what the operator verified is shown besides the username.
+    pub(crate) fn for_recipients(username: &SenderUsername, sender: Option<&SenderDetail>) -> Self {
+        if let Some(sender) = sender.filter(|sender| matches!(sender.verification, Verification::Verified { .. })) {
+            return Self::of(sender);
+        }
+        Self {
+            name: username.to_string(),
+            username: username.to_string(),
+            picture: None,
+            colour: look::DEFAULT_COLOUR.to_owned(),
+            ink: look::ink_on(look::DEFAULT_COLOUR),
+            letter: username.as_str().chars().take(1).collect::<String>().to_uppercase(),
+            verified: false,
+            support_url: String::new(),
         }
     }
 }
