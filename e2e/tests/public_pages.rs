@@ -10,6 +10,8 @@ use countersign_e2e::{Options, Server, http_client};
 /// A page with its style sheets and its script, in bytes.
 const MAX_PAGE_BYTES: usize = 60 * 1024;
 
+const UNKNOWN_METHOD: &str = r#"{"ok":false,"error":"UNKNOWN_METHOD"}"#;
+
 struct Site {
     server: Server,
     client: reqwest::Client,

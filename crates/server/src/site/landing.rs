@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use countersign_core::{Credits, DeliveryState, NumberPrefix};
+use countersign_core::{ApiError, Credits, DeliveryState, NumberPrefix};
 
 use super::address::site_url;
 use super::assets;
@@ -77,6 +77,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/", get(landing))
         .layer(Extension(Arc::<LivePrices>::default()))
         .route("/robots.txt", get(robots))
+        .method_not_allowed_fallback(unknown_method)
 }
 
 async fn landing(
@@ -163,6 +164,12 @@ impl Comparison {
             result,
         }
     }
+}
+
+/// Posted to the root, it was meant for the API and names no method.
+async fn unknown_method() -> Response {
+    let body = format!("{{\"ok\":false,\"error\":\"{}\"}}", ApiError::UnknownMethod);
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Pages that say something to everybody may be found; a sandbox may not.

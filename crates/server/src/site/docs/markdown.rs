@@ -46,7 +46,7 @@ struct Page<'a> {
     headings: Vec<Heading>,
     /// How often a heading's anchor was used: its second use gets `-1`.
     anchors: HashMap<String, usize>,
-    /// Blocks of code so far, which gives them names.
+    /// Blocks of code so far, which gives groups of tabs their names.
     blocks: usize,
     in_table: bool,
 }
@@ -175,11 +175,9 @@ impl<'a> Page<'a> {
 
     fn block(&mut self, text: &str) -> String {
         self.blocks += 1;
-        let (number, text) = (self.blocks, escaped(text.trim_end()));
-        format!(
-            "<div class=\"code\"><pre tabindex=\"0\"><code id=\"code-{number}\">{text}</code></pre><button type=\"button\" \
-             class=\"button quiet small needs-script\" data-copy-from=\"code-{number}\"><span>Copy</span></button></div>\n"
-        )
+        // The script adds the button that copies it: without a script it could do nothing.
+        let text = escaped(text.trim_end());
+        format!("<div class=\"code\"><pre tabindex=\"0\"><code>{text}</code></pre></div>\n")
     }
 
     fn table_start(&mut self, events: &[Event<'a>]) {

@@ -25,6 +25,9 @@ use crate::app::App;
 /// The address in the Markdown's examples: a reader is shown the one that they came to.
 const EXAMPLE_URL: &str = "http://127.0.0.1:8099";
 
+/// The same in an example that shows a request's head.
+const EXAMPLE_HOST: &str = "Host: 127.0.0.1:8099";
+
 /// A page, ready to be put into its frame.
 struct Page {
     source: &'static Source,
@@ -96,6 +99,8 @@ async fn show(
     };
     let Page { source, rendered } = &pages[place];
     let url = site_url(&app.settings, request.uri(), &headers);
+    let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
+    let html = rendered.html.replace(EXAMPLE_URL, &url);
     page::html(&DocsPage {
         frame: Frame::public(&app, &visitor, source.label, "/docs"),
         public_style: assets::public_style(),
@@ -104,7 +109,7 @@ async fn show(
         slug: source.slug,
         about: source.about,
         headings: &rendered.headings,
-        html: rendered.html.replace(EXAMPLE_URL, &url),
+        html: html.replace(EXAMPLE_HOST, &format!("Host: {host}")),
         previous: place.checked_sub(1).map(|before| pages[before].source),
         next: pages.get(place + 1).map(|page| page.source),
     })
