@@ -29,7 +29,7 @@ use self::endpoint::Endpoint;
 use self::methods::Method;
 use self::parameters::{Parameter, Parameters};
 use crate::app::App;
-use crate::clock;
+use crate::{clock, site};
 
 pub use self::body::MAX_BODY_BYTES;
 
@@ -50,6 +50,9 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {
             body::discard(&parts.headers, body).await;
+            if let Some(page) = site::no_such_page(&parts) {
+                return page;
+            }
             Err(ApiError::UnknownMethod.into())
         }
     };

@@ -17,4 +17,5 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(overview::router())
         .merge(api::router())
         .merge(messages::router())
+        .merge(statistics::router())
 }

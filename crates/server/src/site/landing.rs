@@ -13,7 +13,6 @@ use axum::{Extension, Router};
 use countersign_core::{ApiError, Credits, DeliveryState, NumberPrefix};
 
 use super::address::site_url;
-use super::assets;
 use super::countries::place_of;
 use super::format::{count, money};
 use super::frame::Frame;
@@ -34,7 +33,6 @@ const MAX_SMS_MICROS: i64 = 100_000_000;
 #[template(path = "landing.html")]
 struct Landing {
     frame: Frame,
-    public_style: String,
     canonical: Option<String>,
     url: String,
     default_price: String,
@@ -113,8 +111,7 @@ async fn landing(
         })
     });
     let landing = Landing {
-        frame: Frame::public(&app, &visitor, "Verification codes through a messenger", "/"),
-        public_style: assets::public_style(),
+        frame: Frame::light(&app, &visitor, "Verification codes through a messenger", "/"),
         canonical: app.settings.server.public_url.clone(),
         url: site_url(&app.settings, request.uri(), &headers),
         default_price: money(default),

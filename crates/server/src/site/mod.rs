@@ -28,7 +28,11 @@ pub(crate) mod zone;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Method;
+use axum::http::header::ACCEPT;
+use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 
 use crate::app::App;
 use crate::{console, openapi, portal};
@@ -45,4 +49,16 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .merge(assets::router())
         .with_state(app)
+}
+
+/// The answer to a person's browser at a path that is nobody's. A program, which doesn't ask for pages, gets `None`, and the
+/// API's own answer.
+pub(crate) fn no_such_page(parts: &Parts) -> Option<Response> {
+    let accepts = parts.headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok());
+    let asks_for_page = accepts.is_some_and(|accepts| accepts.contains("text/html"));
+    (parts.method == Method::GET && asks_for_page).then(|| {
+        let mut response = page::PageError::NotFound("page").into_response();
+        guard::dress(&mut response);
+        response
+    })
 }

@@ -4,4 +4,5 @@
 
 mod messages;
 mod overview;
+mod statistics;
 mod support;

@@ -46,6 +46,8 @@ struct Page<'a> {
     headings: Vec<Heading>,
     /// How often a heading's anchor was used: its second use gets `-1`.
     anchors: HashMap<String, usize>,
+    /// Tables so far under each heading: a screen reader lists them, and tells them apart by their names.
+    tables: HashMap<String, usize>,
     /// Blocks of code so far, which gives groups of tabs their names.
     blocks: usize,
     in_table: bool,
@@ -193,7 +195,12 @@ impl<'a> Page<'a> {
             .headings
             .last()
             .map_or("on this page", |heading| heading.text.as_str());
-        let label = escaped(about);
+        let mut label = escaped(about);
+        let tables = self.tables.entry(label.clone()).or_default();
+        *tables += 1;
+        if *tables > 1 {
+            label = format!("{label}, {tables}");
+        }
         self.html(format!(
             "<div class=\"table-frame\" tabindex=\"0\" role=\"region\" aria-label=\"Table: {label}\"><table class=\"{class}\">"
         ));
@@ -365,7 +372,10 @@ mod tests {
 
     #[test]
     fn a_table_scrolls_in_a_frame_and_states_in_it_are_badges() {
-        let page = render("## States\n\n| status | |\n| --- | --- |\n| `read` | seen |\n| `other` | |\n");
+        let page = render(
+            "## States\n\n| status | |\n| --- | --- |\n| `read` | seen |\n| `other` | |\n\nMore:\n\n| a |\n| --- |\n| b |\n",
+        );
+        assert!(page.html.contains("aria-label=\"Table: States, 2\""));
         assert!(page.html.contains("role=\"region\" aria-label=\"Table: States\""));
         assert!(page.html.contains("<th scope=\"col\">status</th><td></td>"));
         assert!(page.html.contains("class=\"badge read\""));

@@ -16,7 +16,6 @@ use axum::routing::get;
 use self::list::{GROUPS, Group, Source};
 use self::markdown::{Heading, Rendered};
 use super::address::site_url;
-use super::assets;
 use super::frame::Frame;
 use super::page::{self, PageError};
 use super::viewer::Visitor;
@@ -47,7 +46,6 @@ static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
 #[template(path = "docs.html")]
 struct DocsPage<'a> {
     frame: Frame,
-    public_style: String,
     canonical: Option<String>,
     groups: &'static [Group],
     slug: &'static str,
@@ -62,7 +60,6 @@ struct DocsPage<'a> {
 #[template(path = "docs_index.html")]
 struct IndexPage {
     frame: Frame,
-    public_style: String,
     canonical: Option<String>,
     groups: &'static [Group],
     slug: &'static str,
@@ -77,8 +74,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 
 async fn index(State(app): State<Arc<App>>, visitor: Visitor) -> Result<Response, PageError> {
     page::html(&IndexPage {
-        frame: Frame::public(&app, &visitor, "Documentation", "/docs"),
-        public_style: assets::public_style(),
+        frame: Frame::light(&app, &visitor, "Documentation", "/docs"),
         canonical: canonical(&app, "/docs"),
         groups: &GROUPS,
         slug: "",
@@ -102,8 +98,7 @@ async fn show(
     let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
     let html = rendered.html.replace(EXAMPLE_URL, &url);
     page::html(&DocsPage {
-        frame: Frame::public(&app, &visitor, source.label, "/docs"),
-        public_style: assets::public_style(),
+        frame: Frame::light(&app, &visitor, source.label, "/docs"),
         canonical: canonical(&app, &format!("/docs/{slug}")),
         groups: &GROUPS,
         slug: source.slug,
