@@ -35,8 +35,9 @@ pub(crate) struct StatementView {
     next: Option<u64>,
 }
 
+/// An entry as JSON.
 #[derive(Serialize, ToSchema)]
-struct EntryView {
+pub(crate) struct EntryView {
     number: u64,
     /// Whole Unix seconds on the account's clock.
     booked_at: i64,
@@ -71,6 +72,12 @@ impl From<LedgerEntry> for EntryView {
             previous: entry.previous.to_string(),
         }
     }
+}
+
+/// One entry, as it stands in a statement.
+pub(crate) fn entry_json(entry: LedgerEntry) -> String {
+    // Strings, integers and exact amounts always serialise.
+    serde_json::to_string(&EntryView::from(entry)).unwrap_or_default()
 }
 
 /// What a caller asks for.

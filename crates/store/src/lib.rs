@@ -47,7 +47,7 @@ pub use messages::{
 };
 pub use orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
-    OrderFilter, OrderPlace, Ordered, Orders,
+    OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
 };
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};

@@ -102,6 +102,13 @@ pub struct NextLapse {
     pub amount: Credits,
 }
 
+/// What was booked in a time, kind by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementTotals {
+    /// Each kind with the number of its entries and their sum, in the order of [`EntryKind::ALL`].
+    pub kinds: [(EntryKind, u64, Credits); 5],
+}
+
 /// Orders of credit that wait for their payment, and the history of entries.
 pub trait Orders: Send + Sync {
     /// Makes an order. [`StoreError::NotFound`] where the account is closed, [`StoreError::Conflict`] where another order has
@@ -130,6 +137,13 @@ pub trait Orders: Send + Sync {
         account: AccountKey,
         request: RequestId,
     ) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StoreError>>;
+    /// What an account's entries come to that were booked from one time on and before another, on its clock.
+    fn statement_totals(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<StatementTotals, StoreError>>;
     /// When an account's credit lapses next; `None` where none is left to lapse.
     fn next_lapse(&self, account: AccountKey) -> BoxFuture<'_, Result<Option<NextLapse>, StoreError>>;
 }

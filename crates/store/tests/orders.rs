@@ -414,6 +414,19 @@ async fn the_entries_of_one_request_are_found_among_all_others() {
     );
     let unknown = RequestId::new(NOW, 9_999);
     assert_eq!(store.request_entries(account, unknown).await.unwrap(), []);
+    let totals = store
+        .statement_totals(account, NOW, NOW.plus_millis(DAY_MS))
+        .await
+        .unwrap();
+    assert_eq!(
+        totals.kinds.map(|(_, count, sum)| (count, sum.to_string())),
+        [(1, "10"), (200, "-2"), (200, "2"), (0, "0"), (0, "0")].map(|(count, sum)| (count, sum.to_owned()))
+    );
+    let before = store
+        .statement_totals(account, NOW.plus_millis(-DAY_MS), NOW)
+        .await
+        .unwrap();
+    assert!(before.kinds.iter().all(|(_, count, sum)| *count == 0 && sum.is_zero()));
     // Charges are found by their number, the others by their kind.
     let charges = HistoryFilter {
         kind: Some(EntryKind::Charge),

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign_channels::{Handover, LoginPrompt};
-use countersign_core::{Code, CodeLength, Limit, PhoneNumber, Timestamp};
+use countersign_core::{Code, CodeLength, Limit, PhoneNumber, SandboxNumbers, Timestamp};
 use countersign_store::{LoginAnswer, LoginAttempt, LoginEntry, LoginToken, NewLogin, StoreError};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use policy::Network;
 use policy::{Policy, Standing};
 
-use crate::app::App;
+use crate::app::{App, Mode};
 use crate::pace::Pace;
 use crate::random;
 use crate::settings::Settings;
@@ -115,6 +115,27 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.app.login.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A number as people type it: grouped, with `00` or `+` in front.
+pub(crate) fn typed_phone(text: &str, mode: Mode) -> Option<PhoneNumber> {
+    let digits: String = text
+        .chars()
+        .filter(|sign| !sign.is_whitespace() && !matches!(sign, '-' | '(' | ')' | '.' | '/'))
+        .collect();
+    let sandbox_numbers = match mode {
+        Mode::Sandbox => SandboxNumbers::Accepted,
+        Mode::Production => SandboxNumbers::Refused,
+    };
+    PhoneNumber::parse(digits.strip_prefix("00").unwrap_or(&digits), sandbox_numbers)
+}
+
+/// Counts what could be a guess: of a code, or of a link.
+pub(crate) fn count_guess(app: &App, asker: &Asker, now: Timestamp) -> Result<(), PageError> {
+    match &app.login.limits {
+        Some(limits) => limits.codes_by_network.take(asker.network(), now).map_err(too_many),
+        None => Ok(()),
     }
 }
 
@@ -224,9 +245,7 @@ pub(crate) async fn enter_code(
     asker: &Asker,
     now: Timestamp,
 ) -> Result<LoginEntry, PageError> {
-    if let Some(limits) = &app.login.limits {
-        limits.codes_by_network.take(asker.network(), now).map_err(too_many)?;
-    }
+    count_guess(app, asker, now)?;
     let attempt = app.site.login(&token, now).await?;
     let entry = app.site.enter_login_code(token, entered.to_owned(), now).await?;
     if let Some(attempt) = attempt

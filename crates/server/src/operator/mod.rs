@@ -6,6 +6,7 @@ mod accounts;
 mod adjustments;
 mod backups;
 mod key;
+mod login_links;
 mod orders;
 mod prices;
 mod senders;
@@ -45,6 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
+        .route("/accounts/{account}/login-link", post(login_links::make))
         .route("/accounts/{account}/token", get(tokens::show))
         .route("/accounts/{account}/token/rotate", post(tokens::rotate))
         .route("/accounts/{account}/test-token", get(tokens::show_test))

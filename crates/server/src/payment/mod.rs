@@ -10,6 +10,7 @@ mod transfer;
 
 use countersign_core::{Order, OrderNote, OrderState, ProviderName};
 use futures_util::future::BoxFuture;
+use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 use crate::app::{App, Mode};
 
@@ -86,9 +87,41 @@ pub(crate) async fn instructions(app: &App, order: &Order) -> Option<String> {
     Some(provider.instructions(order).await)
 }
 
+/// Instructions as a page shows them. HTML in the operator's text is text, and its headings come below the page's own.
+pub(crate) fn html_of(markdown: &str) -> String {
+    let below = |level: HeadingLevel| match level {
+        HeadingLevel::H1 | HeadingLevel::H2 => HeadingLevel::H3,
+        _ => HeadingLevel::H4,
+    };
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
+        Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
+        Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
+            level: below(level),
+            id: None,
+            classes: Vec::new(),
+            attrs: Vec::new(),
+        }),
+        Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(below(level))),
+        event => event,
+    });
+    let mut text = String::new();
+    html::push_html(&mut text, events);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn html_in_instructions_is_text_and_headings_are_the_pages_third_level() {
+        let html = html_of("# Pay\n\n<script>alert(1)</script>\n\n**now**");
+        assert!(
+            html.contains("<h3>Pay</h3>") && html.contains("&lt;script&gt;"),
+            "{html}"
+        );
+        assert!(html.contains("<strong>now</strong>"), "{html}");
+    }
 
     #[test]
     fn every_provider_has_a_name_that_the_books_take() {

@@ -2,9 +2,15 @@
 
 mod api;
 mod api_page;
+mod balance;
+mod export;
+mod login;
 mod messages;
 mod overview;
+mod profile_form;
+mod settings;
 pub(crate) mod statistics;
+mod welcome;
 
 use std::sync::Arc;
 
@@ -14,8 +20,12 @@ use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
+        .merge(login::router())
+        .merge(welcome::router())
         .merge(overview::router())
         .merge(api::router())
         .merge(messages::router())
+        .merge(balance::router())
         .merge(statistics::router())
+        .merge(settings::router())
 }

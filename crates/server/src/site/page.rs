@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use countersign_store::StoreError;
 
 use super::assets;
+use super::sign_in::with_next;
 
 /// A page, ready to send.
 pub(crate) fn html(template: &impl Template) -> Result<Response, PageError> {
@@ -44,6 +45,8 @@ pub(crate) enum PageError {
     SignIn { back: String },
     /// No operator is signed in.
     OperatorSignIn,
+    /// The account's owner has questions to answer first; they lead back to this path.
+    Onboarding { back: String },
     /// There is no such thing, or it is another account's.
     NotFound(&'static str),
     /// The documentation has no such page.
@@ -89,7 +92,7 @@ impl PageError {
     fn told(&self) -> (StatusCode, String, String) {
         let told = |status, heading: &str, advice: &str| (status, heading.to_owned(), advice.to_owned());
         match self {
-            Self::SignIn { .. } | Self::OperatorSignIn => {
+            Self::SignIn { .. } | Self::OperatorSignIn | Self::Onboarding { .. } => {
                 told(StatusCode::SEE_OTHER, "Sign in", "Sign in to see this page.")
             }
             Self::NotFound(what) => (
@@ -157,12 +160,8 @@ impl PageError {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         match &self {
-            Self::SignIn { back } => {
-                let query: String = form_urlencoded::Serializer::new(String::new())
-                    .append_pair("next", back)
-                    .finish();
-                return see_other(&format!("/login?{query}"));
-            }
+            Self::SignIn { back } => return see_other(&with_next("/login", back)),
+            Self::Onboarding { back } => return see_other(&with_next("/account/welcome", back)),
             Self::OperatorSignIn => return see_other("/operator/login"),
             Self::Books(error)
                 if !matches!(

@@ -127,7 +127,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let site: Arc<dyn SiteStore> = Arc::clone(&store) as Arc<dyn SiteStore>;
     let store: Arc<dyn Store> = store;
     let first_account = match settings.mode {
-        Mode::Sandbox => first_account::find_or_make(store.as_ref()).await?,
+        Mode::Sandbox => first_account::find_or_make(store.as_ref(), site.as_ref()).await?,
         Mode::Production => None,
     };
 

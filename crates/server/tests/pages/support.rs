@@ -117,6 +117,13 @@ impl Server {
             self.store.create_account(new, Actor::Operator).await.unwrap();
             let amount = Credits::parse("10").unwrap();
             self.submit(account, Action::Purchase { amount }).await;
+            // Who hasn't answered the questions of the first sign-in sees nothing else.
+            let answers = DetailsChange {
+                name: format!("Account {seed}"),
+                accepted_terms: Some("test".into()),
+                ..DetailsChange::default()
+            };
+            self.store.set_details(account, answers, clock::now()).await.unwrap();
         }
         let secret = [seed; 32];
         let session = NewSession {

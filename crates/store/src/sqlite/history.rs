@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 use super::codec::{ENTRY_COLUMNS, entry_from_row, request_place};
 use super::read::Readers;
 use super::settings::account_place;
-use super::statement::{booked_before, entry_count};
-use crate::orders::{HistoryFilter, HistoryPage, NextLapse};
+use super::statement::{balance_after, booked_before, entry_count};
+use crate::orders::{HistoryFilter, HistoryPage, NextLapse, StatementTotals};
 use crate::types::{RequestRef, StoreError};
 
 /// Entries in one page at most.
@@ -76,6 +76,47 @@ impl Readers {
                 entries.extend(find_request(connection.prepare_cached(&sql)?, account, request, first, last)?);
             }
             Ok(entries)
+        })
+    }
+
+    pub(super) fn statement_totals(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<StatementTotals, StoreError> {
+        let [bucket, account_id] = account_place(account);
+        self.with(|connection| {
+            let count = entry_count(connection, account)?;
+            let first = booked_before(connection, account, from, count)?;
+            let last = booked_before(connection, account, to, count)?.max(first);
+            let mut kinds = EntryKind::ALL.map(|kind| (kind, 0, Credits::ZERO));
+            // Charges are what the others leave: of all entries, and of what the balance moved by.
+            let mut rest_count = last - first;
+            let mut rest = balance_after(connection, account, last)? - balance_after(connection, account, first)?;
+            let mut total = connection.prepare_cached(
+                "SELECT count(*), coalesce(sum(amount), 0) FROM ledger_entry INDEXED BY ledger_entry_by_kind \
+                 WHERE bucket = ?1 AND account_id = ?2 AND kind = ?3 AND kind <> 2 AND number > ?4 AND number <= ?5",
+            )?;
+            for (kind, number, sum) in kinds.iter_mut().filter(|(kind, ..)| *kind != EntryKind::Charge) {
+                let place = params![
+                    bucket,
+                    account_id,
+                    kind.number(),
+                    first.cast_signed(),
+                    last.cast_signed()
+                ];
+                let (found, micros): (i64, i64) = total.query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
+                (*number, *sum) = (found.cast_unsigned(), Credits::from_micros(micros));
+                rest_count = rest_count.saturating_sub(*number);
+                rest -= *sum;
+            }
+            for (kind, number, sum) in &mut kinds {
+                if *kind == EntryKind::Charge {
+                    (*number, *sum) = (rest_count, rest);
+                }
+            }
+            Ok(StatementTotals { kinds })
         })
     }
 

@@ -16,7 +16,7 @@ use super::{SqliteStore, actions, answered};
 use crate::actions::NewAction;
 use crate::orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
-    OrderFilter, OrderPlace, Ordered, Orders,
+    OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
 };
 use crate::types::{Actor, StoreError};
 
@@ -54,6 +54,15 @@ impl Orders for SqliteStore {
         request: RequestId,
     ) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StoreError>> {
         answered(self.readers.request_entries(account, request))
+    }
+
+    fn statement_totals(
+        &self,
+        account: AccountKey,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<StatementTotals, StoreError>> {
+        answered(self.readers.statement_totals(account, from, to))
     }
 
     fn next_lapse(&self, account: AccountKey) -> BoxFuture<'_, Result<Option<NextLapse>, StoreError>> {

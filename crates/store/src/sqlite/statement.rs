@@ -80,7 +80,7 @@ pub(super) fn booked_before(
     Ok(known_before)
 }
 
-fn balance_after(connection: &Connection, account: AccountKey, number: u64) -> Result<Credits, StoreError> {
+pub(super) fn balance_after(connection: &Connection, account: AccountKey, number: u64) -> Result<Credits, StoreError> {
     if number == 0 {
         return Ok(Credits::ZERO);
     }

@@ -30,5 +30,5 @@ CREATE TRIGGER credit_order_stays BEFORE DELETE ON credit_order
 BEGIN SELECT RAISE(ABORT, 'an order is never deleted'); END;
 
 -- A history of one kind of entry is read without reading the charges between them. Charges, which are most of all, are found
--- by their number: a send pays nothing for this.
-CREATE INDEX ledger_entry_by_kind ON ledger_entry (bucket, account_id, kind, number) WHERE kind <> 2;
+-- by their number: a send pays nothing for this. With the amounts, a month's totals are added up in this index alone.
+CREATE INDEX ledger_entry_by_kind ON ledger_entry (bucket, account_id, kind, number, amount) WHERE kind <> 2;
