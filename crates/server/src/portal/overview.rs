@@ -17,6 +17,7 @@ use countersign_core::{
 use countersign_store::{MessageFilter, MessageOrder};
 
 use super::messages::view::{self, LineView, RowView};
+use super::statistics;
 use crate::app::{App, Mode};
 use crate::random;
 use crate::site::address::site_url;
@@ -86,6 +87,36 @@ struct SentView {
     next: &'static str,
 }
 
+/// What today came to.
+struct TodayView {
+    sent: String,
+    delivered: String,
+    valid: String,
+    cost: String,
+    /// A line through the last fourteen days; empty where nothing was sent.
+    line: String,
+    /// The same in words.
+    said: String,
+}
+
+impl TodayView {
+    fn of(today: &statistics::Today) -> Self {
+        let days: u64 = today.sent_by_day.iter().sum();
+        Self {
+            sent: format::count(today.sent),
+            delivered: format::share(today.delivered, today.sent),
+            valid: format::share(today.valid, today.sent),
+            cost: format::money(today.cost),
+            line: today.line.clone(),
+            said: format!(
+                "{} messages in the last {} days",
+                format::count(days),
+                today.sent_by_day.len()
+            ),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
@@ -93,6 +124,7 @@ struct Overview {
     available: String,
     held: Option<String>,
     low: bool,
+    today: TodayView,
     card: TryCard,
     rows: Vec<RowView>,
     example: Example,
@@ -175,6 +207,7 @@ async fn page_of(
         frame: Frame::portal(app, viewer, "Overview", "/account"),
         available: format::money(available),
         held: (!account.held.is_zero()).then(|| format::money(account.held)),
+        today: TodayView::of(&statistics::today(app, viewer).await?),
         low: account.low_balance.as_ref().is_some_and(|low| available < low.below),
         card: TryCard {
             number: format::phone(account.phone),
