@@ -10,6 +10,8 @@ use countersign_e2e::{Options, Server, http_client};
 /// A page with its style sheets and its script, in bytes.
 const MAX_PAGE_BYTES: usize = 60 * 1024;
 
+const UNKNOWN_METHOD: &str = r#"{"ok":false,"error":"UNKNOWN_METHOD"}"#;
+
 struct Site {
     server: Server,
     client: reqwest::Client,
@@ -174,11 +176,9 @@ async fn an_unknown_page_of_the_documentation_is_a_page_with_the_way_back() -> R
     }
     // At the root it is a method that doesn't exist, as ever.
     let method = site.page("/nothing").await?;
-    ensure!(
-        method.html == r#"{"ok":false,"error":"UNKNOWN_METHOD"}"#,
-        "{}",
-        method.html
-    );
+    ensure!(method.html == UNKNOWN_METHOD, "{}", method.html);
+    let posted = site.client.post(format!("{}/", site.server.api_url())).send().await?;
+    ensure!(posted.status() == 200 && posted.text().await? == UNKNOWN_METHOD);
     Ok(())
 }
 

@@ -94,6 +94,7 @@ struct RotateBody {
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the operator's API")]
 struct Token {
     account_id: String,
     phone_number: String,

@@ -206,19 +206,7 @@ impl Batch {
         };
         let account_now = account.row.clock(command.now);
         let (due_purchases, next_lapse_after) = if account.row.next_lapse_at.is_some_and(|at| at <= account_now) {
-            let mut open = source.open_purchases(account_key)?;
-            open.retain(|purchase| {
-                !self
-                    .purchases
-                    .get(&(account_key, purchase.entry))
-                    .is_some_and(|changed| changed.lapsed)
-            });
-            for ((key, _), purchase) in &self.purchases {
-                if *key == account_key && !purchase.lapsed && !open.iter().any(|old| old.entry == purchase.entry) {
-                    open.push(purchase.clone());
-                }
-            }
-            open.sort_by_key(|purchase| purchase.entry);
+            let mut open = open_purchases(source, &self.purchases, account_key)?;
             let still_open = open
                 .iter()
                 .position(|purchase| purchase.lapses_at > account_now)
@@ -359,6 +347,27 @@ impl Batch {
             );
         }
     }
+}
+
+/// An account's purchases that haven't lapsed, oldest first, with what the batch did to them.
+fn open_purchases(
+    source: &mut impl FactSource,
+    changed: &HashMap<(AccountKey, u64), Purchase>,
+    account: AccountKey,
+) -> Result<Vec<Purchase>, StoreError> {
+    let mut open = source.open_purchases(account)?;
+    open.retain(|purchase| {
+        !changed
+            .get(&(account, purchase.entry))
+            .is_some_and(|changed| changed.lapsed)
+    });
+    for ((key, _), purchase) in changed {
+        if *key == account && !purchase.lapsed && !open.iter().any(|old| old.entry == purchase.entry) {
+            open.push(purchase.clone());
+        }
+    }
+    open.sort_by_key(|purchase| purchase.entry);
+    Ok(open)
 }
 
 /// The counters as they stand: a batch's own, else those of the batches before it.

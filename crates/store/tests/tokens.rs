@@ -1,6 +1,6 @@
 //! What becomes of tokens in the books: rotation with a grace, the test-mode token, and which token signs a report.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;

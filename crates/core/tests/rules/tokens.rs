@@ -1,11 +1,10 @@
 //! docs/api.md, "Tokens" and "Test mode": which token opens what, for how long, and what it costs.
 
 use countersign_core::{
-    Answer, ApiError, CallbackUrl, DeliveryState, EntryKind, Grace, Limit, News, PhoneNumber, RequestId, TokenClaim,
-    TokenKind, TokenStanding,
+    Answer, ApiError, CallbackUrl, DeliveryState, EntryKind, Grace, Limit, News, PhoneNumber, RequestId, TokenStanding,
 };
 
-use crate::world::{HOUR_MS, OWNER, PHONE, World, credits, id, live};
+use crate::world::{HOUR_MS, OWNER, PHONE, World, credits, id, live, test};
 
 /// Scripted: delivered and read at once.
 const READ_AT_ONCE: PhoneNumber = PhoneNumber::from_stored(9_996_610_001);
@@ -13,13 +12,6 @@ const READ_AT_ONCE: PhoneNumber = PhoneNumber::from_stored(9_996_610_001);
 const NEVER: PhoneNumber = PhoneNumber::from_stored(9_996_610_003);
 /// The sandbox's, without a script.
 const UNSCRIPTED: PhoneNumber = PhoneNumber::from_stored(9_996_600_000);
-
-const fn test(generation: u32) -> Option<TokenClaim> {
-    Some(TokenClaim {
-        kind: TokenKind::Test,
-        generation,
-    })
-}
 
 /// An account that has a test-mode token, called with it.
 fn in_test_mode() -> World {

@@ -309,6 +309,14 @@ pub(crate) const fn live(generation: u32) -> Option<TokenClaim> {
     })
 }
 
+/// The test-mode token of a generation.
+pub(crate) const fn test(generation: u32) -> Option<TokenClaim> {
+    Some(TokenClaim {
+        kind: TokenKind::Test,
+        generation,
+    })
+}
+
 /// The request that an answer names.
 pub(crate) fn id(status: &RequestStatus) -> RequestId {
     RequestId::parse(&status.request_id).unwrap()

@@ -29,13 +29,12 @@ pub(crate) static PORTAL: [Place; 7] = [
 ];
 
 /// The operator's pages.
-pub(crate) static CONSOLE: [Place; 7] = [
+pub(crate) static CONSOLE: [Place; 6] = [
     place("/operator", "Health", "pulse"),
     place("/operator/accounts", "Accounts", "people"),
     place("/operator/orders", "Orders", "wallet"),
     place("/operator/senders", "Senders", "sender"),
     place("/operator/prices", "Prices", "tag"),
-    place("/operator/messages", "Routes", "messages"),
     place("/operator/audit", "Audit log", "list"),
 ];
 
@@ -84,6 +83,14 @@ impl Frame {
             who: visitor.signed_in.clone(),
             zone: visitor.zone.name(),
             ..Self::new(app, title, here)
+        }
+    }
+
+    /// Around the start page and the documentation, which load a shorter style sheet.
+    pub(crate) fn light(app: &App, visitor: &Visitor, title: &str, here: &'static str) -> Self {
+        Self {
+            style: assets::public_style(),
+            ..Self::public(app, visitor, title, here)
         }
     }
 

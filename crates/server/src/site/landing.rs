@@ -10,10 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use countersign_core::{Credits, DeliveryState, NumberPrefix};
+use countersign_core::{ApiError, Credits, DeliveryState, NumberPrefix};
 
 use super::address::site_url;
-use super::assets;
 use super::countries::place_of;
 use super::format::{count, money};
 use super::frame::Frame;
@@ -34,7 +33,6 @@ const MAX_SMS_MICROS: i64 = 100_000_000;
 #[template(path = "landing.html")]
 struct Landing {
     frame: Frame,
-    public_style: String,
     canonical: Option<String>,
     url: String,
     default_price: String,
@@ -77,6 +75,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/", get(landing))
         .layer(Extension(Arc::<LivePrices>::default()))
         .route("/robots.txt", get(robots))
+        .method_not_allowed_fallback(unknown_method)
 }
 
 async fn landing(
@@ -112,8 +111,7 @@ async fn landing(
         })
     });
     let landing = Landing {
-        frame: Frame::public(&app, &visitor, "Verification codes through a messenger", "/"),
-        public_style: assets::public_style(),
+        frame: Frame::light(&app, &visitor, "Verification codes through a messenger", "/"),
         canonical: app.settings.server.public_url.clone(),
         url: site_url(&app.settings, request.uri(), &headers),
         default_price: money(default),
@@ -163,6 +161,12 @@ impl Comparison {
             result,
         }
     }
+}
+
+/// Posted to the root, it was meant for the API and names no method.
+async fn unknown_method() -> Response {
+    let body = format!("{{\"ok\":false,\"error\":\"{}\"}}", ApiError::UnknownMethod);
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Pages that say something to everybody may be found; a sandbox may not.

@@ -11,6 +11,16 @@
     document.cookie = `countersign-zone=${encodeURIComponent(zone)}; Path=/; SameSite=Lax; Max-Age=31536000`;
   }
 
+  // Blocks of code get a button that copies them.
+  for (const [place, code] of document.querySelectorAll(".code code").entries()) {
+    code.id ||= `code-${place}`;
+    const label = Object.assign(document.createElement("span"), { textContent: "Copy" });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "button quiet small" });
+    button.dataset.copyFrom = code.id;
+    button.append(label);
+    code.closest(".code").append(button);
+  }
+
   // Copy buttons: data-copy holds the text, data-copy-from the id of what holds it.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");

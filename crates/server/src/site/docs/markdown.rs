@@ -48,7 +48,7 @@ struct Page<'a> {
     anchors: HashMap<String, usize>,
     /// Tables so far under each heading: a screen reader lists them, and tells them apart by their names.
     tables: HashMap<String, usize>,
-    /// Blocks of code so far, which gives them names.
+    /// Blocks of code so far, which gives groups of tabs their names.
     blocks: usize,
     in_table: bool,
 }
@@ -177,11 +177,9 @@ impl<'a> Page<'a> {
 
     fn block(&mut self, text: &str) -> String {
         self.blocks += 1;
-        let (number, text) = (self.blocks, escaped(text.trim_end()));
-        format!(
-            "<div class=\"code\"><pre tabindex=\"0\"><code id=\"code-{number}\">{text}</code></pre><button type=\"button\" \
-             class=\"button quiet small needs-script\" data-copy-from=\"code-{number}\"><span>Copy</span></button></div>\n"
-        )
+        // The script adds the button that copies it: without a script it could do nothing.
+        let text = escaped(text.trim_end());
+        format!("<div class=\"code\"><pre tabindex=\"0\"><code>{text}</code></pre></div>\n")
     }
 
     fn table_start(&mut self, events: &[Event<'a>]) {

@@ -16,7 +16,6 @@ use axum::routing::get;
 use self::list::{GROUPS, Group, Source};
 use self::markdown::{Heading, Rendered};
 use super::address::site_url;
-use super::assets;
 use super::frame::Frame;
 use super::page::{self, PageError};
 use super::viewer::Visitor;
@@ -24,6 +23,9 @@ use crate::app::App;
 
 /// The address in the Markdown's examples: a reader is shown the one that they came to.
 const EXAMPLE_URL: &str = "http://127.0.0.1:8099";
+
+/// The same in an example that shows a request's head.
+const EXAMPLE_HOST: &str = "Host: 127.0.0.1:8099";
 
 /// A page, ready to be put into its frame.
 struct Page {
@@ -44,7 +46,6 @@ static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
 #[template(path = "docs.html")]
 struct DocsPage<'a> {
     frame: Frame,
-    public_style: String,
     canonical: Option<String>,
     groups: &'static [Group],
     slug: &'static str,
@@ -59,7 +60,6 @@ struct DocsPage<'a> {
 #[template(path = "docs_index.html")]
 struct IndexPage {
     frame: Frame,
-    public_style: String,
     canonical: Option<String>,
     groups: &'static [Group],
     slug: &'static str,
@@ -74,8 +74,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 
 async fn index(State(app): State<Arc<App>>, visitor: Visitor) -> Result<Response, PageError> {
     page::html(&IndexPage {
-        frame: Frame::public(&app, &visitor, "Documentation", "/docs"),
-        public_style: assets::public_style(),
+        frame: Frame::light(&app, &visitor, "Documentation", "/docs"),
         canonical: canonical(&app, "/docs"),
         groups: &GROUPS,
         slug: "",
@@ -96,15 +95,16 @@ async fn show(
     };
     let Page { source, rendered } = &pages[place];
     let url = site_url(&app.settings, request.uri(), &headers);
+    let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
+    let html = rendered.html.replace(EXAMPLE_URL, &url);
     page::html(&DocsPage {
-        frame: Frame::public(&app, &visitor, source.label, "/docs"),
-        public_style: assets::public_style(),
+        frame: Frame::light(&app, &visitor, source.label, "/docs"),
         canonical: canonical(&app, &format!("/docs/{slug}")),
         groups: &GROUPS,
         slug: source.slug,
         about: source.about,
         headings: &rendered.headings,
-        html: rendered.html.replace(EXAMPLE_URL, &url),
+        html: html.replace(EXAMPLE_HOST, &format!("Host: {host}")),
         previous: place.checked_sub(1).map(|before| pages[before].source),
         next: pages.get(place + 1).map(|page| page.source),
     })
