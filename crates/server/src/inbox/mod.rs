@@ -229,7 +229,7 @@ async fn guard(State(room): State<Room>, request: Request, next: Next) -> Respon
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
         (CACHE_CONTROL, "no-store"),
-        // Not `no-referrer`: browsers would then send `Origin: null` with the page's own forms.
+        // Not "no-referrer": browsers would send forms with the origin `null`, and the answer to a sign-in is a form.
         (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
