@@ -85,6 +85,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "The name above a code: how it looks, and the way to its verified mark."
             ),
             page!(
+                "statistics",
+                "Statistics",
+                "What each figure means, how exact it is, and how to take it along."
+            ),
+            page!(
                 "cli",
                 "Command line",
                 "Every command, the owner's API and the operator's API."
