@@ -149,7 +149,7 @@ async fn the_operator_confirms_the_order_and_adds_more(server: &Server, person: 
     let browser = &person.browser;
     browser.open(&person.at("/operator")).await?;
     browser.fill("Operator key", &site::operator_key(server)?).await?;
-    browser.click("Sign in").await?;
+    browser.click_on("main form button").await?;
     browser.wait_for_path("/operator").await?;
     browser.sees("Orders that wait for their payment: 1").await?;
     browser.click("Orders").await?;
@@ -181,7 +181,7 @@ async fn without_scripts_the_same_way_is_gone_by_clicking() -> Result<()> {
     browser.click("I’ve confirmed").await?;
     person.introduces_herself().await?;
     browser.click("Send me a code").await?;
-    browser.sees("Sent").await?;
+    browser.sees("Everything about this message").await?;
     person.shows(&inbox).await?;
     browser.reload().await?;
     let code = browser.text_of(".code").await?;
