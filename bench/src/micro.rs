@@ -13,10 +13,10 @@ use clap::Args;
 use countersign_core::{
     Account, AccountId, AccountKey, Action, ApiToken, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, EnteredCode, Facts, FloodCounters, PhoneNumber, PlainHttp, RequestId, RequestStatus, Rules,
-    SandboxNumbers, SenderFact, SenderUsername, Timestamp, VerificationRequest, decide,
+    SandboxNumbers, SenderFact, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, decide,
 };
 use countersign_server::{clock, random};
-use countersign_store::{MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
+use countersign_store::{Actor, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -118,6 +118,7 @@ fn judge(
     action: Action,
 ) -> Decision {
     let facts = Facts {
+        order: None,
         account,
         request,
         first_answer: None,
@@ -129,7 +130,10 @@ fn judge(
     };
     let command = Command {
         now,
-        generation: Some(1),
+        token: Some(TokenClaim {
+            kind: TokenKind::Live,
+            generation: 1,
+        }),
         idempotency: None,
         action,
     };
@@ -247,7 +251,10 @@ async fn make_account(store: &Arc<SqliteStore>) -> Result<AccountKey> {
         phone: PhoneNumber::from_stored(390_612_345_678),
         now: clock::now(),
     };
-    store.create_account(new).await.context("making the account")?;
+    store
+        .create_account(new, Actor::Operator)
+        .await
+        .context("making the account")?;
     let amount = countersign_core::MAX_PURCHASE;
     let purchase = command(Action::Purchase { amount });
     let outcome = store.submit(account, purchase).await.context("buying credit")?;
@@ -282,7 +289,7 @@ async fn time_batches(store: &Arc<SqliteStore>, account: AccountKey, size: u64, 
 fn command(action: Action) -> Command {
     Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     }

@@ -15,7 +15,7 @@ import inbox
 
 BASE_URL = os.environ["COUNTERSIGN_URL"] + "/"
 page = (Path(__file__).parents[2] / "docs" / "quick-start.md").read_text(encoding="utf-8")
-code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+code = "\n".join(re.findall(r"^```python [^\n]*\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
 
 with socket.create_server(("127.0.0.1", 0)) as probe:
     port = str(probe.getsockname()[1])

@@ -21,6 +21,12 @@ fn the_code_of_the_quick_start_page_runs_as_it_stands_there() -> Result<()> {
 }
 
 #[test]
+fn the_curl_and_node_code_of_the_quick_start_page_runs_as_it_stands_there() -> Result<()> {
+    let server = Server::start(Options::default())?;
+    run("quick_start_page_node.py", &server)
+}
+
+#[test]
 fn the_unmodified_telegram_gateway_library_works_under_its_hard_coded_host_name() -> Result<()> {
     run("library_telegram_gateway.py", &tls_server()?)
 }

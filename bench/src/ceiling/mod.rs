@@ -48,8 +48,10 @@ async fn serve_on_runtime(listen: SocketAddr) -> Result<()> {
         site,
         mode: Mode::Sandbox,
         inbox: Some(Inbox::new(news)),
+        login: countersign_server::LoginDesk::new(&settings).context("reading the terms")?,
         operator_key: operator_key()?,
         settings,
+        vitals: Arc::default(),
         draining,
     });
     let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;

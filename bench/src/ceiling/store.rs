@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
     DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, PhoneNumber, RequestId, RequestStatus, Send,
-    SendCode, SenderUsername, Timestamp, VerificationRequest, VerificationState, VerificationStatus,
+    SendCode, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, VerificationState,
+    VerificationStatus,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
+    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
     ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError, Trouble,
 };
@@ -55,7 +56,11 @@ impl CeilingStore {
         drop(accounts);
         let access = Arc::new(AccountAccess {
             key: AccountKey { bucket: Bucket(0), id },
-            generation: 1,
+            token: TokenClaim {
+                kind: TokenKind::Live,
+                generation: 1,
+            },
+            valid_until: None,
             closed: false,
             allow_list: Vec::new(),
             clock_offset_ms: 0,
@@ -77,6 +82,8 @@ fn sent_request(account: AccountKey, id: RequestId, phone: PhoneNumber, code: Co
         id,
         account,
         phone,
+        test: false,
+        generation: 1,
         delivery: DeliveryState::Sent,
         delivery_updated_at: sent_at,
         fee: DEFAULT_PRICE,
@@ -154,6 +161,10 @@ impl Store for CeilingStore {
         at_once(answer(account, &command))
     }
 
+    fn submit_by(&self, account: AccountKey, command: Command, _: Actor) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        self.submit(account, command)
+    }
+
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
         at_once(Some(self.access(token)))
     }
@@ -184,19 +195,19 @@ impl Store for CeilingStore {
         at_once(())
     }
 
-    fn create_account(&self, _: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
+    fn create_account(&self, _: NewAccount, _: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
         absent()
     }
-    fn rotate_token(&self, _: AccountKey, _: ApiToken) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn rotate_token(&self, _: AccountKey, _: ApiToken, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
-    fn close_account(&self, _: AccountKey, _: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn close_account(&self, _: AccountKey, _: Timestamp, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
-    fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_allow_list(&self, _: AccountKey, _: Vec<IpNet>, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
-    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_low_balance(&self, _: AccountKey, _: Option<LowBalance>, _: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
         absent()
     }
     fn add_sender(
@@ -204,10 +215,16 @@ impl Store for CeilingStore {
         _: AccountKey,
         _: SenderUsername,
         _: Timestamp,
+        _: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
         absent()
     }
-    fn verify_sender(&self, _: SenderUsername, _: Timestamp) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
+    fn verify_sender(
+        &self,
+        _: SenderUsername,
+        _: Timestamp,
+        _: Actor,
+    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
         absent()
     }
     fn set_prices(&self, _: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
@@ -221,7 +238,12 @@ impl Store for CeilingStore {
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
         absent()
     }
-    fn redeliver_report(&self, _: ReportKey, _: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+    fn redeliver_report(
+        &self,
+        _: ReportKey,
+        _: Timestamp,
+        _: Actor,
+    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         absent()
     }
     fn forget_old_answers(&self, _: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
@@ -231,6 +253,9 @@ impl Store for CeilingStore {
         [0; 32]
     }
     fn token(&self, _: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        absent()
+    }
+    fn signing_token(&self, _: AccountKey, _: TokenClaim, _: Timestamp) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         absent()
     }
     fn account(&self, _: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {

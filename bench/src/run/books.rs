@@ -11,10 +11,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, DEFAULT_PRICE,
-    EnteredCode, MAX_PURCHASE, News, PhoneNumber, Reach, RequestId, Rules, Send, SendCode, Timestamp, Ttl,
+    EnteredCode, MAX_PURCHASE, News, PhoneNumber, Reach, RequestId, Rules, Send, SendCode, SenderUsername, Timestamp,
+    Ttl,
 };
 use countersign_server::{clock, random};
-use countersign_store::{CommittedWork, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, StoreError};
+use countersign_store::{Actor, CommittedWork, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::wrk::first_number;
@@ -78,10 +79,39 @@ impl Books {
             phone: OWNER,
             now,
         };
-        store.create_account(new).await.context("making the account")?;
+        store
+            .create_account(new, Actor::Operator)
+            .await
+            .context("making the account")?;
         let books = Self { store, account, token };
         books.command(now, Action::Purchase { amount: MAX_PURCHASE }).await?;
         Ok(books)
+    }
+
+    /// Opens books that [`Books::create`] made.
+    pub(crate) async fn reopen(directory: &Path, account: AccountKey) -> Result<Self> {
+        let store = open(directory, master_key(directory)?)?;
+        let token = store.token(account).await.context("reading the token")?;
+        Ok(Self { store, account, token })
+    }
+
+    /// The store itself.
+    pub(crate) fn store(&self) -> &SqliteStore {
+        &self.store
+    }
+
+    /// The account.
+    pub(crate) const fn account(&self) -> AccountKey {
+        self.account
+    }
+
+    /// A send at a time, with a sender that the account owns or none.
+    pub(crate) async fn send_as(&self, now: Timestamp, phone: PhoneNumber, sender: Option<&str>) -> Result<()> {
+        let send = Send {
+            sender: sender.and_then(SenderUsername::parse),
+            ..send_to(phone, CodeLength::default(), now.millis().unsigned_abs().into())
+        };
+        self.command(now, Action::Send(Box::new(send))).await.map(drop)
     }
 
     /// Ends the books and gives the account's token.
@@ -157,7 +187,7 @@ impl Books {
     async fn command(&self, now: Timestamp, action: Action) -> Result<Answer> {
         let command = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };
@@ -199,18 +229,22 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// How many messages the account has paid for, by its balance. The server must have ended.
 pub(crate) async fn charges(directory: &Path, token: &ApiToken) -> Result<u64> {
-    let hex = fs::read_to_string(directory.join("master.key")).context("reading the master key")?;
-    let mut key = [0; 32];
-    for (byte, digits) in key.iter_mut().zip(hex.trim().as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits)?, 16)?;
-    }
-    let store = open(directory, MasterKey::from_bytes(key))?;
+    let store = open(directory, master_key(directory)?)?;
     let profile = store.account(token.account()).await.context("reading the account")?;
     store.close().await.context("closing the books")?;
     let profile = profile.ok_or_else(|| anyhow!("the account is gone"))?;
     Ok(u64::try_from(
         (MAX_PURCHASE - profile.balance).micros() / DEFAULT_PRICE.micros(),
     )?)
+}
+
+fn master_key(directory: &Path) -> Result<MasterKey> {
+    let hex = fs::read_to_string(directory.join("master.key")).context("reading the master key")?;
+    let mut key = [0; 32];
+    for (byte, digits) in key.iter_mut().zip(hex.trim().as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits)?, 16)?;
+    }
+    Ok(MasterKey::from_bytes(key))
 }
 
 fn open(directory: &Path, master_key: MasterKey) -> Result<Arc<SqliteStore>> {

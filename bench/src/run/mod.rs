@@ -9,6 +9,7 @@ mod disk;
 mod processes;
 mod report;
 mod reported;
+pub(crate) mod statistics;
 mod traffic;
 mod wrk;
 

@@ -5,9 +5,10 @@
 //! ([`Inbox::open`]) took it, and *read* when a person or a program read it ([`Inbox::mark_read`]). *Withdraw* removes a
 //! message that nobody took. Scripted sandbox numbers are shown, and listen to their script alone.
 //!
-//! Memory is bounded: the newest 50,000 messages and 1,000 readers. The books stay the truth: what falls out of the ring
+//! Memory is bounded: the newest 50,000 messages, 1,000 sign-ins to confirm and 1,000 readers. The books stay the truth: what falls out of the ring
 //! still expires and is refunded there.
 
+mod logins;
 mod shelf;
 
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::{Channel, ChannelNews, Handover, OutgoingMessage, Receipts};
+use crate::{Channel, ChannelNews, Handover, LoginPrompt, OutgoingMessage, Receipts};
+use logins::Logins;
 use shelf::{CAPACITY, Shelf};
 
 /// How many inboxes can be open at a time, lists of numbers included.
@@ -144,6 +146,7 @@ pub struct Inbox {
 
 struct State {
     shelf: Shelf,
+    logins: Logins,
     open: HashMap<PhoneNumber, Vec<Arc<Signal>>>,
     lists: Vec<Arc<Signal>>,
 }
@@ -167,6 +170,7 @@ impl Inbox {
         Arc::new(Self {
             state: Mutex::new(State {
                 shelf: Shelf::new(capacity),
+                logins: Logins::default(),
                 open: HashMap::new(),
                 lists: Vec::new(),
             }),
@@ -213,6 +217,11 @@ impl Inbox {
     /// A number's messages that nobody has read, newest first. Changes nothing.
     pub fn unread(&self, phone: PhoneNumber) -> Vec<InboxMessage> {
         self.lock().shelf.unread(phone)
+    }
+
+    /// The sign-ins that can still be answered, of one number or of all, the oldest first. Changes nothing.
+    pub fn logins(&self, phone: Option<PhoneNumber>, now: Timestamp) -> Vec<LoginPrompt> {
+        self.lock().logins.standing(phone, now)
     }
 
     /// Shows a message as read. Whoever calls this has brought [`News::Read`] into the books before.
@@ -285,6 +294,14 @@ impl Inbox {
         }
     }
 
+    /// Wakes them, and lets who watches the number look at all of it again.
+    fn tell_all(&self, state: &State, phone: PhoneNumber) {
+        for signal in state.open.get(&phone).into_iter().flatten() {
+            signal.reload.store(true, Ordering::Release);
+        }
+        self.tell(state, phone);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code under the lock panics; were one to, the shelf's counters could be off, which harms nobody's money.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -315,10 +332,34 @@ impl Channel for Inbox {
     fn withdraw(&self, account: AccountKey, request: RequestId) -> BoxFuture<'_, ()> {
         let mut state = self.lock();
         if let Some(phone) = state.shelf.withdraw((account, request)) {
-            for signal in state.open.get(&phone).into_iter().flatten() {
-                signal.reload.store(true, Ordering::Release);
-            }
-            self.tell(&state, phone);
+            self.tell_all(&state, phone);
+        }
+        drop(state);
+        std::future::ready(()).boxed()
+    }
+
+    fn is_paid(&self) -> bool {
+        false
+    }
+
+    fn carries_buttons(&self) -> bool {
+        true
+    }
+
+    /// It is shown in the inbox of its number until it is answered or its time is over; a restart forgets it.
+    fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
+        let phone = prompt.phone;
+        let mut state = self.lock();
+        state.logins.insert(prompt);
+        self.tell_all(&state, phone);
+        drop(state);
+        std::future::ready(Handover::Accepted).boxed()
+    }
+
+    fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()> {
+        let mut state = self.lock();
+        if let Some(phone) = state.logins.remove(attempt) {
+            self.tell_all(&state, phone);
         }
         drop(state);
         std::future::ready(()).boxed()

@@ -35,6 +35,25 @@ pub struct OutgoingMessage {
     pub clock_offset_ms: i64,
 }
 
+/// A question to whoever holds a phone: somebody signs in to the site's pages with its number, is that you?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginPrompt {
+    /// Names the attempt in the answer; opens nothing.
+    pub attempt: i64,
+    /// Who is asked.
+    pub phone: PhoneNumber,
+    /// What can be typed on the waiting page instead of an answer.
+    pub code: Code,
+    /// What the asking browser calls itself.
+    pub device: String,
+    /// Where it asks from.
+    pub address: String,
+    /// When it asked, real time.
+    pub at: Timestamp,
+    /// Until when the question can be answered, real time.
+    pub expires_at: Timestamp,
+}
+
 /// What a channel did with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handover {
@@ -76,4 +95,12 @@ pub trait Channel: Send + Sync + 'static {
     fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover>;
     /// Takes back a message that was not delivered yet: it was revoked, or its life ended.
     fn withdraw(&self, account: AccountKey, request: RequestId) -> BoxFuture<'_, ()>;
+    /// Whether it costs the operator money to use it. A sign-in uses such a channel only for accounts that are known.
+    fn is_paid(&self) -> bool;
+    /// Whether a question can be answered there by pressing a button; else its code is typed on the waiting page.
+    fn carries_buttons(&self) -> bool;
+    /// Asks the holder of a phone whether it is they who sign in. [`Handover::Failed`]: they can't be asked here.
+    fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover>;
+    /// Takes a question back: it was answered, here or elsewhere.
+    fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()>;
 }

@@ -25,6 +25,7 @@ Examples:
   countersign account show +391234567890 --json
   countersign account credit +391234567890 25
   countersign account adjust +391234567890 -0.5 --reason \"credited twice\"
+  countersign account login-link +391234567890
   countersign account allow-list +391234567890 192.0.2.7 2001:db8::/32")]
 pub(crate) struct AccountArguments {
     #[command(subcommand)]
@@ -76,6 +77,8 @@ enum AccountAction {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Make a link that signs the owner in to the pages, once, within 15 minutes
+    LoginLink(AccountName),
     /// Set the addresses from which an account may call; none allows all
     AllowList {
         #[command(flatten)]
@@ -126,6 +129,14 @@ struct Account {
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LoginLink {
+    account_id: String,
+    phone_number: String,
+    url: String,
+    expires_at: i64,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +194,7 @@ pub(crate) fn run(arguments: &AccountArguments, common: &Common, output: &Output
                 show(&connection.ask(Method::POST, &path, &[], Some(&body)).await?, output)
             }
             AccountAction::Close { account, yes } => close(&connection, &account.account, *yes, output).await,
+            AccountAction::LoginLink(account) => login_link(&connection, &account.account, output).await,
             AccountAction::AllowList { account, addresses, .. } => {
                 let body = AllowListBody { addresses };
                 let path = ["accounts", &account.account, "allow-list"];
@@ -300,6 +312,19 @@ async fn close(connection: &Connection, account: &str, yes: bool, output: &Outpu
     }
     let path = ["accounts", account, "close"];
     show(&connection.ask(Method::POST, &path, &[], NO_BODY).await?, output)
+}
+
+async fn login_link(connection: &Connection, account: &str, output: &Output) -> anyhow::Result<()> {
+    let path = ["accounts", account, "login-link"];
+    let link: LoginLink = connection.ask(Method::POST, &path, &[], NO_BODY).await?;
+    output.show(&link, |output| {
+        output.facts(&[
+            ("Account", link.account_id.clone()),
+            ("Owner", format::phone(&link.phone_number)),
+            ("Link", output.styled(Style::Strong, &link.url)),
+            ("Works until", format::date(link.expires_at)),
+        ])
+    })
 }
 
 /// Asks a person once; a script is not asked.

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Token(crate::token::TokenArguments),
     /// Register and verify the names that recipients see (operator)
     Sender(crate::sender::SenderArguments),
+    /// List, confirm and cancel orders of credit (operator)
+    Order(crate::order::OrderArguments),
     /// Set what messages cost by route and number prefix (operator)
     Price(crate::price::PriceArguments),
     /// Write an account's ledger entries of a time, with balances that add up

@@ -22,6 +22,7 @@ mod init;
 mod key;
 mod logging;
 mod low_balance;
+mod order;
 mod output;
 mod price;
 mod price_table;
@@ -67,6 +68,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Account(account)) => account::run(account, common, output),
         Some(Command::Statement(statement)) => statement::run(statement, common, output),
         Some(Command::LowBalance(low_balance)) => low_balance::run(low_balance, common, output),
+        Some(Command::Order(order)) => order::run(order, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),
         Some(Command::Price(price)) => price::run(price, common, output),

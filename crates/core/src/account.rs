@@ -13,6 +13,7 @@ use crate::low_balance::LowBalance;
 use crate::money::Credits;
 use crate::phone::PhoneNumber;
 use crate::time::{DAY_MS, Timestamp};
+use crate::token::{TokenClaim, TokenKind, TokenStanding};
 
 /// Credits lapse this long after their purchase: 1096 days, the longest that three calendar years can be
 /// (docs/api.md, "Money").
@@ -31,8 +32,10 @@ pub struct Account {
     pub owner: PhoneNumber,
     /// Closed accounts answer no call.
     pub closed: bool,
-    /// Counts token rotations; a command of an older generation is refused.
-    pub generation: u32,
+    /// How its live token stands.
+    pub live: TokenStanding,
+    /// How its test-mode token stands.
+    pub test: TokenStanding,
     /// The sum of all entries.
     pub balance: Credits,
     /// What admitted requests hold of the balance.
@@ -86,7 +89,8 @@ impl Account {
             key,
             owner,
             closed: false,
-            generation: 1,
+            live: TokenStanding::FIRST,
+            test: TokenStanding::NONE,
             balance: Credits::ZERO,
             held: Credits::ZERO,
             entries: 0,
@@ -102,6 +106,15 @@ impl Account {
             free_day: 0,
             free_sends: 0,
         }
+    }
+
+    /// Whether a token opens this account at that real time.
+    pub fn accepts(&self, claim: TokenClaim, real_now: Timestamp) -> bool {
+        let standing = match claim.kind {
+            TokenKind::Live => self.live,
+            TokenKind::Test => self.test,
+        };
+        !self.closed && standing.accepts(claim.generation, real_now)
     }
 
     /// The account's own time at that real time.

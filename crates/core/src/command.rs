@@ -8,11 +8,13 @@ use crate::ledger::{AdjustmentReason, LedgerEntry};
 use crate::limits::{Limit, LimitState};
 use crate::low_balance::LowBalanceReport;
 use crate::money::Credits;
+use crate::order::{Order, OrderId, OrderNote, OrderParty, Verdict};
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
 use crate::phone::PhoneNumber;
 use crate::price::{PriceList, RouteName};
 use crate::request::{DeliveryState, VerificationRequest};
 use crate::time::Timestamp;
+use crate::token::TokenClaim;
 use crate::wire::RequestStatus;
 
 /// One change of one account, asked by the API, an operator or a worker. It carries its own time and randomness.
@@ -20,8 +22,8 @@ use crate::wire::RequestStatus;
 pub struct Command {
     /// Real time.
     pub now: Timestamp,
-    /// The authentication generation of the token that asks; `None` for workers and the operator.
-    pub generation: Option<u32>,
+    /// The token that asks; `None` for workers, the pages and the operator.
+    pub token: Option<TokenClaim>,
     /// Makes a repeated call give the first answer again.
     pub idempotency: Option<Idempotency>,
     /// What is asked.
@@ -77,6 +79,17 @@ pub enum Action {
     Purchase {
         /// How much.
         amount: Credits,
+    },
+    /// An order of credit is paid, or comes to nothing: once. Asked again, it answers what became of it.
+    DecideOrder {
+        /// The order.
+        order: OrderId,
+        /// Which of the two.
+        verdict: Verdict,
+        /// Who says so.
+        by: OrderParty,
+        /// What is noted of it.
+        note: Option<OrderNote>,
     },
     /// The operator corrects the balance.
     Adjust {
@@ -236,6 +249,8 @@ pub struct Facts<'a> {
     pub account: &'a Account,
     /// The request that the command names, if this account has it.
     pub request: Option<&'a VerificationRequest>,
+    /// The order of credit that the command names, if this account has it.
+    pub order: Option<&'a Order>,
     /// The answer that stands under the command's idempotency key.
     pub first_answer: Option<&'a FirstAnswer>,
     /// The sender that a send names.
@@ -265,6 +280,8 @@ pub struct Decision {
     pub entries: Vec<LedgerEntry>,
     /// A new purchase, or purchases that lapsed.
     pub purchases: Vec<Purchase>,
+    /// The order of credit after the command, where it was decided.
+    pub order: Option<Order>,
     /// What happened to the request.
     pub timeline: Vec<TimelineEvent>,
     /// Delivery reports to send.
@@ -290,6 +307,8 @@ pub enum Answer {
     Admitted(RequestId),
     /// A first answer again: the `result` as JSON.
     Again(Vec<u8>),
+    /// The order of credit as it stands; `None` where the account has no such one.
+    Order(Option<Box<Order>>),
     /// Done; a worker's or an operator's command has no more to know.
     Done,
 }
@@ -325,6 +344,8 @@ pub struct DeliveryReport {
     pub callback_url: CallbackUrl,
     /// The body, byte for byte.
     pub body: Vec<u8>,
+    /// The token that made the request: it signs the report while it works, then the present one of its kind does.
+    pub token: TokenClaim,
     /// Real time of its state's commit.
     pub created_at: Timestamp,
 }

@@ -17,6 +17,7 @@ use crate::command::{
 use crate::error::ApiError;
 use crate::request::{DeliveryState, DueStep, VerificationRequest, VerificationState};
 use crate::time::{DAY_MS, Timestamp};
+use crate::token::TokenKind;
 use crate::wire::RequestStatus;
 
 /// Answers one command: what the caller is told and what changes.
@@ -57,6 +58,7 @@ impl<'a> Decider<'a> {
                 request_is_new: false,
                 entries: Vec::new(),
                 purchases: Vec::new(),
+                order: None,
                 timeline: Vec::new(),
                 reports: Vec::new(),
                 low_balance: None,
@@ -64,13 +66,13 @@ impl<'a> Decider<'a> {
                 flood: facts.flood,
                 work: None,
             },
-            request: facts.request.cloned(),
+            request: facts.request.filter(|request| may_see(command, request)).cloned(),
         }
     }
 
     fn judge(&mut self) -> Outcome {
-        if let Some(generation) = self.command.generation
-            && (self.facts.account.closed || generation != self.facts.account.generation)
+        if let Some(claim) = self.command.token
+            && !self.facts.account.accepts(claim, self.command.now)
         {
             return Err(ApiError::AccessTokenInvalid);
         }
@@ -87,6 +89,7 @@ impl<'a> Decider<'a> {
 
     /// Does what the command asks.
     fn act(&mut self) -> Outcome {
+        self.require_number_of_its_mode()?;
         match &self.command.action {
             Action::Send(send) => self.send(send),
             Action::CheckAbility {
@@ -101,8 +104,28 @@ impl<'a> Decider<'a> {
             // What was due has been applied above.
             Action::Wake { .. } | Action::Lapse => Ok(Answer::Done),
             Action::Purchase { amount } => self.purchase(*amount),
+            Action::DecideOrder { verdict, by, note, .. } => self.decide_order(*verdict, *by, note.as_ref()),
             Action::Adjust { amount, reason } => self.adjust(*amount, reason),
             Action::AdvanceClock { by_ms } => self.advance_clock(*by_ms),
+        }
+    }
+
+    /// Whether the command is a test-mode token's.
+    fn in_test_mode(&self) -> bool {
+        self.command.token.is_some_and(|claim| claim.kind == TokenKind::Test)
+    }
+
+    /// A test-mode token reaches the sandbox's numbers alone, wherever it is used.
+    fn require_number_of_its_mode(&self) -> Result<(), ApiError> {
+        let phone = match &self.command.action {
+            Action::Send(send) => send.phone,
+            Action::CheckAbility { phone, .. } => *phone,
+            _ => return Ok(()),
+        };
+        if self.in_test_mode() && !phone.is_sandbox() {
+            Err(ApiError::PhoneNumberInvalid)
+        } else {
+            Ok(())
         }
     }
 
@@ -200,6 +223,7 @@ impl<'a> Decider<'a> {
             number: request.events,
             callback_url,
             body,
+            token: request.token(),
             created_at: self.command.now,
         });
     }
@@ -263,11 +287,17 @@ impl<'a> Decider<'a> {
     }
 }
 
+/// What a test-mode token made, a live one doesn't know, and the other way round: their requests are two books that never
+/// meet. Workers, the pages and the operator know both.
+fn may_see(command: &Command, request: &VerificationRequest) -> bool {
+    command.token.is_none_or(|claim| claim.kind == request.token().kind)
+}
+
 /// The `result` of an answer that a Gateway API caller gets.
 fn result_json(answer: &Answer) -> Option<Vec<u8>> {
     match answer {
         Answer::Status(status) => serde_json::to_vec(status).ok(),
         Answer::Revoked => Some(b"true".to_vec()),
-        Answer::Admitted(_) | Answer::Again(_) | Answer::Done => None,
+        Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) | Answer::Done => None,
     }
 }

@@ -10,6 +10,7 @@ mod account;
 mod calendar;
 mod code;
 mod command;
+mod country;
 mod decide;
 mod error;
 mod ids;
@@ -17,14 +18,17 @@ mod ledger;
 mod limits;
 mod low_balance;
 mod money;
+mod order;
 mod parameters;
 mod phone;
 mod price;
 mod request;
 mod sandbox;
 mod signature;
+mod sketch;
 mod time;
 mod token;
+mod usage;
 mod wire;
 
 pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
@@ -34,6 +38,7 @@ pub use command::{
     Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, News, Reach,
     Rules, Send, SendCode, SenderFact, TimelineEvent, TimelineKind, Work,
 };
+pub use country::Country;
 pub use decide::{decide, status_at};
 pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
@@ -41,6 +46,7 @@ pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
 pub use low_balance::{LowBalance, LowBalanceReport};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
+pub use order::{Order, OrderId, OrderNote, OrderParty, OrderState, ProviderName, Verdict};
 pub use parameters::{
     CallbackUrl, IdempotencyKey, MAX_TTL_SECONDS, MIN_TTL_SECONDS, Payload, PlainHttp, SenderUsername, Ttl,
 };
@@ -55,6 +61,11 @@ pub use request::{
 };
 pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
+pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers};
 pub use time::{DAY_MS, Timestamp};
-pub use token::{ApiToken, TOKEN_LENGTH};
+pub use token::{ApiToken, Grace, TOKEN_LENGTH, TokenClaim, TokenKind, TokenStanding};
+pub use usage::{
+    QUARTER_MS, Quarter, TIME_SLOTS, TimeHistogram, USAGE_COUNTS, UsageChange, UsageCount, UsageFacts, UsageKey,
+    UsageSum, time_slot, usage_change,
+};
 pub use wire::{DeliveryStatus, RequestStatus, VerificationStatus};

@@ -9,6 +9,7 @@ use crate::ids::RequestId;
 use crate::money::Credits;
 use crate::parameters::CallbackUrl;
 use crate::time::Timestamp;
+use crate::token::TokenClaim;
 
 /// What an owner wants to be told, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,7 @@ impl Account {
                 callback_url: low.url.clone(),
                 // It always serialises: it holds strings, integers and exact amounts only.
                 body: serde_json::to_vec(&body).unwrap_or_default(),
+                token: TokenClaim::PRESENT,
                 created_at: real_now,
             },
         })

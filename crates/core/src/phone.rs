@@ -16,13 +16,15 @@ const MAX_DIGITS: usize = 15;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhoneNumber(u64);
 
-/// Whether the sandbox's numbers (+99966…) count as possible: only in the sandbox.
+/// Whether the sandbox's numbers (+99966…) count as possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxNumbers {
     /// They are valid recipients.
     Accepted,
     /// They are invalid, like any number of an unknown country.
     Refused,
+    /// They are the only ones that do: a test-mode token calls.
+    Only,
 }
 
 /// What the numbering plans say of a number.
@@ -63,9 +65,9 @@ impl PhoneNumber {
         }
         // The sandbox's range comes first: numbering plans know no +999.
         let possible = if digits.starts_with(SANDBOX_PREFIX) {
-            sandbox_numbers == SandboxNumbers::Accepted && digits.len() == SANDBOX_DIGITS
+            sandbox_numbers != SandboxNumbers::Refused && digits.len() == SANDBOX_DIGITS
         } else {
-            is_possible(digits)
+            sandbox_numbers != SandboxNumbers::Only && is_possible(digits)
         };
         if possible { digits.parse().ok().map(Self) } else { None }
     }
@@ -222,6 +224,8 @@ mod tests {
     fn sandbox_numbers_exist_in_the_sandbox_only() {
         assert!(parse("+9996610001").unwrap().is_sandbox());
         assert_eq!(PhoneNumber::parse("+9996610001", SandboxNumbers::Refused), None);
+        assert!(PhoneNumber::parse("+9996610001", SandboxNumbers::Only).is_some());
+        assert_eq!(PhoneNumber::parse("+391234567890", SandboxNumbers::Only), None);
     }
 
     #[test]

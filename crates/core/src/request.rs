@@ -10,6 +10,7 @@ use crate::parameters::{CallbackUrl, Payload, SenderUsername};
 use crate::phone::PhoneNumber;
 use crate::sandbox::Script;
 use crate::time::Timestamp;
+use crate::token::{TokenClaim, TokenKind};
 
 /// How long an ability check can be sent on, in milliseconds: 1 hour (docs/api.md, `checkSendAbility`).
 pub const ABILITY_LIFE_MS: i64 = 3_600_000;
@@ -166,6 +167,10 @@ pub struct VerificationRequest {
     pub account: AccountKey,
     /// The recipient.
     pub phone: PhoneNumber,
+    /// Whether a test-mode token made it: it costs nothing, and no statistics count it.
+    pub test: bool,
+    /// The generation of the token that made it, or that sent its message; 0 where no token did.
+    pub generation: u32,
     /// What became of it.
     pub delivery: DeliveryState,
     /// When `delivery` last changed, on the account's clock.
@@ -200,6 +205,14 @@ pub enum DueStep {
 }
 
 impl VerificationRequest {
+    /// The token that made it, or that sent its message.
+    pub const fn token(&self) -> TokenClaim {
+        TokenClaim {
+            kind: if self.test { TokenKind::Test } else { TokenKind::Live },
+            generation: self.generation,
+        }
+    }
+
     /// Moves the delivery state. Moves that the graph forbids change nothing and answer `false`.
     pub fn move_delivery(&mut self, next: DeliveryState, at: Timestamp) -> bool {
         let allowed = self.delivery.may_become(next);

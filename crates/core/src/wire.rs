@@ -9,32 +9,39 @@ use crate::time::Timestamp;
 
 /// The state of a request, as every method but the revocation answers it and as a delivery report carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RequestStatus {
     /// Names the request.
     pub request_id: String,
     /// E.164 with `+`.
     pub phone_number: String,
     /// The total fee of this request.
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub request_cost: Credits,
     /// `true` where the fee was given back, else left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_refunded: bool,
     /// What is left; only in the answer to a call that charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = f64, nullable = false, required = false))]
     pub remaining_balance: Option<Credits>,
     /// Only once a message was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub delivery_status: Option<DeliveryStatus>,
     /// Only once a code was entered or its life ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub verification_status: Option<VerificationStatus>,
     /// The customer's own text, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub payload: Option<String>,
 }
 
 /// What became of the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryStatus {
     /// `sent`, `delivered`, `read`, `expired` or `revoked`.
     pub status: String,
@@ -44,6 +51,7 @@ pub struct DeliveryStatus {
 
 /// What became of the code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VerificationStatus {
     /// `code_valid`, `code_invalid`, `code_max_attempts_exceeded` or `expired`.
     pub status: String,
@@ -51,6 +59,7 @@ pub struct VerificationStatus {
     pub updated_at: i64,
     /// What the person typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub code_entered: Option<String>,
 }
 

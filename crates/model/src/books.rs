@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Idempotency, IdempotencyKey, LedgerEntry,
-    LimitState, LowBalanceReport, Payload, PhoneNumber, Purchase, Reach, RequestId, Rules, Send, SendCode, SenderFact,
-    TimelineEvent, Timestamp, Ttl, VerificationRequest, decide,
+    Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency, IdempotencyKey,
+    LedgerEntry, LimitState, LowBalanceReport, Order, OrderId, OrderNote, OrderParty, Payload, PhoneNumber, Purchase,
+    Reach, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl, Verdict,
+    VerificationRequest, decide,
 };
 
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
@@ -38,13 +39,16 @@ pub struct AccountBook {
     pub entries: Vec<LedgerEntry>,
     /// Its purchases by their entry's number, lapsed ones too.
     pub purchases: BTreeMap<u64, Purchase>,
+    /// Its orders of credit, in order of creation.
+    pub orders: Vec<Order>,
     /// The kept answers by their key.
     pub first_answers: BTreeMap<String, FirstAnswer>,
     /// The reports of its low balance.
     pub low_balances: Vec<LowBalanceReport>,
     /// Purchases that haven't lapsed.
     open_purchases: BTreeSet<u64>,
-    flood: LimitState,
+    /// By the kind of token.
+    flood: HashMap<TokenKind, LimitState>,
     number_flood: HashMap<PhoneNumber, LimitState>,
 }
 
@@ -107,10 +111,11 @@ impl AccountBook {
             account: Account::new(key, owner),
             entries: Vec::new(),
             purchases: BTreeMap::new(),
+            orders: Vec::new(),
             first_answers: BTreeMap::new(),
             low_balances: Vec::new(),
             open_purchases: BTreeSet::new(),
-            flood: LimitState::default(),
+            flood: HashMap::new(),
             number_flood: HashMap::new(),
         }
     }
@@ -132,7 +137,7 @@ impl Books {
         }
     }
 
-    /// Steps that let senders be known: each account has a verified one and one that isn't.
+    /// Steps that let senders be known: each account has a verified one and one that isn't; and a test-mode token.
     pub fn first_steps(&self) -> Vec<Step> {
         let name = |number| SenderName {
             of_another_account: false,
@@ -140,6 +145,11 @@ impl Books {
         };
         let of_place = |account| {
             [
+                Step::RotateToken {
+                    account,
+                    kind: TokenKind::Test,
+                    grace: Grace::None,
+                },
                 Step::AddSender { account, name: name(0) },
                 Step::VerifySender { account, name: name(0) },
                 Step::AddSender { account, name: name(1) },
@@ -156,7 +166,7 @@ impl Books {
             ..rules.clone()
         };
         for book in &mut self.accounts {
-            book.flood = LimitState::default();
+            book.flood.clear();
             book.number_flood.clear();
         }
     }
@@ -193,18 +203,28 @@ impl Books {
                 let amount = Credits::from_micros(*micros);
                 Some(self.submit(self.at(*account), None, None, None, Action::Purchase { amount }))
             }
+            Step::MakeOrder { account, micros } => return self.make_order(*account, *micros),
+            Step::DecideOrder {
+                account,
+                order,
+                verdict,
+                by,
+                noted,
+            } => Some(self.decide_order(*account, *order, *verdict, *by, *noted)),
             Step::Adjust { account, micros } => Some(self.adjust(*account, *micros)),
             Step::Lapse { account } => Some(self.submit(self.at(*account), None, None, None, Action::Lapse)),
             Step::AdvanceClock { account, by_ms } => {
                 let account = self.at(*account);
-                let generation = Some(self.accounts[account].account.generation);
-                Some(self.submit(account, None, generation, None, Action::AdvanceClock { by_ms: *by_ms }))
+                let token = Some(self.token(account, TokenKind::Live, false));
+                Some(self.submit(account, None, token, None, Action::AdvanceClock { by_ms: *by_ms }))
             }
             Step::TimePasses { by_ms } => {
                 self.now = self.now.plus_millis(*by_ms);
                 None
             }
-            Step::RotateToken { account } => return self.rotate_token(*account),
+            Step::RotateToken { account, kind, grace } => return self.rotate_token(*account, *kind, *grace),
+            Step::EndGrace { account, kind } => return self.end_grace(*account, *kind),
+            Step::ForgetOldTokens => return self.forget_old_tokens(),
             Step::CloseAccount { account } => return self.close_account(*account),
             Step::OpenAccount { account } => return self.open_account(*account),
             Step::AddSender { account, name } => return self.add_sender(*account, *name),
@@ -226,6 +246,21 @@ impl Books {
         let book = &self.requests[index];
         let request = book.request.id;
         self.submit(book.owner, Some(index), None, None, Action::Wake { request })
+    }
+
+    fn decide_order(&mut self, place: usize, order: usize, verdict: Verdict, by: OrderParty, noted: bool) -> Submitted {
+        let account = self.at(place);
+        let orders = &self.accounts[account].orders;
+        let named = orders.len().checked_sub(order + 1).map(|index| orders[index].id);
+        let note = noted.then(|| OrderNote::new(&format!("note {}", self.next_entropy())).unwrap());
+        let action = Action::DecideOrder {
+            // One that nobody made.
+            order: named.unwrap_or(OrderId::from_entropy(0)),
+            verdict,
+            by,
+            note,
+        };
+        self.submit(account, None, None, None, action)
     }
 
     fn adjust(&mut self, place: usize, micros: i64) -> Submitted {
@@ -254,8 +289,8 @@ impl Books {
     fn revoke(&self, of: &Named) -> Option<Submitted> {
         let (caller, index, known) = self.name(of)?;
         let request = self.requests[index].request.id;
-        let generation = Some(self.accounts[caller].account.generation);
-        Some(self.submit(caller, known, generation, None, Action::Revoke { request }))
+        let token = Some(self.token_that_asks(caller, index, of));
+        Some(self.submit(caller, known, token, None, Action::Revoke { request }))
     }
 
     fn send(&mut self, step: &SendStep) -> Submitted {
@@ -309,17 +344,39 @@ impl Books {
             request: request.id,
             code,
         };
-        let generation = Some(self.accounts[caller].account.generation);
-        Some(self.submit(caller, known, generation, key, action))
+        let token = Some(self.token_that_asks(caller, index, of));
+        Some(self.submit(caller, known, token, key, action))
+    }
+
+    /// An account's present token of a kind, or the one before it.
+    fn token(&self, account: usize, kind: TokenKind, is_stale: bool) -> TokenClaim {
+        let account = &self.accounts[account].account;
+        let present = match kind {
+            TokenKind::Live => account.live.generation,
+            TokenKind::Test => account.test.generation,
+        };
+        TokenClaim {
+            kind,
+            generation: present.saturating_sub(u32::from(is_stale)),
+        }
+    }
+
+    /// The token with which a request is asked for: mostly of the kind that made it.
+    fn token_that_asks(&self, caller: usize, index: usize, named: &Named) -> TokenClaim {
+        let kind = match (self.requests[index].request.test, named.by_the_other_kind) {
+            (true, false) | (false, true) => TokenKind::Test,
+            (true, true) | (false, false) => TokenKind::Live,
+        };
+        self.token(caller, kind, named.stale_token)
     }
 
     /// An API call by an account's token.
     fn call(&self, caller: &Caller, named: Option<usize>, sender: SenderFact, action: Action) -> Submitted {
         let account = self.at(caller.account);
-        let generation = self.accounts[account].account.generation - u32::from(caller.stale_token);
+        let token = self.token(account, caller.kind, caller.stale_token);
         // The books find a request only under the caller's own account.
         let known = named.filter(|&index| self.requests[index].owner == account);
-        let mut submitted = self.submit(account, known, Some(generation), caller.key, action);
+        let mut submitted = self.submit(account, known, Some(token), caller.key, action);
         submitted.sender = sender;
         submitted
     }
@@ -335,11 +392,11 @@ impl Books {
         &self,
         account: usize,
         request: Option<usize>,
-        generation: Option<u32>,
+        token: Option<TokenClaim>,
         key: Option<Key>,
         action: Action,
     ) -> Submitted {
-        let idempotency = key.map(idempotency);
+        let idempotency = key.map(|key| idempotency(key, token));
         let first_answer = idempotency
             .as_ref()
             .and_then(|used| self.accounts[account].first_answers.get(used.key.as_str()))
@@ -349,7 +406,7 @@ impl Books {
             request,
             command: Command {
                 now: self.now,
-                generation,
+                token,
                 idempotency,
                 action,
             },
@@ -372,10 +429,11 @@ impl Books {
             &Facts {
                 account: &book.account,
                 request: submitted.request.map(|index| &self.requests[index].request),
+                order: named_order(command).and_then(|id| book.orders.iter().find(|order| order.id == id)),
                 first_answer: submitted.first_answer.as_ref(),
                 sender: submitted.sender,
                 flood: FloodCounters {
-                    account: book.flood,
+                    account: book.flood.get(&kind_of(command)).copied().unwrap_or_default(),
                     number: called_phone(command)
                         .and_then(|phone| book.number_flood.get(&phone))
                         .copied()
@@ -422,7 +480,12 @@ impl Books {
             }
             book.purchases.insert(purchase.entry, purchase);
         }
-        book.flood = decision.flood.account;
+        book.flood.insert(kind_of(&submitted.command), decision.flood.account);
+        if let Some(decided) = decision.order
+            && let Some(order) = book.orders.iter_mut().find(|order| order.id == decided.id)
+        {
+            *order = decided;
+        }
         if let Some(phone) = called_phone(&submitted.command) {
             book.number_flood.insert(phone, decision.flood.number);
         }
@@ -489,10 +552,26 @@ impl Books {
     }
 }
 
-fn idempotency(key: Key) -> Idempotency {
+fn idempotency(key: Key, token: Option<TokenClaim>) -> Idempotency {
+    let named = IdempotencyKey::new(&format!("key {}", key.name)).unwrap();
     Idempotency {
-        key: IdempotencyKey::new(&format!("key {}", key.name)).unwrap(),
+        key: match token.map(|token| token.kind) {
+            Some(TokenKind::Test) => named.of_test_mode(),
+            _ => named,
+        },
         fingerprint: [key.used_for; 32],
+    }
+}
+
+/// Whose flood counters a command meets.
+fn kind_of(command: &Command) -> TokenKind {
+    command.token.map_or(TokenKind::Live, |token| token.kind)
+}
+
+fn named_order(command: &Command) -> Option<OrderId> {
+    match &command.action {
+        Action::DecideOrder { order, .. } => Some(*order),
+        _ => None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Strategies that make histories: how often what happens, and with which numbers. Weights are such that every rule, every
 //! state and every error is met (core's histories count them).
 
-use countersign_core::{Credits, DAY_MS, Limit, News, NumberPrefix, PriceList, Reach, Rules};
+use countersign_core::{
+    Credits, DAY_MS, Grace, Limit, News, NumberPrefix, OrderParty, PriceList, Reach, Rules, TokenKind, Verdict,
+};
 use proptest::collection::vec;
 use proptest::option::{self, weighted};
 use proptest::prelude::*;
@@ -105,6 +107,8 @@ fn work(shape: Shape) -> impl Strategy<Value = Step> {
         6 => (request(shape), news()).prop_map(|(request, news)| Step::News { request, news }),
         3 => request(shape).prop_map(|request| Step::Wake { request }),
         4 => (account(shape), amount()).prop_map(|(account, micros)| Step::Purchase { account, micros }),
+        3 => (account(shape), 0..12usize, verdict(), party(), any::<bool>())
+            .prop_map(|(account, order, verdict, by, noted)| Step::DecideOrder { account, order, verdict, by, noted }),
         2 => (account(shape), correction()).prop_map(|(account, micros)| Step::Adjust { account, micros }),
         1 => account(shape).prop_map(|account| Step::Lapse { account }),
     ]
@@ -130,7 +134,10 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
     let from = prop_oneof![3 => Just(0i64), 1 => -HOUR_MS..0, 2 => 1..DAY_MS];
     let set_price = (price_of, prop::bool::weighted(0.3), from, price);
     prop_oneof![
-        6 => account(shape).prop_map(|account| Step::RotateToken { account }),
+        6 => (account(shape), kind(), grace())
+            .prop_map(|(account, kind, grace)| Step::RotateToken { account, kind, grace }),
+        1 => (account(shape), kind()).prop_map(|(account, kind)| Step::EndGrace { account, kind }),
+        1 => Just(Step::ForgetOldTokens),
         1 => account(shape).prop_map(|account| Step::CloseAccount { account }),
         5 => account(shape).prop_map(|account| Step::OpenAccount { account }),
         4 => (account(shape), name()).prop_map(|(account, name)| Step::AddSender { account, name }),
@@ -138,6 +145,7 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
         3 => set_price.prop_map(|(of, of_the_route, after_ms, micros)| Step::SetPrice { of, of_the_route, after_ms, micros }),
         4 => (account(shape), option::weighted(0.8, 1..100_000i64))
             .prop_map(|(account, below_micros)| Step::SetLowBalance { account, below_micros }),
+        8 => (account(shape), amount()).prop_map(|(account, micros)| Step::MakeOrder { account, micros }),
         1 => Just(Step::ForgetOldAnswers),
     ]
 }
@@ -180,11 +188,23 @@ fn send(shape: Shape) -> impl Strategy<Value = SendStep> {
 }
 
 fn caller(shape: Shape) -> impl Strategy<Value = Caller> {
-    (account(shape), prop::bool::weighted(0.05), key(shape)).prop_map(|(account, stale_token, key)| Caller {
-        account,
-        stale_token,
-        key,
+    (account(shape), kind(), prop::bool::weighted(0.05), key(shape)).prop_map(|(account, kind, stale_token, key)| {
+        Caller {
+            account,
+            kind,
+            stale_token,
+            key,
+        }
     })
+}
+
+/// Mostly the one that reaches people.
+fn kind() -> impl Strategy<Value = TokenKind> {
+    prop_oneof![5 => Just(TokenKind::Live), 1 => Just(TokenKind::Test)]
+}
+
+fn grace() -> impl Strategy<Value = Grace> {
+    prop_oneof![2 => Just(Grace::None), 1 => Just(Grace::Hour), 2 => Just(Grace::Day), 1 => Just(Grace::Week)]
 }
 
 fn account(shape: Shape) -> std::ops::Range<usize> {
@@ -199,10 +219,15 @@ fn key(shape: Shape) -> impl Strategy<Value = Option<Key>> {
 }
 
 fn named(shape: Shape) -> impl Strategy<Value = Named> {
-    (request(shape), prop::bool::weighted(0.05)).prop_map(|(request, by_another_account)| Named {
-        request,
-        by_another_account,
-    })
+    let now_and_then = || prop::bool::weighted(0.05);
+    (request(shape), now_and_then(), now_and_then(), now_and_then()).prop_map(
+        |(request, by_another_account, by_the_other_kind, stale_token)| Named {
+            request,
+            by_another_account,
+            by_the_other_kind,
+            stale_token,
+        },
+    )
 }
 
 /// Mostly what has just been made.
@@ -228,6 +253,18 @@ fn news() -> impl Strategy<Value = News> {
         4 => Just(News::Delivered),
         3 => Just(News::Read),
         2 => Just(News::Failed),
+    ]
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![3 => Just(Verdict::Confirm), 1 => Just(Verdict::Cancel)]
+}
+
+fn party() -> impl Strategy<Value = OrderParty> {
+    prop_oneof![
+        1 => Just(OrderParty::Owner),
+        2 => Just(OrderParty::Operator),
+        1 => Just(OrderParty::Provider),
     ]
 }
 

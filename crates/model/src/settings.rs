@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, LowBalance, NumberPrefix, PhoneNumber,
-    PriceRoute, PriceRow, RouteName, SenderFact, SenderUsername, Timestamp,
+    Account, AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, Grace, LowBalance, NumberPrefix,
+    Order, OrderId, OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername,
+    Timestamp, TokenKind, TokenStanding,
 };
 
 use crate::books::{AccountBook, Books, Happening};
@@ -13,6 +14,9 @@ use crate::step::{PriceOf, SenderName};
 
 /// The prefixes that prices are set for: inside each other, and one of a scripted number.
 const PREFIXES: [&str; 6] = ["1", "1650", "1650253", "39", "44", "9996610001"];
+/// Orders that an account may have open, and may make in a day.
+const MAX_OPEN_ORDERS: usize = 10;
+const MAX_ORDERS_PER_DAY: usize = 100;
 /// Numbers that owners have beyond those that all calls share.
 const FIRST_OWNER: u64 = 4_917_000_000_000;
 
@@ -32,6 +36,16 @@ pub enum Setting {
     RotateToken {
         account: AccountKey,
         token: ApiToken,
+        grace: Grace,
+        now: Timestamp,
+    },
+    EndGrace {
+        account: AccountKey,
+        kind: TokenKind,
+        now: Timestamp,
+    },
+    ForgetOldTokens {
+        now: Timestamp,
     },
     CloseAccount {
         account: AccountKey,
@@ -54,6 +68,9 @@ pub enum Setting {
         account: AccountKey,
         low_balance: Option<LowBalance>,
     },
+    MakeOrder {
+        order: Order,
+    },
     ForgetOldAnswers {
         now: Timestamp,
     },
@@ -68,7 +85,9 @@ pub enum Expected {
     Conflict,
     /// What was named isn't there, or is closed.
     NotFound,
-    /// So many kept answers were deleted.
+    /// There are as many as may be.
+    TooMany,
+    /// So many kept answers or old tokens were deleted.
     Forgot(usize),
 }
 
@@ -115,21 +134,54 @@ impl Books {
             .collect()
     }
 
-    pub(crate) fn rotate_token(&mut self, place: usize) -> Happening {
+    pub(crate) fn rotate_token(&mut self, place: usize, kind: TokenKind, grace: Grace) -> Happening {
         let made = self.next_entropy();
+        let now = self.now;
         let account = self.at(place);
         let account = &mut self.accounts[account].account;
         let mut random = [0xa5; 32];
         random[..8].copy_from_slice(&made.to_be_bytes());
         let setting = Setting::RotateToken {
             account: account.key,
-            token: ApiToken::new(account.key.id, random),
+            token: ApiToken::of_kind(kind, account.key.id, random),
+            grace,
+            now,
         };
         if account.closed {
             return Happening::Setting(setting, Expected::NotFound);
         }
-        account.generation += 1;
+        let standing = standing_of(account, kind);
+        // Told apart from `TokenStanding::rotated`, which the store uses.
+        standing.grace_until =
+            (grace != Grace::None && standing.generation > 0).then(|| now.plus_millis(grace.millis()));
+        standing.generation += 1;
         Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn end_grace(&mut self, place: usize, kind: TokenKind) -> Happening {
+        let account = self.at(place);
+        let account = &mut self.accounts[account].account;
+        standing_of(account, kind).grace_until = None;
+        let setting = Setting::EndGrace {
+            account: account.key,
+            kind,
+            now: self.now,
+        };
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn forget_old_tokens(&mut self) -> Happening {
+        let now = self.now;
+        let mut forgotten = 0;
+        for book in &mut self.accounts {
+            for kind in [TokenKind::Live, TokenKind::Test] {
+                let grace = &mut standing_of(&mut book.account, kind).grace_until;
+                if grace.take_if(|until| *until <= now).is_some() {
+                    forgotten += 1;
+                }
+            }
+        }
+        Happening::Setting(Setting::ForgetOldTokens { now }, Expected::Forgot(forgotten))
     }
 
     pub(crate) fn close_account(&mut self, place: usize) -> Happening {
@@ -143,7 +195,8 @@ impl Books {
             return Happening::Setting(setting, Expected::NotFound);
         }
         account.closed = true;
-        account.generation += 1;
+        account.live.generation += 1;
+        (account.live.grace_until, account.test.grace_until) = (None, None);
         Happening::Setting(setting, Expected::Done)
     }
 
@@ -221,6 +274,41 @@ impl Books {
         Happening::Setting(setting, Expected::Done)
     }
 
+    pub(crate) fn make_order(&mut self, place: usize, micros: i64) -> Happening {
+        // Counted, not drawn: no two are the same.
+        let id = OrderId::from_entropy(self.next_entropy());
+        let (account, now) = (self.at(place), self.now);
+        let book = &mut self.accounts[account];
+        let order = Order {
+            account: book.account.key,
+            id,
+            amount: Credits::from_micros(micros),
+            provider: ProviderName::parse("transfer").unwrap(),
+            state: OrderState::Open,
+            created_at: now,
+            decided_at: None,
+            decided_by: None,
+            note: None,
+            entry: None,
+        };
+        let setting = Setting::MakeOrder { order: order.clone() };
+        if book.account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        let open = book
+            .orders
+            .iter()
+            .filter(|order| order.state == OrderState::Open)
+            .count();
+        let day_ago = now.plus_millis(-DAY_MS);
+        let of_today = book.orders.iter().filter(|order| order.created_at > day_ago).count();
+        if open >= MAX_OPEN_ORDERS || of_today >= MAX_ORDERS_PER_DAY {
+            return Happening::Setting(setting, Expected::TooMany);
+        }
+        book.orders.push(order);
+        Happening::Setting(setting, Expected::Done)
+    }
+
     pub(crate) fn forget_old_answers(&mut self) -> Happening {
         let oldest_kept = self.now.plus_millis(-DAY_MS);
         let mut forgotten = 0;
@@ -266,4 +354,11 @@ pub(crate) fn key_of(number: usize) -> AccountKey {
 pub(crate) fn owner_phone(place: usize) -> PhoneNumber {
     let digits = crate::books::PHONES.get(place).filter(|_| place < 2).copied();
     PhoneNumber::from_stored(digits.unwrap_or(FIRST_OWNER + u64::try_from(place).unwrap()))
+}
+
+const fn standing_of(account: &mut Account, kind: TokenKind) -> &mut TokenStanding {
+    match kind {
+        TokenKind::Live => &mut account.live,
+        TokenKind::Test => &mut account.test,
+    }
 }

@@ -1,7 +1,7 @@
 //! What a random history is made of: rules, and steps that name accounts, phones and requests by small numbers, so that
 //! commands meet each other and a failing history shrinks to something that a person can read.
 
-use countersign_core::{News, Reach, Rules};
+use countersign_core::{Grace, News, OrderParty, Reach, Rules, TokenKind, Verdict};
 
 /// Rules and what happens under them.
 #[derive(Debug, Clone)]
@@ -50,6 +50,19 @@ pub enum Step {
         account: usize,
         micros: i64,
     },
+    /// An owner orders credit.
+    MakeOrder {
+        account: usize,
+        micros: i64,
+    },
+    /// Somebody decides an order, counted back from the account's newest; sometimes one that there isn't.
+    DecideOrder {
+        account: usize,
+        order: usize,
+        verdict: Verdict,
+        by: OrderParty,
+        noted: bool,
+    },
     /// The operator corrects a balance.
     Adjust {
         account: usize,
@@ -68,6 +81,12 @@ pub enum Step {
     },
     RotateToken {
         account: usize,
+        kind: TokenKind,
+        grace: Grace,
+    },
+    EndGrace {
+        account: usize,
+        kind: TokenKind,
     },
     CloseAccount {
         account: usize,
@@ -100,6 +119,7 @@ pub enum Step {
         below_micros: Option<i64>,
     },
     ForgetOldAnswers,
+    ForgetOldTokens,
 }
 
 /// A send's parameters.
@@ -132,6 +152,8 @@ pub struct SendStep {
 pub struct Caller {
     /// The account's place.
     pub account: usize,
+    /// With which of its tokens.
+    pub kind: TokenKind,
     /// Whether with the token before the present one.
     pub stale_token: bool,
     /// The idempotency key.
@@ -154,6 +176,10 @@ pub struct Named {
     pub request: usize,
     /// Whether the caller is the account in the next place.
     pub by_another_account: bool,
+    /// Whether it is asked for with a token of the other kind than the one that made it.
+    pub by_the_other_kind: bool,
+    /// Whether with the token before the present one.
+    pub stale_token: bool,
 }
 
 /// A number that a call speaks of.

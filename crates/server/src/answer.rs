@@ -11,6 +11,7 @@ use countersign_store::StoreError;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// A JSON answer.
 pub(crate) struct Answer {
@@ -56,12 +57,19 @@ pub(crate) struct Refusal {
     sentence: String,
 }
 
-#[derive(Serialize)]
-struct RefusalBody<'a> {
-    error: &'a str,
+/// The body of every error of the owner's and the operator's API.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RefusalBody {
+    /// A sentence that says what to do.
+    error: String,
 }
 
 impl Refusal {
+    /// What went wrong, and what to do now.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Self {
             status,
@@ -149,7 +157,7 @@ impl From<StoreError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = RefusalBody { error: &self.sentence };
+        let body = RefusalBody { error: self.sentence };
         // A sentence always serialises.
         let mut response = json_response(self.status, serde_json::to_vec(&body).unwrap_or_default());
         match self.status {

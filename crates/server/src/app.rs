@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use countersign_channels::Inbox;
+use countersign_channels::{Channel, Inbox};
 use countersign_store::{SiteStore, Store};
 use tokio::sync::watch;
 
+use crate::login::LoginDesk;
 use crate::operator::OperatorKey;
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 
 /// Whether this is a stand-in for development and CI, or the real thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +30,21 @@ pub struct App {
     pub mode: Mode,
     /// The built-in messenger, where it is switched on.
     pub inbox: Option<Arc<Inbox>>,
+    /// What signing in to the pages keeps in memory.
+    pub login: LoginDesk,
     /// What opens the operator's API.
     pub operator_key: OperatorKey,
     /// What the operator set.
     pub settings: Settings,
+    /// What the operator's console shows of the running server.
+    pub vitals: Arc<Vitals>,
     /// Turns `true` when the server begins to end: no new work is taken then.
     pub draining: watch::Receiver<bool>,
+}
+
+impl App {
+    /// The ways to reach a phone that exist here.
+    pub(crate) fn channels(&self) -> Vec<&dyn Channel> {
+        self.inbox.iter().map(|inbox| &**inbox as &dyn Channel).collect()
+    }
 }

@@ -6,6 +6,7 @@
 //! [`start`] puts them together. What they share is an [`App`].
 
 pub mod account;
+mod allow_list;
 mod answer;
 pub mod api;
 mod app;
@@ -14,8 +15,12 @@ mod console;
 pub mod http;
 pub mod inbox;
 pub mod keys;
+mod login;
+mod openapi;
 pub mod operator;
+mod orders;
 mod pace;
+mod payment;
 mod portal;
 pub mod random;
 mod reports;
@@ -23,6 +28,9 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod vitals;
 pub mod workers;
 
 pub use app::{App, Mode};
+pub use login::LoginDesk;
+pub use vitals::Vitals;

@@ -1,22 +1,23 @@
-//! How often each account may ask for what costs more than an ordinary call: a test ping, a change of settings. Counted in
-//! memory; a restart begins anew.
+//! How often somebody may ask for what costs more than an ordinary call: a test ping, a change of settings, a sign-in. Counted
+//! in memory; a restart begins anew.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use countersign_core::{AccountId, Limit, LimitState, Timestamp};
 
-/// From so many accounts on, those are forgotten whose last call counts for nothing any more.
+/// From so many on, those are forgotten whose last call counts for nothing any more.
 const MAX_COUNTED: usize = 10_000;
 
-/// The calls of each account, held to one limit.
+/// The calls of each account (or number, or address), held to one limit.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Pace<K = AccountId> {
     limit: Limit,
-    counted: Mutex<HashMap<AccountId, LimitState>>,
+    counted: Mutex<HashMap<K, LimitState>>,
 }
 
-impl Pace {
+impl<K: Eq + Hash> Pace<K> {
     pub(crate) fn new(limit: Limit) -> Self {
         Self {
             limit,
@@ -25,12 +26,16 @@ impl Pace {
     }
 
     /// Counts a call; `Err` says in how many seconds the next one may come.
-    pub(crate) fn take(&self, account: AccountId, now: Timestamp) -> Result<(), u32> {
+    pub(crate) fn take(&self, who: K, now: Timestamp) -> Result<(), u32> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.len() >= MAX_COUNTED {
+        if counted.len() >= MAX_COUNTED && !counted.contains_key(&who) {
             counted.retain(|_, state| !state.is_spent(now));
+            // Strangers can bring any number of addresses; memory stays bounded, and whoever is counted already stays so.
+            if counted.len() >= 2 * MAX_COUNTED {
+                return Err(1);
+            }
         }
-        let state = counted.entry(account).or_default();
+        let state = counted.entry(who).or_default();
         *state = self.limit.take(*state, now)?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use countersign_core::{AccountKey, Credits, LedgerEntry, Timestamp};
 use countersign_store::StatementPage;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::answer::{self, Answer, Refusal};
 use crate::app::App;
@@ -12,37 +13,46 @@ use crate::clock;
 const PAGE_ENTRIES: usize = 1_000;
 
 /// A page of a statement. The balances are those of the whole time, whatever the page.
-#[derive(Serialize)]
-struct StatementView {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StatementView {
     account_id: String,
     /// Whole Unix seconds on the account's clock.
     from: i64,
     /// Whole Unix seconds; entries of this second are not part of it.
     to: i64,
+    #[schema(value_type = f64)]
     opening_balance: Credits,
+    #[schema(value_type = f64)]
     closing_balance: Credits,
     /// The number of the last entry of the time; left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     last_entry: Option<u64>,
     entries: Vec<EntryView>,
     /// The `after` of the next page; left out on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct EntryView {
+/// An entry as JSON.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EntryView {
     number: u64,
     /// Whole Unix seconds on the account's clock.
     booked_at: i64,
     /// The same in milliseconds, which the hash of an entry covers.
     booked_at_ms: i64,
     kind: &'static str,
+    #[schema(value_type = f64)]
     amount: Credits,
+    #[schema(value_type = f64)]
     balance_after: Credits,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
     /// The hash of the entry before, in hex.
     previous: String,
@@ -62,6 +72,12 @@ impl From<LedgerEntry> for EntryView {
             previous: entry.previous.to_string(),
         }
     }
+}
+
+/// One entry, as it stands in a statement.
+pub(crate) fn entry_json(entry: LedgerEntry) -> String {
+    // Strings, integers and exact amounts always serialise.
+    serde_json::to_string(&EntryView::from(entry)).unwrap_or_default()
 }
 
 /// What a caller asks for.

@@ -22,5 +22,7 @@ mod sandbox;
 mod shapes;
 #[path = "api/support.rs"]
 mod support;
+#[path = "api/tokens.rs"]
+mod tokens;
 #[path = "api/transport.rs"]
 mod transport;

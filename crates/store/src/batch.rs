@@ -5,13 +5,14 @@ use std::collections::hash_map::Entry;
 
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
-    LedgerEntry, LimitState, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername, TimelineEvent,
-    Timestamp, VerificationRequest, decide,
+    LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
+    TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, decide, usage_change,
 };
 use foldhash::HashMap;
 
 use crate::Outcome;
 use crate::types::{Committed, RequestRef, StoreError};
+use crate::usage::NewUsage;
 
 /// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
 const SWEEP_FLOOD_COUNTERS_AT: usize = 200_000;
@@ -24,6 +25,8 @@ pub(crate) trait FactSource {
     fn account(&mut self, key: AccountKey) -> Result<Option<Account>, StoreError>;
     /// A request of an account.
     fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError>;
+    /// An order of credit of an account.
+    fn order(&mut self, account: AccountKey, id: OrderId) -> Result<Option<Order>, StoreError>;
     /// The answer that is kept under an idempotency key.
     fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError>;
     /// What is known of a sender, seen from an account.
@@ -32,10 +35,13 @@ pub(crate) trait FactSource {
     fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError>;
 }
 
+/// Whose calls are counted: an account's tests don't use up what its customers need.
+type Caller = (AccountKey, TokenKind);
+
 /// Flood counters, in memory: a restart starts them anew.
 #[derive(Debug)]
 pub(crate) struct FloodBook {
-    accounts: HashMap<AccountKey, LimitState>,
+    accounts: HashMap<Caller, LimitState>,
     numbers: HashMap<(AccountKey, PhoneNumber), LimitState>,
     sweep_at: usize,
 }
@@ -51,12 +57,12 @@ impl Default for FloodBook {
 }
 
 impl FloodBook {
-    fn note(&mut self, account: AccountKey, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
+    fn note(&mut self, caller: Caller, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
         if self.numbers.len() >= self.sweep_at {
             self.sweep(now);
         }
-        self.accounts.insert(account, counters.account);
-        self.numbers.insert((account, phone), counters.number);
+        self.accounts.insert(caller, counters.account);
+        self.numbers.insert((caller.0, phone), counters.number);
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -93,6 +99,8 @@ pub(crate) struct Batch {
     pub(crate) requests: HashMap<RequestRef, Option<Touched<VerificationRequest>>>,
     pub(crate) entries: Vec<LedgerEntry>,
     pub(crate) purchases: HashMap<(AccountKey, u64), Purchase>,
+    /// Orders that the batch decided.
+    pub(crate) orders: HashMap<(AccountKey, OrderId), Order>,
     pub(crate) timeline: Vec<Of<TimelineEvent>>,
     pub(crate) reports: Vec<Of<DeliveryReport>>,
     /// Reports of balances that became low, under ids of their own.
@@ -100,6 +108,8 @@ pub(crate) struct Batch {
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
     /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
+    /// What statistics add up.
+    pub(crate) usage: Vec<NewUsage>,
     /// For the workers, in order.
     pub(crate) committed: Vec<Committed>,
     flood: BatchFlood,
@@ -108,8 +118,8 @@ pub(crate) struct Batch {
 /// Flood counters that a batch changed; they count once it is committed.
 #[derive(Debug, Default)]
 struct BatchFlood {
-    accounts: HashMap<AccountKey, LimitState>,
-    numbers: HashMap<(AccountKey, PhoneNumber), (LimitState, Timestamp)>,
+    accounts: HashMap<Caller, LimitState>,
+    numbers: HashMap<(AccountKey, PhoneNumber), (TokenKind, LimitState, Timestamp)>,
 }
 
 impl Batch {
@@ -158,6 +168,18 @@ impl Batch {
                 })
             })
             .and_then(|touched| touched.as_ref().map(|touched| &touched.row));
+        let loaded_order;
+        let order = match named_order(&command.action) {
+            None => None,
+            Some(id) => {
+                if let Some(order) = self.orders.get(&(account_key, id)) {
+                    Some(order)
+                } else {
+                    loaded_order = source.order(account_key, id)?;
+                    loaded_order.as_ref()
+                }
+            }
+        };
         let loaded_answer;
         let first_answer = match &command.idempotency {
             None => None,
@@ -171,8 +193,9 @@ impl Batch {
             }
         };
         let phone = flood_phone(&command.action);
+        let caller = (account_key, command.token.map_or(TokenKind::Live, |token| token.kind));
         let counters = phone.map_or_else(FloodCounters::default, |phone| {
-            flood_counters(&self.flood, flood, account_key, phone)
+            flood_counters(&self.flood, flood, caller, phone)
         });
         let sender = match &command.action {
             Action::Send(send) => match &send.sender {
@@ -183,19 +206,7 @@ impl Batch {
         };
         let account_now = account.row.clock(command.now);
         let (due_purchases, next_lapse_after) = if account.row.next_lapse_at.is_some_and(|at| at <= account_now) {
-            let mut open = source.open_purchases(account_key)?;
-            open.retain(|purchase| {
-                !self
-                    .purchases
-                    .get(&(account_key, purchase.entry))
-                    .is_some_and(|changed| changed.lapsed)
-            });
-            for ((key, _), purchase) in &self.purchases {
-                if *key == account_key && !purchase.lapsed && !open.iter().any(|old| old.entry == purchase.entry) {
-                    open.push(purchase.clone());
-                }
-            }
-            open.sort_by_key(|purchase| purchase.entry);
+            let mut open = open_purchases(source, &self.purchases, account_key)?;
             let still_open = open
                 .iter()
                 .position(|purchase| purchase.lapses_at > account_now)
@@ -209,6 +220,7 @@ impl Batch {
         let facts = Facts {
             account: &account.row,
             request,
+            order,
             first_answer,
             sender,
             flood: counters,
@@ -217,18 +229,19 @@ impl Batch {
             rules,
         };
         let decision = decide(&facts, command);
-        Ok(self.apply(account_key, phone, command.now, counters, decision))
+        Ok(self.apply(caller, phone, command.now, counters, decision))
     }
 
     /// Takes a decision's changes in; answers its outcome.
     fn apply(
         &mut self,
-        account_key: AccountKey,
+        caller: Caller,
         phone: Option<PhoneNumber>,
         now: Timestamp,
         counters_before: FloodCounters,
         decision: Decision,
     ) -> Outcome {
+        let (account_key, kind) = caller;
         if let Some(account) = self.accounts.get_mut(&account_key)
             && account.row != decision.account
         {
@@ -240,14 +253,17 @@ impl Batch {
             account.changed = true;
         }
         if let (Some(phone), true) = (phone, counters_before != decision.flood) {
-            self.flood.accounts.insert(account_key, decision.flood.account);
+            self.flood.accounts.insert(caller, decision.flood.account);
             self.flood
                 .numbers
-                .insert((account_key, phone), (decision.flood.number, now));
+                .insert((account_key, phone), (kind, decision.flood.number, now));
         }
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
             self.purchases.insert((account_key, purchase.entry), purchase);
+        }
+        if let Some(order) = decision.order {
+            self.orders.insert((account_key, order.id), order);
         }
         if let Some(answer) = decision.first_answer {
             self.answers
@@ -265,6 +281,17 @@ impl Batch {
                 account: account_key,
                 id: row.id,
             };
+            let before = self.requests.get(&request).and_then(Option::as_ref);
+            let (change, moved) = usage_change(
+                before.map(|touched| UsageFacts::of(&touched.row, &[])),
+                &UsageFacts::of(&row, &decision.timeline),
+            );
+            let changes = [Some(change), moved].into_iter().flatten();
+            self.usage.extend(
+                changes
+                    .filter(|change| !change.is_empty())
+                    .map(|change| NewUsage::new(account_key, &change)),
+            );
             self.timeline
                 .extend(decision.timeline.into_iter().map(|event| (request, event)));
             if decision.work.is_some() || !decision.reports.is_empty() {
@@ -306,10 +333,11 @@ impl Batch {
 
     /// Notes the flood counters of a batch that was committed.
     pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
-        for ((account, phone), (number, now)) in self.flood.numbers.drain() {
-            let account_state = self.flood.accounts.get(&account).copied().unwrap_or_default();
+        for ((account, phone), (kind, number, now)) in self.flood.numbers.drain() {
+            let caller = (account, kind);
+            let account_state = self.flood.accounts.get(&caller).copied().unwrap_or_default();
             flood.note(
-                account,
+                caller,
                 phone,
                 FloodCounters {
                     account: account_state,
@@ -321,14 +349,36 @@ impl Batch {
     }
 }
 
+/// An account's purchases that haven't lapsed, oldest first, with what the batch did to them.
+fn open_purchases(
+    source: &mut impl FactSource,
+    changed: &HashMap<(AccountKey, u64), Purchase>,
+    account: AccountKey,
+) -> Result<Vec<Purchase>, StoreError> {
+    let mut open = source.open_purchases(account)?;
+    open.retain(|purchase| {
+        !changed
+            .get(&(account, purchase.entry))
+            .is_some_and(|changed| changed.lapsed)
+    });
+    for ((key, _), purchase) in changed {
+        if *key == account && !purchase.lapsed && !open.iter().any(|old| old.entry == purchase.entry) {
+            open.push(purchase.clone());
+        }
+    }
+    open.sort_by_key(|purchase| purchase.entry);
+    Ok(open)
+}
+
 /// The counters as they stand: a batch's own, else those of the batches before it.
-fn flood_counters(batch: &BatchFlood, book: &FloodBook, account: AccountKey, phone: PhoneNumber) -> FloodCounters {
-    let of_number = batch.numbers.get(&(account, phone)).map(|(state, _)| state);
+fn flood_counters(batch: &BatchFlood, book: &FloodBook, caller: Caller, phone: PhoneNumber) -> FloodCounters {
+    let account = caller.0;
+    let of_number = batch.numbers.get(&(account, phone)).map(|(_, state, _)| state);
     FloodCounters {
         account: batch
             .accounts
-            .get(&account)
-            .or(book.accounts.get(&account))
+            .get(&caller)
+            .or(book.accounts.get(&caller))
             .copied()
             .unwrap_or_default(),
         number: of_number
@@ -351,6 +401,7 @@ fn named_request(action: &Action) -> Option<RequestId> {
         Action::Send(send) => send.request,
         Action::CheckAbility { .. }
         | Action::Purchase { .. }
+        | Action::DecideOrder { .. }
         | Action::Adjust { .. }
         | Action::Lapse
         | Action::AdvanceClock { .. } => None,
@@ -359,6 +410,13 @@ fn named_request(action: &Action) -> Option<RequestId> {
         | Action::Revoke { request }
         | Action::News { request, .. }
         | Action::Wake { request } => Some(*request),
+    }
+}
+
+fn named_order(action: &Action) -> Option<OrderId> {
+    match action {
+        Action::DecideOrder { order, .. } => Some(*order),
+        _ => None,
     }
 }
 

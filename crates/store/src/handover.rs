@@ -86,6 +86,11 @@ impl<T> HandOver<T> {
 }
 
 impl<T> HandOverSender<T> {
+    /// Counts the pieces of work that wait.
+    pub(crate) fn gauge(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
+    }
+
     /// Hands a batch over, without ever waiting.
     pub(crate) fn hand_over(&self, batch: Vec<T>) {
         let count = batch.len();

@@ -15,39 +15,55 @@ mod actions;
 mod audit;
 mod backup;
 mod batch;
+mod console;
 mod handover;
+mod logins;
 mod messages;
 mod orders;
 mod prices;
 mod profiles;
 mod reports;
+mod senders;
 mod sessions;
 mod sqlite;
 mod tokens;
 mod types;
 mod usage;
 mod vault;
+mod watches;
 
-pub use actions::Actions;
+pub use actions::{ActionFilter, ActionPage, ActionRecord, Actions, NewAction};
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
+pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
-pub use messages::Messages;
-pub use orders::Orders;
+pub use logins::{
+    LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
+    MAX_LOGIN_TRIES, NewLogin,
+};
+pub use messages::{
+    MessageFilter, MessageOrder, MessagePage, Messages, NumberSearch, PageEnd, PayloadSearch, RequestWatch,
+    TooManyWatches,
+};
+pub use orders::{
+    HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
+    OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
+};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
-pub use profiles::Profiles;
+pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
 };
-pub use sessions::{Session, SessionOwner, SessionToken, Sessions};
+pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
+pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use tokens::Tokens;
+pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
     AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
     StatementPage, StoreError, Trouble,
 };
-pub use usage::Usage;
+pub use usage::{Usage, UsageBy, UsageFilter};
 pub use vault::{KeyFingerprint, MasterKey, Vault};
 
 use std::path::PathBuf;
@@ -55,7 +71,7 @@ use std::sync::Arc;
 
 use countersign_core::{
     AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
-    Timestamp, VerificationRequest,
+    Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -64,30 +80,46 @@ use ipnet::IpNet;
 pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
-pub trait SiteStore: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static {}
+pub trait SiteStore:
+    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
+{
+}
 
-impl<T: Tokens + Sessions + Usage + Orders + Actions + Messages + Profiles + 'static> SiteStore for T {}
+impl<T: Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static>
+    SiteStore for T
+{
+}
 
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {
     /// The one door: judges a command and makes its changes durable. Fails at once with [`StoreError::Busy`] where the
     /// bounded queue is full, and with [`StoreError::Closing`] while the store shuts down; nothing is half done then.
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+    /// The same door for what a person asks of an account's money: if the command is taken, its transaction leaves a line in the
+    /// audit log.
+    fn submit_by(&self, account: AccountKey, command: Command, by: Actor)
+    -> BoxFuture<'_, Result<Outcome, StoreError>>;
 
     /// Makes an account without money. [`StoreError::Conflict`] where an open account has that phone number.
-    fn create_account(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
+    fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
     /// Replaces the token: the old one is refused from the commit on.
-    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Closes an account for good: its token is refused from the commit on.
-    fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets the addresses from which the account may call; an empty list allows all.
-    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn set_allow_list(
+        &self,
+        account: AccountKey,
+        allow_list: Vec<IpNet>,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Sets when the account's owner is told of a low balance, and where; `None`: never. It begins anew: a balance that is low
     /// already is told with the account's next command.
     fn set_low_balance(
         &self,
         account: AccountKey,
         low_balance: Option<LowBalance>,
+        by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Registers a sender, unverified. [`StoreError::Conflict`] where it is registered already.
     fn add_sender(
@@ -95,12 +127,14 @@ pub trait Store: Send + Sync + 'static {
         account: AccountKey,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Marks a sender as verified. [`StoreError::NotFound`] where nobody registered it.
     fn verify_sender(
         &self,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>>;
     /// Adds rows to the price list: all of them or none. [`StoreError::PriceListFull`] where they would be too many.
     fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>>;
@@ -114,16 +148,34 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>>;
     /// Lets a lost report go again, with all its retries: at once, or after the report of its request that is under way.
     /// [`StoreError::NotFound`] where there is no such report, or it isn't lost.
-    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
+    fn redeliver_report(
+        &self,
+        key: ReportKey,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
     /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
+    /// Prepares an account's older requests for searches by whole number and payload, some thousands a call; `now` is the
+    /// time on its clock. Answers whether more may be left. Books that find them without it have nothing to do.
+    fn summarise_requests(&self, _account: AccountKey, _now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
-    /// The account whose present token this is, whether open or closed; `None` for an unknown or rotated token.
+    /// The account whose token this is, live or for test mode, whether open or closed; `None` for an unknown or rotated token.
+    /// One that was rotated with a grace is known until [`AccountAccess::valid_until`], to which the caller must hold it.
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>>;
     /// A keyed hash of a text, the same as long as the master key is: what must be recognised again, but not guessed from a
     /// backup (P7).
     fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32];
-    /// The account's present token, unsealed, to be shown to its owner or to sign its reports.
+    /// The token that signs a report: the one that made its request while that works, else the present one of its kind.
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
+    /// The account's present live token, unsealed, to be shown to its owner.
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>>;
     /// An account by its id.
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>>;

@@ -2,6 +2,8 @@
 
 use countersign_core::{PriceRow, Timestamp};
 
+use crate::types::Actor;
+
 /// Rows for the price list: all of them or none.
 #[derive(Debug, Clone)]
 pub struct PriceSetting {
@@ -10,7 +12,7 @@ pub struct PriceSetting {
     /// Only tells what would come of it.
     pub dry_run: bool,
     /// Who sets them.
-    pub set_by: String,
+    pub set_by: Actor,
     /// Real time.
     pub now: Timestamp,
 }

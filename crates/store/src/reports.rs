@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use countersign_core::{AccountKey, CallbackUrl, Timestamp};
+use countersign_core::{AccountKey, CallbackUrl, Timestamp, TokenClaim};
 
 use crate::handover::{HandOver, Handed};
 use crate::types::RequestRef;
@@ -49,6 +49,8 @@ pub struct DueReport {
     pub callback_url: CallbackUrl,
     /// The body, byte for byte as it was frozen.
     pub body: Vec<u8>,
+    /// The token that made its request; what signs it, [`crate::Store::signing_token`] tells at each attempt.
+    pub token: TokenClaim,
     /// How many attempts were made before; those before a redelivery by hand don't count.
     pub attempts: u16,
     /// Since when it is due, real time.

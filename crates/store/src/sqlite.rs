@@ -8,9 +8,13 @@ mod actions;
 mod backup;
 mod checkpoint;
 mod codec;
+mod console;
 mod disk;
+mod history;
 mod ledger_chain;
 mod load;
+mod logins;
+mod message_summaries;
 mod messages;
 mod orders;
 mod prices;
@@ -20,6 +24,7 @@ mod report_hosts;
 mod report_reads;
 mod reports;
 mod schema;
+mod senders;
 mod sessions;
 mod settings;
 mod statement;
@@ -36,7 +41,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
-    VerificationRequest,
+    TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -53,14 +58,16 @@ use crate::reports::{
     DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
 };
 use crate::types::{
-    AccountAccess, AccountProfile, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile, StatementPage,
-    StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, CommittedWork, HandOverGauge, MessageRef, NewAccount, RequestRef,
+    SenderProfile, StatementPage, StoreError, Trouble,
 };
 use crate::vault::{MasterKey, Vault};
+use crate::watches::Watches;
 use crate::{Outcome, Store};
 use access::AccessCache;
 use backup::BackupTask;
 use disk::{Disk, DiskWatch};
+use message_summaries::Summarising;
 use read::Readers;
 use writer::Job;
 
@@ -88,6 +95,9 @@ pub struct SqliteStore {
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
     disk: Arc<Disk>,
+    /// Who waits for a request to change.
+    watches: Arc<Watches>,
+    handed_over: HandOverGauge,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -101,13 +111,23 @@ impl SqliteStore {
         settings::check_master_key(&connection, &vault)?;
         let mut rules = options.rules;
         prices::restore(&connection, &mut rules.prices)?;
+        usage::fill_once(&connection, &vault, &rules.route)?;
         let readers = Readers::open(&options.path, Arc::clone(&vault))?;
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let (committed, work) = CommittedWork::channel();
+        let handed_over = committed.gauge();
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
-        let writer = writer::Writer::new(Arc::clone(&vault), rules, Arc::clone(&access), committed, watch);
+        let watches = Arc::<Watches>::default();
+        let writer = writer::Writer::new(
+            Arc::clone(&vault),
+            rules,
+            Arc::clone(&access),
+            committed,
+            watch,
+            Arc::clone(&watches),
+        );
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
             jobs,
@@ -116,6 +136,8 @@ impl SqliteStore {
             vault,
             access,
             disk,
+            watches,
+            handed_over,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
@@ -146,6 +168,25 @@ impl SqliteStore {
             answer.await.map_err(|_| StoreError::Lost)?
         })
     }
+
+    /// Queues a command and waits for its outcome.
+    fn command(
+        &self,
+        account: AccountKey,
+        command: Command,
+        by: Option<Actor>,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue(Job::Command {
+                account,
+                command,
+                by,
+                reply,
+            })?;
+            answer.await.map_err(|_| StoreError::Lost)?
+        })
+    }
 }
 
 /// An answer from a reading connection. Questions are short (bounded rows, no sync), so they run where they are asked.
@@ -155,39 +196,46 @@ fn answered<T: Send + 'static>(answer: Result<T, StoreError>) -> BoxFuture<'stat
 
 impl Store for SqliteStore {
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            self.queue(Job::Command {
-                account,
-                command,
-                reply,
-            })?;
-            answer.await.map_err(|_| StoreError::Lost)?
-        })
+        self.command(account, command, None)
     }
 
-    fn create_account(&self, new: NewAccount) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
-        self.set(move |settings| settings.create_account(&new))
+    fn submit_by(
+        &self,
+        account: AccountKey,
+        command: Command,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        self.command(account, command, Some(by))
     }
 
-    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.rotate_token(account, &token))
+    fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
+        self.set(move |settings| settings.create_account(&new, by))
     }
 
-    fn close_account(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.close_account(account, now))
+    fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.rotate_token(account, token, by))
     }
 
-    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_allow_list(account, &allow_list))
+    fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.close_account(account, now, by))
+    }
+
+    fn set_allow_list(
+        &self,
+        account: AccountKey,
+        allow_list: Vec<IpNet>,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_allow_list(account, &allow_list, by))
     }
 
     fn set_low_balance(
         &self,
         account: AccountKey,
         low_balance: Option<LowBalance>,
+        by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref()))
+        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref(), by))
     }
 
     fn add_sender(
@@ -195,16 +243,18 @@ impl Store for SqliteStore {
         account: AccountKey,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
-        self.set(move |settings| settings.add_sender(account, username, now))
+        self.set(move |settings| settings.add_sender(account, username, now, by))
     }
 
     fn verify_sender(
         &self,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
-        self.set(move |settings| settings.verify_sender(&username, now))
+        self.set(move |settings| settings.verify_sender(&username, now, by))
     }
 
     fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
@@ -229,11 +279,16 @@ impl Store for SqliteStore {
         })
     }
 
-    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+    fn redeliver_report(
+        &self,
+        key: ReportKey,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             self.queue(Job::Settings(Box::new(move |writer, connection| {
-                let written = writer.set(connection, |settings| settings.redeliver_report(key, now));
+                let written = writer.set(connection, |settings| settings.redeliver_report(key, now, by));
                 // A caller who went away doesn't undo the write.
                 let _ = reply.send(written.map(|(profile, due)| {
                     writer.hand_over_reports(Vec::from_iter(due));
@@ -248,6 +303,18 @@ impl Store for SqliteStore {
         self.set(move |settings| settings.forget_old_answers(now))
     }
 
+    fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            // Read beside the writer; only the finished summary goes through it.
+            let what = self.readers.next_summary(account, now)?;
+            if matches!(what, Summarising::Nothing) {
+                return Ok(false);
+            }
+            self.set(move |settings| settings.summarise(account, &what)).await?;
+            Ok(true)
+        })
+    }
+
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
         answered(self.access.of_token(&self.vault, &self.readers, token))
     }
@@ -258,6 +325,15 @@ impl Store for SqliteStore {
 
     fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
         answered(self.readers.token(account))
+    }
+
+    fn signing_token(
+        &self,
+        account: AccountKey,
+        made_with: TokenClaim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
+        answered(self.readers.signing_token(account, made_with, now))
     }
 
     fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {

@@ -1,10 +1,12 @@
 //! What goes in and out of the books besides core's own types.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign_core::{
     AccountKey, ApiToken, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId, SenderUsername,
-    Timestamp, VerificationRequest, Work,
+    Timestamp, TokenClaim, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -36,6 +38,9 @@ pub enum StoreError {
     /// What should be new is there already.
     #[error("{0} exists already")]
     Conflict(&'static str),
+    /// There are as many already as there may be.
+    #[error("there are too many {0}")]
+    TooMany(&'static str),
     /// The price list can't take more rows.
     #[error(transparent)]
     PriceListFull(#[from] PriceListFull),
@@ -82,8 +87,10 @@ impl fmt::Display for Trouble {
 pub struct AccountAccess {
     /// The account.
     pub key: AccountKey,
-    /// Its authentication generation; goes into every command.
-    pub generation: u32,
+    /// Which of its tokens this is; goes into every command.
+    pub token: TokenClaim,
+    /// The end of the token's grace, real time, where it was rotated away: it opens nothing from then on.
+    pub valid_until: Option<Timestamp>,
     /// Whether it is closed: every call is refused then.
     pub closed: bool,
     /// Addresses from which it may call; empty allows all.
@@ -229,6 +236,23 @@ pub struct CommittedWork {
 pub(crate) struct CommittedSender {
     pub(crate) commands: HandOverSender<Committed>,
     pub(crate) reports: HandOverSender<DueReport>,
+}
+
+/// Looks at how much waits in the hand-overs.
+#[derive(Debug, Clone)]
+pub(crate) struct HandOverGauge([Arc<AtomicUsize>; 2]);
+
+impl HandOverGauge {
+    /// Commands' work, then reports.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        self.0.each_ref().map(|waiting| waiting.load(Ordering::Relaxed))
+    }
+}
+
+impl CommittedSender {
+    pub(crate) fn gauge(&self) -> HandOverGauge {
+        HandOverGauge([self.commands.gauge(), self.reports.gauge()])
+    }
 }
 
 impl CommittedWork {

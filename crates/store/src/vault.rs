@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_core::{AccountId, ApiToken};
+use countersign_core::{AccountId, ApiToken, PhoneNumber};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -82,6 +82,8 @@ pub(crate) enum Purpose {
     Answer,
     /// What the receiver of a delivery report answered.
     ReportResponse,
+    /// The code of somebody who signs in to the pages.
+    LoginCode,
 }
 
 /// The keys derived from the master key. Nonces count on from a random start: unique in this process by counting, and
@@ -90,6 +92,7 @@ pub struct Vault {
     seal: LessSafeKey,
     lookup: hmac::Key,
     fingerprint: hmac::Key,
+    numbers: hmac::Key,
     nonce_start: u128,
     nonces: AtomicU64,
 }
@@ -124,6 +127,7 @@ impl Vault {
             seal: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(master, b"seal")?)?),
             lookup: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"token lookup")?),
             fingerprint: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"fingerprint")?),
+            numbers: hmac::Key::new(hmac::HMAC_SHA256, &derive(master, b"numbers")?),
             nonce_start: u128::from_be_bytes(start),
             nonces: AtomicU64::new(0),
         })
@@ -134,6 +138,12 @@ impl Vault {
         self.keyed_hash(token.as_str().as_bytes())
     }
 
+    /// Under which a secret that isn't an API token is looked up: what a session's cookie holds, a one-time link. `kind` keeps
+    /// one kind from passing for another; no API token has a space in it.
+    pub(crate) fn secret_lookup(&self, kind: &[u8], secret: &[u8]) -> [u8; 32] {
+        self.keyed_hash(&[kind, b" ", secret].concat())
+    }
+
     /// A keyed hash of a text of an account.
     pub(crate) fn fingerprint(&self, account: AccountId, text: &[u8]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.fingerprint);
@@ -142,6 +152,17 @@ impl Vault {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.sign().as_ref());
         hash
+    }
+
+    /// A keyed hash of an account's recipient, for sketches of how many there were: no two accounts' hashes can be compared.
+    pub(crate) fn number_hash(&self, account: AccountId, phone: PhoneNumber) -> u64 {
+        let mut text = [0; 16];
+        text[..8].copy_from_slice(&account.number().to_be_bytes());
+        text[8..].copy_from_slice(&phone.digits().to_be_bytes());
+        let hash = hmac::sign(&self.numbers, &text);
+        hash.as_ref()
+            .first_chunk()
+            .map_or(0, |first| u64::from_be_bytes(*first))
     }
 
     /// A value that only this master key makes: stored once, it tells a wrong key at start.
@@ -199,6 +220,7 @@ fn context(purpose: Purpose, place: &[i64]) -> Aad<Vec<u8>> {
         Purpose::Report => 4,
         Purpose::Answer => 5,
         Purpose::ReportResponse => 6,
+        Purpose::LoginCode => 16,
     });
     for part in place {
         data.extend_from_slice(&part.to_be_bytes());

@@ -39,7 +39,7 @@ async fn account(store: &SqliteStore) -> AccountKey {
         phone: PhoneNumber::from_stored(9_996_600_000),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     let amount = Credits::parse("1000000").unwrap();
     submit(store, key, Action::Purchase { amount }).await;
     key
@@ -48,7 +48,7 @@ async fn account(store: &SqliteStore) -> AccountKey {
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) {
     let command = Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };

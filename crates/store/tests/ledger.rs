@@ -9,7 +9,9 @@ use countersign_core::{
     AccountId, AccountKey, Action, AdjustmentReason, Answer, ApiError, ApiToken, Bucket, CREDIT_LIFE_MS, Command,
     Credits, EntryHash, PhoneNumber, Rules, Timestamp,
 };
-use countersign_store::{AuditReport, LedgerHead, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, audit};
+use countersign_store::{
+    Actor, AuditReport, LedgerHead, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, audit,
+};
 use rusqlite::Connection;
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -40,14 +42,14 @@ async fn with_account(directory: &Path) -> Arc<SqliteStore> {
         phone: PhoneNumber::from_stored(391_234_567_890),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     store
 }
 
 async fn ask(store: &SqliteStore, action: Action, now: Timestamp) -> Result<Answer, ApiError> {
     let command = Command {
         now,
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };

@@ -35,7 +35,7 @@ async fn set(store: &SqliteStore, rows: Vec<PriceRow>, dry_run: bool) -> Result<
     let setting = PriceSetting {
         rows,
         dry_run,
-        set_by: "a test".to_owned(),
+        set_by: Actor::Operator,
         now: NOW,
     };
     store.set_prices(setting).await
@@ -50,7 +50,7 @@ async fn rows(store: &SqliteStore) -> Vec<PriceRow> {
 async fn charged(store: &SqliteStore, account: AccountKey, now: Timestamp, entropy: u64) -> Credits {
     let command = Command {
         now,
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::CheckAbility {
             phone: PhoneNumber::from_stored(391_234_567_890),
@@ -78,11 +78,11 @@ async fn account(store: &SqliteStore) -> AccountKey {
         phone: PhoneNumber::from_stored(9_996_600_000),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     let amount = Credits::parse("100").unwrap();
     let command = Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Purchase { amount },
     };
@@ -117,7 +117,7 @@ async fn what_is_charged_follows_the_list_at_once_and_after_a_restart() {
     let record = store.price_history(Some(1), 10).await.unwrap().remove(0);
     assert_eq!(
         (record.number, record.set_at, record.set_by.as_str()),
-        (2, NOW, "a test")
+        (2, NOW, "operator")
     );
     store.close().await.unwrap();
 }

@@ -52,7 +52,7 @@ impl Books {
             phone: PhoneNumber::from_stored(9_996_600_000 + number),
             now: NOW,
         };
-        self.store.create_account(new).await.unwrap();
+        self.store.create_account(new, Actor::Operator).await.unwrap();
         let amount = Credits::parse("1000").unwrap();
         self.ask(key, Action::Purchase { amount }).await;
         key
@@ -61,7 +61,7 @@ impl Books {
     async fn ask(&self, account: AccountKey, action: Action) {
         let command = Command {
             now: NOW,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };
@@ -368,14 +368,14 @@ async fn a_lost_report_goes_again_by_hand_with_all_its_retries() {
     books.delivered(account, 1, "https://example.com/").await;
     let key = books.handed()[0].key;
     assert!(matches!(
-        books.store.redeliver_report(key, LATER).await,
+        books.store.redeliver_report(key, LATER, Actor::Operator).await,
         Err(StoreError::NotFound("lost delivery report"))
     ));
     let due_at = LATER;
     books.record(key, ReportOutcome::Retry { due_at }).await;
     books.record(key, ReportOutcome::Lost).await;
     assert!(books.due(LATER).await.is_empty());
-    let profile = books.store.redeliver_report(key, LATER).await.unwrap();
+    let profile = books.store.redeliver_report(key, LATER, Actor::Operator).await.unwrap();
     assert_eq!(
         (profile.state, profile.attempts, profile.due_at),
         (ReportState::Pending, 0, Some(LATER))
@@ -398,7 +398,11 @@ async fn a_report_sent_again_by_hand_waits_for_the_one_of_its_request_that_is_un
     books.news(request, News::Read).await;
     let first = books.handed()[0].key;
     let second = books.record(first, ReportOutcome::Lost).await.unwrap().key;
-    let profile = books.store.redeliver_report(first, LATER).await.unwrap();
+    let profile = books
+        .store
+        .redeliver_report(first, LATER, Actor::Operator)
+        .await
+        .unwrap();
     assert_eq!((profile.state, profile.due_at), (ReportState::Pending, None));
     assert!(books.handed().is_empty());
     let due = books.due(LATER).await;

@@ -42,7 +42,7 @@ async fn books(path: &Path) -> Books {
         phone: phone(9_996_600_000),
         now: NOW,
     };
-    store.create_account(new).await.unwrap();
+    store.create_account(new, Actor::Operator).await.unwrap();
     let books = Books {
         store,
         work,
@@ -65,7 +65,7 @@ impl Books {
     async fn ask(&self, action: Action, now: Timestamp) -> Outcome {
         let command = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action,
         };
@@ -183,13 +183,17 @@ async fn a_rotated_token_and_a_closed_account_open_nothing() {
     let books = books(directory.path()).await;
     let stale = books.store.authenticate(&books.token).await.unwrap().unwrap();
     let second = ApiToken::new(books.account.id, [8; 32]);
-    books.store.rotate_token(books.account, second.clone()).await.unwrap();
+    books
+        .store
+        .rotate_token(books.account, second.clone(), Actor::Operator)
+        .await
+        .unwrap();
     assert!(books.store.authenticate(&books.token).await.unwrap().is_none());
     assert_eq!(books.store.token(books.account).await.unwrap(), second);
     let action = send(phone(391_234_567_890), 1, None);
     let command = Command {
         now: NOW,
-        generation: Some(stale.generation),
+        token: Some(stale.token),
         idempotency: None,
         action,
     };
@@ -197,10 +201,14 @@ async fn a_rotated_token_and_a_closed_account_open_nothing() {
         books.store.submit(books.account, command).await.unwrap(),
         Err(ApiError::AccessTokenInvalid)
     );
-    books.store.close_account(books.account, NOW).await.unwrap();
+    books
+        .store
+        .close_account(books.account, NOW, Actor::Operator)
+        .await
+        .unwrap();
     assert!(books.store.authenticate(&second).await.unwrap().unwrap().closed);
     assert!(matches!(
-        books.store.rotate_token(books.account, second).await,
+        books.store.rotate_token(books.account, second, Actor::Operator).await,
         Err(StoreError::NotFound(_))
     ));
 }
@@ -211,7 +219,7 @@ async fn an_idempotency_key_gives_the_first_answer_again_across_a_restart() {
     let books = books(directory.path()).await;
     let command = |entropy| Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: Some(Idempotency {
             key: IdempotencyKey::new("k1").unwrap(),
             fingerprint: [3; 32],
@@ -416,7 +424,7 @@ async fn a_full_queue_refuses_at_once_and_does_nothing_by_half() {
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     let command = |n| Command {
         now: NOW,
-        generation: None,
+        token: None,
         idempotency: None,
         action: send(phone(391_230_000_000 + n), n, None),
     };

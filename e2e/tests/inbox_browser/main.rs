@@ -1,12 +1,9 @@
 //! The inbox page in a real browser: what a person sees, hears of and touches, against the real binary.
 
-mod browser;
-
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use browser::{Browser, Look};
-use countersign_e2e::{Api, Options, Server};
+use countersign_e2e::{Api, Browser, Look, Options, Server};
 use serde_json::{Value, json};
 
 const PHONE: &str = "+391234567890";

@@ -177,10 +177,11 @@ fn snippet<'a>(page: &'a str, language: &Language) -> Result<&'a str> {
     fenced(page, language.fence).with_context(|| format!("no {} code on the page", language.name))
 }
 
-/// The first block of code in a language.
+/// The first block of code in a language, which is a tab of the page.
 #[cfg(test)]
 fn fenced<'a>(page: &'a str, fence: &str) -> Option<&'a str> {
-    let (_, rest) = page.split_once(&format!("\n```{fence}\n"))?;
+    let (_, rest) = page.split_once(&format!("\n```{fence} tab="))?;
+    let (_, rest) = rest.split_once('\n')?;
     let end = rest.find("\n```")?;
     rest.get(..=end)
 }

@@ -13,6 +13,8 @@ mod local;
 mod mistakes;
 #[cfg(test)]
 mod operator;
+#[cfg(test)]
+mod orders;
 mod price_tables;
 #[cfg(test)]
 mod reports;

@@ -88,6 +88,27 @@ fn a_rotated_token_replaces_the_old_one() {
 }
 
 #[test]
+fn a_token_that_was_rotated_with_a_grace_still_works_and_the_test_mode_one_is_its_own() {
+    let sandbox = Sandbox::start();
+    let owner = "+9996600000";
+    let rotated = sandbox.json(&["token", "rotate", owner, "--grace", "1h"]);
+    assert!(rotated["old_token_until"].is_i64(), "{rotated}");
+    for token in [sandbox.token(), rotated["token"].as_str().unwrap()] {
+        assert_eq!(sandbox.run(["send", "+9996610001", "--token", token]).exit, 0);
+    }
+    let test = sandbox.json(&["token", "show", owner, "--test"]);
+    assert_eq!(test["kind"], "test");
+    let token = test["token"].as_str().unwrap();
+    assert_eq!(sandbox.run(["send", "+9996610001", "--token", token]).exit, 0);
+    sandbox
+        .run(["send", "+393331234567", "--token", token])
+        .failed_with(&["PHONE_NUMBER_INVALID"]);
+    assert_ne!(sandbox.json(&["token", "rotate", owner, "--test"])["token"], token);
+    let wrong = sandbox.run(["token", "rotate", owner, "--grace", "8d"]);
+    assert_ne!(wrong.exit, 0, "{wrong:?}");
+}
+
+#[test]
 fn a_sender_can_be_used_once_it_is_verified() {
     let sandbox = Sandbox::start();
     let send = || sandbox.run(["send", "+393331234567", "--sender", "@acme_shop"]);

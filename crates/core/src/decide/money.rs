@@ -5,6 +5,7 @@ use crate::command::Answer;
 use crate::error::ApiError;
 use crate::ledger::AdjustmentReason;
 use crate::money::Credits;
+use crate::order::{OrderNote, OrderParty, Verdict};
 use crate::time::Timestamp;
 
 /// The sandbox clock stops short of the year 10000: a clock that is never set back must stay inside what request ids and
@@ -52,6 +53,35 @@ impl Decider<'_> {
         self.decision.entries.push(entry);
         self.decision.purchases.push(purchase);
         Ok(Answer::Done)
+    }
+
+    /// Decides an order once: its purchase and its new state are one decision. Whoever asks again, or comes after another
+    /// verdict, is told what became of it. A closed account buys nothing any more; the order stays open then.
+    pub(super) fn decide_order(&mut self, verdict: Verdict, by: OrderParty, note: Option<&OrderNote>) -> Outcome {
+        let Some(order) = self.facts.order else {
+            return Ok(Answer::Order(None));
+        };
+        let mut order = order.clone();
+        if !order.state.may_become(verdict.state()) {
+            return Ok(Answer::Order(Some(Box::new(order))));
+        }
+        if verdict == Verdict::Confirm {
+            if self.facts.account.closed {
+                return Err(ApiError::AccessTokenInvalid);
+            }
+            // An owner's word is no payment.
+            if by == OrderParty::Owner {
+                return Err(ApiError::BadRequest);
+            }
+            self.purchase(order.amount)?;
+            order.entry = Some(self.decision.account.entries);
+        }
+        order.state = verdict.state();
+        order.decided_at = Some(self.command.now);
+        order.decided_by = Some(by);
+        order.note = note.cloned();
+        self.decision.order = Some(order.clone());
+        Ok(Answer::Order(Some(Box::new(order))))
     }
 
     pub(super) fn adjust(&mut self, amount: Credits, reason: &AdjustmentReason) -> Outcome {

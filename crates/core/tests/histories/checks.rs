@@ -3,8 +3,8 @@
 
 use countersign_core::{
     Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, Message, News, NumberPrefix,
-    PhoneNumber, PriceRoute, PriceRow, RequestStatus, RouteName, Rules, TimelineKind, Timestamp, VerificationRequest,
-    VerificationState, status_at,
+    PhoneNumber, PriceRoute, PriceRow, RequestStatus, RouteName, Rules, TimelineKind, Timestamp, TokenClaim, TokenKind,
+    VerificationRequest, VerificationState, status_at,
 };
 
 use countersign_model::{Books, RequestBook, Submitted, must_ask};
@@ -32,7 +32,20 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     adjustment(submitted, decision)?;
     lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
+    // A token knows nothing of what one of the other kind made: it may say no more than that there is no such request.
+    let is_test = |token: TokenClaim| token.kind == TokenKind::Test;
     let before = submitted.request.map(|index| &books.requests[index]);
+    let hidden = before
+        .zip(submitted.command.token)
+        .is_some_and(|(book, token)| book.request.test != is_test(token));
+    hold!(
+        !hidden
+            || (decision.outcome == Err(ApiError::RequestIdInvalid)
+                || decision.outcome == Err(ApiError::PhoneNumberInvalid)),
+        "a token sees what one of the other kind made: {:?}",
+        decision.outcome
+    );
+    let before = before.filter(|_| !hidden);
     let Some(after) = &decision.request else {
         hold!(
             decision.timeline.is_empty() && decision.reports.is_empty(),
@@ -69,13 +82,26 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     answer(books, submitted, decision, after)
 }
 
+/// Whether a token works: the present one of its kind, or the one before it until its grace is over.
+fn works(books: &Books, account: usize, token: TokenClaim) -> bool {
+    let account = &books.accounts[account].account;
+    let standing = if token.kind == TokenKind::Test {
+        account.test
+    } else {
+        account.live
+    };
+    let age = i64::from(standing.generation) - i64::from(token.generation);
+    let in_grace = standing.grace_until.is_some_and(|until| books.now < until);
+    token.generation > 0 && (age == 0 || (age == 1 && in_grace))
+}
+
 /// A stale token, a repeated key, a key that came again for something else: nothing may change. Answers whether it was so.
 fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision) -> Result<bool, String> {
     let account = &books.accounts[submitted.account].account;
     let command = &submitted.command;
     let stale = command
-        .generation
-        .is_some_and(|generation| account.closed || generation != account.generation);
+        .token
+        .is_some_and(|token| account.closed || !works(books, submitted.account, token));
     let kept = submitted
         .first_answer
         .as_ref()
@@ -302,7 +328,7 @@ fn states(books: &Books, seen: &Seen, before: &RequestBook, after: &Verification
 
 fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest) -> Held {
     hold!(
-        (before.id, before.account, before.phone) == (after.id, after.account, after.phone),
+        (before.id, before.account, before.phone, before.test) == (after.id, after.account, after.phone, after.test),
         "a request became another"
     );
     hold!(after.refunded || !before.refunded, "a refund was taken back");
@@ -441,7 +467,21 @@ fn charge_and_refund(before: Option<&RequestBook>, after: &VerificationRequest, 
 fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &VerificationRequest) -> Held {
     let owner = books.accounts[submitted.account].account.owner;
     if decision.request_is_new {
-        let price = price(&books.rules, owner, after.phone, after.id.created_at());
+        let asked_by = submitted.command.token.ok_or("a request that no token made")?;
+        hold!(
+            (after.test, after.generation) == (asked_by.kind == TokenKind::Test, asked_by.generation),
+            "{:?} isn't remembered",
+            asked_by
+        );
+        hold!(
+            !after.test || after.phone.is_sandbox(),
+            "a test reached {:?}",
+            after.phone
+        );
+        let price = match asked_by.kind {
+            TokenKind::Test => Credits::ZERO,
+            TokenKind::Live => price(&books.rules, owner, after.phone, after.id.created_at()),
+        };
         hold!(after.fee == price, "the fee is {:?} instead of {price:?}", after.fee);
         let admitted = decision.outcome == Ok(Answer::Admitted(after.id));
         hold!(

@@ -92,6 +92,7 @@ impl Seen {
         let errors = [
             ApiError::AccessTokenInvalid,
             ApiError::BadRequest,
+            ApiError::PhoneNumberInvalid,
             ApiError::RequestIdInvalid,
             ApiError::SenderUsernameInvalid,
             ApiError::SenderNotOwned,

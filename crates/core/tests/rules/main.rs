@@ -20,4 +20,6 @@ mod scripts;
 #[cfg(test)]
 mod sends;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod world;

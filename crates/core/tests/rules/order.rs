@@ -5,7 +5,7 @@ use countersign_core::{
     ApiError, FirstAnswer, Idempotency, IdempotencyKey, Limit, LimitState, NumberPrefix, Reach, RequestId, SenderFact,
 };
 
-use crate::world::{OWNER, PHONE, World, credits};
+use crate::world::{OWNER, PHONE, World, credits, live};
 
 #[test]
 fn a_sends_faults_are_told_in_the_order_of_the_contract() {
@@ -16,7 +16,7 @@ fn a_sends_faults_are_told_in_the_order_of_the_contract() {
         fingerprint: [1; 32],
     };
     // Wrong: the token, the key, the request id, the sender, the flood, the balance, the reach.
-    world.token_generation = Some(0);
+    world.token = live(0);
     world.first_answer = Some(FirstAnswer {
         idempotency: used.clone(),
         result: b"true".to_vec(),
@@ -43,7 +43,7 @@ fn a_sends_faults_are_told_in_the_order_of_the_contract() {
     };
 
     assert_eq!(send(&mut world, named), Err(ApiError::AccessTokenInvalid));
-    world.token_generation = Some(1);
+    world.token = live(1);
     assert_eq!(send(&mut world, named), Err(ApiError::BadRequest));
     world.key = None;
     assert_eq!(send(&mut world, named), Err(ApiError::RequestIdInvalid));
@@ -63,7 +63,7 @@ fn a_sends_faults_are_told_in_the_order_of_the_contract() {
 #[test]
 fn an_ability_checks_faults_are_told_in_the_order_of_the_contract() {
     let mut world = World::new();
-    world.token_generation = Some(0);
+    world.token = live(0);
     world.rules.account_limit = Some(Limit {
         count: 1,
         period_ms: 60_000,
@@ -76,7 +76,7 @@ fn an_ability_checks_faults_are_told_in_the_order_of_the_contract() {
     };
     assert_eq!(ability(|_| {}), Err(ApiError::AccessTokenInvalid));
     assert_eq!(
-        ability(|world| world.token_generation = Some(1)),
+        ability(|world| world.token = live(1)),
         Err(ApiError::FloodWait { seconds: 60 })
     );
     assert_eq!(
@@ -112,15 +112,15 @@ fn the_free_sends_of_a_day_are_judged_with_the_flood_before_reachability() {
 fn a_rotated_token_and_a_closed_account_are_refused_and_workers_go_on() {
     let mut world = World::new();
     let request = world.send();
-    world.account.generation = 2;
+    world.account.live.generation = 2;
     assert_eq!(world.send_to(PHONE), Err(ApiError::AccessTokenInvalid));
     assert_eq!(world.check_status(request, None), Err(ApiError::AccessTokenInvalid));
-    world.token_generation = Some(2);
+    world.token = live(2);
     world.send_to(PHONE).unwrap();
     world.account.closed = true;
     assert_eq!(world.send_to(PHONE), Err(ApiError::AccessTokenInvalid));
     assert_eq!(world.revoke(request), Err(ApiError::AccessTokenInvalid));
-    world.token_generation = None;
+    world.token = None;
     world.news(request, countersign_core::News::Failed);
     assert!(
         world.request(request).refunded,

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
-    NumberPrefix, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus, Rules,
-    Send, SendCode, SenderFact, Timestamp, Ttl, VerificationRequest, VerificationState, decide,
+    NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus,
+    Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState,
+    decide,
 };
 
 /// Somebody's number.
@@ -24,8 +25,9 @@ pub(crate) struct World {
     pub(crate) account: Account,
     pub(crate) now: Timestamp,
     pub(crate) sender: SenderFact,
-    pub(crate) token_generation: Option<u32>,
+    pub(crate) token: Option<TokenClaim>,
     pub(crate) key: Option<Idempotency>,
+    pub(crate) order: Option<Order>,
     pub(crate) first_answer: Option<FirstAnswer>,
     pub(crate) flood: FloodCounters,
     pub(crate) last: Option<Decision>,
@@ -44,8 +46,9 @@ impl World {
             account: Account::new(AccountKey { bucket, id }, OWNER),
             now: START,
             sender: SenderFact::NotNamed,
-            token_generation: Some(1),
+            token: live(1),
             key: None,
+            order: None,
             first_answer: None,
             flood: FloodCounters::default(),
             last: None,
@@ -61,7 +64,7 @@ impl World {
     pub(crate) fn submit(&mut self, request: Option<RequestId>, action: Action) -> Result<Answer, ApiError> {
         let command = Command {
             now: self.now,
-            generation: self.token_generation,
+            token: self.token,
             idempotency: self.key.clone(),
             action,
         };
@@ -73,6 +76,7 @@ impl World {
             &Facts {
                 account: &self.account,
                 request: request.and_then(|id| self.requests.get(&id)),
+                order: self.order.as_ref(),
                 first_answer: self.first_answer.as_ref(),
                 sender: self.sender,
                 flood: self.flood,
@@ -87,6 +91,7 @@ impl World {
             .extend(decision.purchases.iter().filter(|purchase| !purchase.lapsed).cloned());
         self.account = decision.account.clone();
         self.flood = decision.flood;
+        self.order = decision.order.clone().or(self.order.take());
         self.first_answer = decision.first_answer.clone().or(self.first_answer.take());
         if let Some(request) = &decision.request {
             self.requests.insert(request.id, request.clone());
@@ -188,6 +193,17 @@ impl World {
         ))
     }
 
+    /// An ability check about a number that the network must be asked about, as it is answered.
+    pub(crate) fn ability_by_outcome(&mut self, phone: PhoneNumber) -> Result<Answer, ApiError> {
+        self.made += 1;
+        let action = Action::CheckAbility {
+            phone,
+            id_entropy: self.made,
+            reach: Reach::MustAsk,
+        };
+        self.submit(None, action)
+    }
+
     /// A send whose reachability the network must be asked about.
     pub(crate) fn admit(&mut self) -> RequestId {
         let mut send = self.parameters();
@@ -283,6 +299,22 @@ impl World {
         assert_eq!(self.delivery(id), state);
         id
     }
+}
+
+/// The live token of a generation.
+pub(crate) const fn live(generation: u32) -> Option<TokenClaim> {
+    Some(TokenClaim {
+        kind: TokenKind::Live,
+        generation,
+    })
+}
+
+/// The test-mode token of a generation.
+pub(crate) const fn test(generation: u32) -> Option<TokenClaim> {
+    Some(TokenClaim {
+        kind: TokenKind::Test,
+        generation,
+    })
 }
 
 /// The request that an answer names.

@@ -5,6 +5,7 @@
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
 mod low_balance;
+mod orders;
 mod overview;
 mod statement;
 
@@ -15,7 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use countersign_core::ApiError;
+use countersign_core::{ApiError, TokenKind};
 
 use crate::answer::Refusal;
 use crate::api::answer::Refusal as GatewayRefusal;
@@ -29,16 +30,39 @@ pub const ACCOUNT_PATH: &str = "/account/v1";
 /// Bodies of this API are a few names and numbers.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// The owner's API as OpenAPI has it.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    overview::show,
+    statement::show,
+    reports::list,
+    reports::show,
+    reports::redeliver,
+    reports::ping::ping,
+    low_balance::show,
+    low_balance::set,
+    low_balance::clear,
+))]
+pub(crate) struct Description;
+
 /// The routes of the owner's API, each behind the account's token.
 pub fn router(app: Arc<App>) -> Router {
+    router_with(app, Arc::default())
+}
+
+/// The same, with pings whose limits others share.
+pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Router {
     let routes = Router::new()
         .route("/", get(overview::show))
         .route("/reports", get(reports::list))
         .route("/reports/ping", post(reports::ping::ping))
         .route("/reports/{id}", get(reports::show))
         .route("/reports/{id}/redeliver", post(reports::redeliver))
-        .layer(Extension(Arc::<reports::ping::Pings>::default()))
+        .layer(Extension(pings))
         .route("/statement", get(statement::show))
+        .route("/orders", get(orders::list).post(orders::make))
+        .route("/orders/{reference}", get(orders::show))
+        .route("/orders/{reference}/cancel", post(orders::cancel))
         .route(
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
@@ -66,6 +90,10 @@ async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next
         None => Err(ApiError::AccessTokenRequired.into()),
     };
     match admitted {
+        Ok(caller) if caller.access.token.kind == TokenKind::Test => {
+            Refusal::forbidden("a test-mode token sees nothing of its account: call with the account's live token")
+                .into_response()
+        }
         Ok(caller) => {
             parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await

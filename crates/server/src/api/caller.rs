@@ -13,7 +13,9 @@ use ipnet::IpNet;
 
 use crate::api::answer::Refusal;
 use crate::app::App;
+use crate::clock;
 use crate::http::PeerAddress;
+use crate::settings::Settings;
 
 /// A caller whose token and address passed.
 #[derive(Clone)]
@@ -37,16 +39,21 @@ pub(crate) async fn admit(app: &App, token: &str, parts: &Parts) -> Result<Calle
     let access = app.store.authenticate(&token).await?;
     let access = access
         .filter(|access| !access.closed)
+        .filter(|access| access.valid_until.is_none_or(|until| clock::now() < until))
         .ok_or(ApiError::AccessTokenInvalid)?;
     if !access.allow_list.is_empty() {
-        let peer = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
-        let address = peer.and_then(|peer| caller_address(peer, &parts.headers, &app.settings.server.trusted_proxies));
-        let allowed = address.is_some_and(|address| contains(&access.allow_list, address));
+        let allowed = address_of(parts, &app.settings).is_some_and(|address| contains(&access.allow_list, address));
         if !allowed {
             return Err(ApiError::IpNotAllowed.into());
         }
     }
     Ok(Caller { access })
+}
+
+/// Where a call comes from; `None` where nobody can say: see [`caller_address`].
+pub(crate) fn address_of(parts: &Parts, settings: &Settings) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<PeerAddress>()?.0.ip();
+    caller_address(peer, &parts.headers, &settings.server.trusted_proxies)
 }
 
 /// The caller's address: the connection's, or behind proxies of ours the right-most address of `X-Forwarded-For` that is

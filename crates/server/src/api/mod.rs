@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod body;
 pub(crate) mod caller;
+pub(crate) mod description;
 mod endpoint;
 mod methods;
 mod parameters;
@@ -28,7 +29,7 @@ use self::endpoint::Endpoint;
 use self::methods::Method;
 use self::parameters::{Parameter, Parameters};
 use crate::app::App;
-use crate::clock;
+use crate::{clock, site};
 
 pub use self::body::MAX_BODY_BYTES;
 
@@ -49,6 +50,9 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {
             body::discard(&parts.headers, body).await;
+            if let Some(page) = site::no_such_page(&parts) {
+                return page;
+            }
             Err(ApiError::UnknownMethod.into())
         }
     };
@@ -60,11 +64,11 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
     let mut bytes = Bytes::new();
     let (caller, command) = {
         let (caller, parameters) = receive(app, parts, body, &mut bytes).await?;
-        let action = method.action(app, &parameters)?;
+        let action = method.action(app, &caller, &parameters)?;
         let idempotency = methods::idempotency(&*app.store, &parts.headers, &caller, &action)?;
         let command = Command {
             now: clock::now(),
-            generation: Some(caller.access.generation),
+            token: Some(caller.access.token),
             idempotency,
             action,
         };
@@ -87,7 +91,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         Answer::Status(status) => answer::status(&status),
         Answer::Revoked => Ok(answer::revoked()),
         Answer::Again(result) => Ok(answer::again(&result)),
-        Answer::Admitted(_) | Answer::Done => {
+        Answer::Admitted(_) | Answer::Order(_) | Answer::Done => {
             tracing::error!("the books gave an answer that no Gateway method has");
             Err(Refusal::Internal)
         }
@@ -105,6 +109,7 @@ async fn status_without_code(
     let stored = stored
         // The same states that `decide` refuses to a check: nothing was charged, so there is no request for its owner yet.
         .filter(|request| !matches!(request.delivery, DeliveryState::Admitted | DeliveryState::Unreachable))
+        .filter(|request| request.token().kind == caller.access.token.kind)
         .ok_or(ApiError::RequestIdInvalid)?;
     let account_now = command.now.plus_millis(caller.access.clock_offset_ms);
     Ok(status_at(&stored, account_now))

@@ -29,6 +29,22 @@ pub(super) enum Parameter {
 const PARAMETERS: usize = 10;
 
 impl Parameter {
+    /// As it is written in a call.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::PhoneNumber => "phone_number",
+            Self::RequestId => "request_id",
+            Self::SenderUsername => "sender_username",
+            Self::Code => "code",
+            Self::CodeLength => "code_length",
+            Self::CallbackUrl => "callback_url",
+            Self::Payload => "payload",
+            Self::Ttl => "ttl",
+            Self::AdvanceSeconds => "advance_seconds",
+        }
+    }
+
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "access_token" => Self::AccessToken,

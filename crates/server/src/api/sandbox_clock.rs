@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign_core::{Action, ApiError, Command, Timestamp};
+use countersign_core::{Action, ApiError, Command, Timestamp, TokenClaim};
 use countersign_store::{RequestRef, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
@@ -40,8 +40,7 @@ pub(super) async fn move_forward(app: &App, caller: &Caller, by_ms: i64) -> Resu
     if target.unix_seconds() > LAST_CLOCK_SECONDS {
         return Err(ApiError::BadRequest.into());
     }
-    let generation = Some(caller.access.generation);
-    submit(app, caller, generation, Action::AdvanceClock { by_ms }).await?;
+    submit(app, caller, Some(caller.access.token), Action::AdvanceClock { by_ms }).await?;
     settle_due_requests(app, caller).await?;
     submit(app, caller, None, Action::Lapse).await?;
     let account = app
@@ -77,14 +76,14 @@ async fn settle_due_requests(app: &App, caller: &Caller) -> Result<(), Refusal> 
     }
 }
 
-/// One command of this call. What settles what is due carries no generation, as a worker's: it is due whoever asks. Once the
+/// One command of this call. What settles what is due carries no token, as a worker's: it is due whoever asks. Once the
 /// clock has moved, books that are busy or have no room are waited for: a caller who is told to try again would move it twice.
-async fn submit(app: &App, caller: &Caller, generation: Option<u32>, action: Action) -> Result<(), Refusal> {
-    let has_moved = generation.is_none();
+async fn submit(app: &App, caller: &Caller, token: Option<TokenClaim>, action: Action) -> Result<(), Refusal> {
+    let has_moved = token.is_none();
     loop {
         let command = Command {
             now: clock::now(),
-            generation,
+            token,
             idempotency: None,
             action: action.clone(),
         };

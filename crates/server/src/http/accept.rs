@@ -94,6 +94,13 @@ impl HttpServer {
         self.shared.limits.max_connections - self.shared.room.available_permits()
     }
 
+    /// Counts connections without holding the server.
+    pub(crate) fn gauge(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let room = Arc::clone(&self.shared.room);
+        let max_connections = self.shared.limits.max_connections;
+        move || max_connections - room.available_permits()
+    }
+
     /// Ends the server: closes the listeners and idle connections, lets what is in flight be answered, and cuts off what is
     /// still there after the limit's `drain_timeout`.
     pub async fn drain(self) {

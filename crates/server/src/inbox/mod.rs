@@ -6,6 +6,7 @@
 
 mod dates;
 mod events;
+mod logins;
 mod page;
 mod view;
 
@@ -18,7 +19,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countersign_channels::{Inbox, InboxMessage};
-use countersign_core::{Action, Command, News, PhoneNumber, RequestId, SandboxNumbers};
+use countersign_core::{Action, Command, News, PhoneNumber, RequestId};
 use countersign_store::StoreError;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::header::{
@@ -30,7 +31,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::http::same_site;
-use crate::{App, Mode, clock};
+use crate::{App, clock, login};
 
 /// Messages in one answer where the caller names no `limit`.
 const DEFAULT_LIMIT: usize = 1_000;
@@ -58,6 +59,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/inbox/numbers", get(numbers))
         .route("/inbox/events", get(events::events))
         .route("/inbox/read", post(read))
+        .route("/inbox/logins", get(logins::list))
+        .route("/inbox/login", post(logins::answer))
         .route(
             "/inbox/inbox.css",
             get(async || asset("text/css", include_str!("assets/inbox.css"))),
@@ -85,15 +88,7 @@ struct Room {
 impl Room {
     /// The number that a caller names. People paste numbers as they are grouped, and an unescaped `+` in a query is a space.
     fn phone(&self, text: &str) -> Result<PhoneNumber, Refusal> {
-        let digits: String = text
-            .chars()
-            .filter(|sign| !sign.is_whitespace() && !matches!(sign, '-' | '(' | ')' | '.' | '/'))
-            .collect();
-        let sandbox_numbers = match self.app.mode {
-            Mode::Sandbox => SandboxNumbers::Accepted,
-            Mode::Production => SandboxNumbers::Refused,
-        };
-        PhoneNumber::parse(&digits, sandbox_numbers).ok_or(Refusal::Phone)
+        login::typed_phone(text, self.app.mode).ok_or(Refusal::Phone)
     }
 }
 
@@ -142,6 +137,8 @@ enum Refusal {
     RequestId,
     Limit,
     Body,
+    Login,
+    LoginOver,
     Method,
     Foreign(String),
     TooManyReaders,
@@ -174,9 +171,19 @@ impl IntoResponse for Refusal {
                 StatusCode::BAD_REQUEST,
                 "send {\"phone_number\":\"+39…\"}, with \"request_id\" for a single message, as JSON".to_owned(),
             ),
+            Self::Login => (
+                StatusCode::BAD_REQUEST,
+                "send {\"attempt\":\"…\",\"answer\":\"confirm\"} or \"refuse\", with an attempt of GET /inbox/logins"
+                    .to_owned(),
+            ),
+            Self::LoginOver => (
+                StatusCode::NOT_FOUND,
+                "this sign-in was answered already, or its time is over: GET /inbox/logins lists those that wait"
+                    .to_owned(),
+            ),
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
-                "read the inbox with GET; only /inbox/read takes POST".to_owned(),
+                "read the inbox with GET; only /inbox/read and /inbox/login take POST".to_owned(),
             ),
             Self::Foreign(sentence) => (StatusCode::FORBIDDEN, sentence),
             Self::TooManyReaders => (
@@ -300,7 +307,7 @@ async fn read_one(room: &Room, message: InboxMessage) -> Result<(), StoreError> 
     for news in [News::Delivered, News::Read] {
         let command = Command {
             now: clock::now(),
-            generation: None,
+            token: None,
             idempotency: None,
             action: Action::News {
                 request: message.request,

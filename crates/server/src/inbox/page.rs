@@ -9,6 +9,7 @@ use countersign_channels::NumberSummary;
 use countersign_core::{DeliveryState, LineType, PhoneNumber, Script, Timestamp, VerificationState};
 use http::{HeaderMap, StatusCode, Uri, header::HOST};
 
+use super::logins::LoginBubble;
 use super::view::Shown;
 use super::{Query, Refusal, Room, asset, dates, view};
 use crate::{Mode, clock};
@@ -61,6 +62,8 @@ struct Conversation {
     badge: String,
     about: String,
     messages: Vec<Bubble>,
+    /// Sign-ins that wait for an answer.
+    logins: Vec<LoginBubble>,
     /// Whether older messages are left out.
     more: bool,
     has_unread: bool,
@@ -157,23 +160,40 @@ fn number_rows(room: &Room, open: Option<PhoneNumber>) -> Vec<NumberRow> {
     let now = clock::now();
     let numbers = room.inbox.numbers(LISTED_NUMBERS);
     let mut rows: Vec<_> = numbers.iter().map(|number| number_row(number, open, now)).collect();
+    // A sign-in that waits is what its number's holder should see first: it comes to the top, the newest first.
+    for prompt in room.inbox.logins(None, now) {
+        let known = rows.iter().position(|row| row.phone == prompt.phone);
+        let mut row = match known {
+            Some(place) => rows.remove(place),
+            None => empty_row(prompt.phone, open),
+        };
+        row.last = Some(LastMessage {
+            preview: format!("Sign-in from {}", prompt.device),
+            at: prompt.at.rfc_3339(),
+            ago: dates::ago(prompt.at, now),
+        });
+        row.unread += 1;
+        row.version = format!("{}-login-{}-{}", row.version, prompt.attempt, row.unread);
+        rows.insert(0, row);
+    }
     if let Some(phone) = open
         && !rows.iter().any(|row| row.selected)
     {
-        rows.insert(
-            0,
-            NumberRow {
-                phone,
-                grouped: grouped(phone),
-                badge: badge(phone),
-                selected: true,
-                last: None,
-                unread: 0,
-                version: "empty".to_owned(),
-            },
-        );
+        rows.insert(0, empty_row(phone, open));
     }
     rows
+}
+
+fn empty_row(phone: PhoneNumber, open: Option<PhoneNumber>) -> NumberRow {
+    NumberRow {
+        phone,
+        grouped: grouped(phone),
+        badge: badge(phone),
+        selected: open == Some(phone),
+        last: None,
+        unread: 0,
+        version: "empty".to_owned(),
+    }
 }
 
 fn number_row(number: &NumberSummary, open: Option<PhoneNumber>, now: Timestamp) -> NumberRow {
@@ -210,7 +230,9 @@ async fn conversation(room: &Room, phone: PhoneNumber) -> Result<Conversation, R
         .iter()
         .map(|shown| bubble(shown, scripted))
         .collect();
+    let logins = room.inbox.logins(Some(phone), clock::now());
     Ok(Conversation {
+        logins: logins.iter().map(LoginBubble::new).collect(),
         phone,
         grouped: grouped(phone),
         badge: badge(phone),

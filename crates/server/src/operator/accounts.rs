@@ -2,7 +2,6 @@
 //!
 //! An account is named by its id or by its phone number with the leading `+`; digits alone are tried as an id first.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -11,10 +10,10 @@ use axum::extract::{Path, RawQuery, State};
 use countersign_core::{
     AccountId, AccountKey, Action, ApiToken, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers, Timestamp,
 };
-use countersign_store::{AccountProfile, NewAccount, StoreError};
-use ipnet::IpNet;
+use countersign_store::{AccountProfile, Actor, NewAccount, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::allow_list::{AllowList, NoRange};
 pub(super) use crate::answer::Amount;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
@@ -99,12 +98,16 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<An
         phone,
         now: clock::now(),
     };
-    let profile = app.store.create_account(new).await.map_err(|error| match error {
-        StoreError::Conflict(_) => Refusal::conflict(format!(
-            "an open account with the phone number {phone} exists already: use it, or close it first"
-        )),
-        error => error.into(),
-    })?;
+    let profile = app
+        .store
+        .create_account(new, Actor::Operator)
+        .await
+        .map_err(|error| match error {
+            StoreError::Conflict(_) => Refusal::conflict(format!(
+                "an open account with the phone number {phone} exists already: use it, or close it first"
+            )),
+            error => error.into(),
+        })?;
     tracing::info!(account = %id, phone = ?phone, "operator: account made");
     if credit != Credits::ZERO {
         purchase(&app, profile.key, credit).await.map_err(|refusal| {
@@ -208,7 +211,9 @@ pub(super) async fn statement(
 pub(super) async fn close(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
     let profile = find(&app, &account).await?;
     if profile.closed_at.is_none() {
-        app.store.close_account(profile.key, clock::now()).await?;
+        app.store
+            .close_account(profile.key, clock::now(), Actor::Operator)
+            .await?;
         tracing::info!(account = %profile.key.id, "operator: account closed");
     }
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
@@ -231,50 +236,19 @@ pub(super) async fn set_allow_list(
             "an allow-list holds at most {MAX_ALLOWED_RANGES} ranges: join neighbours into larger ones"
         )));
     }
-    let ranges = body
-        .addresses
-        .iter()
-        .map(|text| parse_range(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let ranges = AllowList::read(body.addresses.iter().map(String::as_str))
+        .map_err(|NoRange(shown)| {
+            Refusal::bad_request(format!(
+                "`{shown}` is not an address range: write it like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32"
+            ))
+        })?
+        .ranges;
     let profile = find(&app, &account).await?;
     require_open(&profile)?;
     let count = ranges.len();
-    app.store.set_allow_list(profile.key, ranges).await?;
+    app.store.set_allow_list(profile.key, ranges, Actor::Operator).await?;
     tracing::info!(account = %profile.key.id, ranges = count, "operator: allow-list set");
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
-}
-
-#[derive(Serialize)]
-struct TokenView {
-    account_id: String,
-    phone_number: String,
-    token: String,
-}
-
-/// `GET /accounts/{account}/token`: the present token.
-pub(super) async fn token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
-    let profile = find(&app, &account).await?;
-    let token = app.store.token(profile.key).await?;
-    tracing::info!(account = %profile.key.id, "operator: token shown");
-    Answer::ok(&token_view(&profile, &token))
-}
-
-/// `POST /accounts/{account}/token/rotate`: a new token; the old one is refused from now on.
-pub(super) async fn rotate_token(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
-    let profile = find(&app, &account).await?;
-    require_open(&profile)?;
-    let token = ApiToken::new(profile.key.id, random::bytes());
-    app.store.rotate_token(profile.key, token.clone()).await?;
-    tracing::info!(account = %profile.key.id, "operator: token rotated");
-    Answer::ok(&token_view(&profile, &token))
-}
-
-fn token_view(profile: &AccountProfile, token: &ApiToken) -> TokenView {
-    TokenView {
-        account_id: profile.key.id.to_string(),
-        phone_number: profile.phone.to_string(),
-        token: token.as_str().to_owned(),
-    }
 }
 
 /// The account of that id or phone number.
@@ -308,11 +282,11 @@ pub(super) async fn reload(app: &App, key: AccountKey) -> Result<AccountProfile,
 async fn purchase(app: &App, account: AccountKey, amount: Credits) -> Result<(), Refusal> {
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Purchase { amount },
     };
-    match app.store.submit(account, command).await? {
+    match app.store.submit_by(account, command, Actor::Operator).await? {
         Ok(_) => Ok(()),
         Err(_) => Err(Refusal::conflict(
             "the account can't take this much more credit: its sums would leave their range",
@@ -365,21 +339,6 @@ fn parse_name(text: &str) -> Result<&str, Refusal> {
     )))
 }
 
-/// A range in CIDR form, or one address. Bits beyond the prefix are cleared, so that the list shows what it means.
-fn parse_range(text: &str) -> Result<IpNet, Refusal> {
-    let text = text.trim();
-    let range = match text.parse::<IpAddr>() {
-        Ok(address) => Some(IpNet::from(address)),
-        Err(_) => text.parse::<IpNet>().ok(),
-    };
-    range.map(|range| range.trunc()).ok_or_else(|| {
-        let shown: String = text.chars().take(60).collect();
-        Refusal::bad_request(format!(
-            "`{shown}` is not an address range: write it like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32"
-        ))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,17 +375,6 @@ mod tests {
             MAX_PURCHASE + Credits::from_micros(1),
         ] {
             assert!(check_purchase(amount).is_err(), "{amount} passed");
-        }
-    }
-
-    #[test]
-    fn an_address_range_is_an_address_or_a_cidr() {
-        let read = |text: &str| parse_range(text).map(|range| range.to_string());
-        assert_eq!(read("192.0.2.7").unwrap(), "192.0.2.7/32");
-        assert_eq!(read(" 192.0.2.77/24 ").unwrap(), "192.0.2.0/24");
-        assert_eq!(read("2001:db8::1").unwrap(), "2001:db8::1/128");
-        for bad in ["", "192.0.2", "192.0.2.0/33", "example.com"] {
-            assert!(read(bad).is_err(), "{bad:?} passed");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use countersign_core::{Action, AdjustmentReason, ApiError, Command, Credits, MAX_PURCHASE};
-use countersign_store::AccountProfile;
+use countersign_store::{AccountProfile, Actor};
 use serde::Deserialize;
 
 use super::accounts::{AccountView, Amount, Body, find, reload, require_open};
@@ -34,11 +34,11 @@ pub(super) async fn adjust(
     require_open(&profile)?;
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Adjust { amount, reason },
     };
-    let outcome = app.store.submit(profile.key, command).await?;
+    let outcome = app.store.submit_by(profile.key, command, Actor::Operator).await?;
     let profile = reload(&app, profile.key).await?;
     match outcome {
         Ok(_) => {

@@ -115,6 +115,7 @@ pub(super) async fn begin(
             end: None,
         });
     }
+    super::note(&app, "backup begun", "backups", &body.path.display().to_string()).await?;
     tracing::info!(path = %body.path.display(), "operator: a backup begins");
     tokio::spawn(see_through(app, Arc::clone(&backups), body, progress));
     Answer::accepted(&backups.view())

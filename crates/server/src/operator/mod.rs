@@ -6,8 +6,11 @@ mod accounts;
 mod adjustments;
 mod backups;
 mod key;
+mod login_links;
+mod orders;
 mod prices;
 mod senders;
+mod tokens;
 
 pub(crate) use accounts::find as find_account;
 pub use key::{OperatorKey, OperatorKeyError};
@@ -20,9 +23,11 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
+use countersign_store::{Actor, NewAction, StoreError};
 
 use crate::answer::Refusal;
 use crate::app::App;
+use crate::clock;
 use crate::reports;
 
 /// Where the operator's API begins.
@@ -41,8 +46,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
-        .route("/accounts/{account}/token", get(accounts::token))
-        .route("/accounts/{account}/token/rotate", post(accounts::rotate_token))
+        .route("/accounts/{account}/login-link", post(login_links::make))
+        .route("/accounts/{account}/token", get(tokens::show))
+        .route("/accounts/{account}/token/rotate", post(tokens::rotate))
+        .route("/accounts/{account}/test-token", get(tokens::show_test))
+        .route("/accounts/{account}/test-token/rotate", post(tokens::rotate_test))
         .route("/accounts/{account}/reports", get(reports::operator_list))
         .route("/accounts/{account}/reports/{id}", get(reports::operator_show))
         .route(
@@ -51,6 +59,10 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
+        .route("/orders", get(orders::list))
+        .route("/orders/{reference}", get(orders::show))
+        .route("/orders/{reference}/confirm", post(orders::confirm))
+        .route("/orders/{reference}/cancel", post(orders::cancel))
         .route("/prices", get(prices::list).put(prices::set).delete(prices::unset))
         .route("/prices/history", get(prices::history))
         .route(
@@ -70,6 +82,18 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), require_key))
         .with_state(app);
     Router::new().nest(OPERATOR_PATH, routes)
+}
+
+/// Notes in the audit log what the operator did and what leaves no trace in the books otherwise.
+pub(crate) async fn note(app: &App, action: &str, subject: &str, detail: &str) -> Result<(), StoreError> {
+    let action = NewAction {
+        by: Actor::Operator,
+        at: clock::now(),
+        action,
+        subject,
+        detail,
+    };
+    app.site.note(action).await
 }
 
 /// Lets a call through that carries the operator key; every other is told which header is missing or wrong.

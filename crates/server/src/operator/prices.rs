@@ -8,7 +8,7 @@ use axum::extract::{RawQuery, State};
 use countersign_core::{
     Credits, DEFAULT_PRICE, MAX_PRICE, MAX_PRICE_ROWS, NumberPrefix, PriceList, PriceRoute, PriceRow, Timestamp,
 };
-use countersign_store::{PriceRecord, PriceSetting, PricesSet, StoreError};
+use countersign_store::{Actor, PriceRecord, PriceSetting, PricesSet, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::Amount;
@@ -23,8 +23,6 @@ const PAGE_ROWS: usize = 1_000;
 const MAX_PAGE_ROWS: usize = 10_000;
 /// Last second that a time may name: the end of the year 9999.
 const MAX_SECONDS: i64 = 253_402_300_799;
-/// There is one operator's key, so there is one operator.
-const SET_BY: &str = "operator";
 
 /// A row as this API shows it.
 #[derive(Serialize)]
@@ -310,7 +308,7 @@ async fn set_rows(app: &App, rows: Vec<PriceRow>, dry_run: bool, now: Timestamp)
     let setting = PriceSetting {
         rows,
         dry_run,
-        set_by: SET_BY.to_owned(),
+        set_by: Actor::Operator,
         now,
     };
     app.store.set_prices(setting).await.map_err(|error| match error {

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use countersign_core::{SenderUsername, Timestamp};
-use countersign_store::{SenderProfile, StoreError};
+use countersign_store::{Actor, SenderProfile, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{find, require_open};
@@ -74,7 +74,7 @@ pub(super) async fn add(State(app): State<Arc<App>>, body: Result<Bytes, BytesRe
     require_open(&profile)?;
     let sender = app
         .store
-        .add_sender(profile.key, username.clone(), clock::now())
+        .add_sender(profile.key, username.clone(), clock::now(), Actor::Operator)
         .await
         .map_err(|error| match error {
             StoreError::Conflict(_) => Refusal::conflict(format!(
@@ -91,7 +91,7 @@ pub(super) async fn verify(State(app): State<Arc<App>>, Path(username): Path<Str
     let username = parse_username(&username)?;
     let sender = app
         .store
-        .verify_sender(username.clone(), clock::now())
+        .verify_sender(username.clone(), clock::now(), Actor::Operator)
         .await
         .map_err(|error| match error {
             StoreError::NotFound(_) => Refusal::not_found(format!(

@@ -1,6 +1,16 @@
 //! The owner's pages: signing in, and everything under `/account`. One file each; what they share is in `site/`.
 
+mod api;
+mod api_page;
+mod balance;
+mod export;
+mod login;
+mod messages;
 mod overview;
+mod profile_form;
+mod settings;
+pub(crate) mod statistics;
+mod welcome;
 
 use std::sync::Arc;
 
@@ -9,5 +19,13 @@ use axum::Router;
 use crate::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().merge(overview::router())
+    Router::new()
+        .merge(login::router())
+        .merge(welcome::router())
+        .merge(overview::router())
+        .merge(api::router())
+        .merge(messages::router())
+        .merge(balance::router())
+        .merge(statistics::router())
+        .merge(settings::router())
 }

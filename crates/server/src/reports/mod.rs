@@ -13,7 +13,7 @@ use axum::extract::{Path, RawQuery, State};
 use countersign_core::{AccountKey, RequestId};
 use countersign_store::{ReportFilter, ReportKey, ReportProfile, ReportState, RequestRef, StoreError};
 
-use crate::answer::{self, Answer, Refusal};
+use crate::answer::{self, Answer, Refusal, RefusalBody};
 use crate::api::caller::Caller;
 use crate::app::App;
 use crate::clock;
@@ -27,6 +27,23 @@ const MAX_PAGE_REPORTS: usize = 1_000;
 const MAX_PAGES_LOOKED_THROUGH: usize = 5;
 
 /// `GET /account/v1/reports?state=&before=&limit=`: the newest request's first.
+#[utoipa::path(
+    get,
+    path = "/account/v1/reports",
+    operation_id = "reports",
+    summary = "Delivery reports, the newest request's first",
+    tag = "Owner",
+    security(("bearer" = [])),
+    params(("state" = Option<String>, Query, description = "`pending`, `acknowledged` or `lost`; all where left out"), ("before" = Option<String>, Query, description = "`next` of the page before"), ("limit" = Option<u32>, Query, description = "Reports in the page", minimum = 1, maximum = 1000)),
+    responses(
+        (status = 200, description = "A page", body = ListView),
+        (status = 400, description = "A parameter is wrong; the sentence says which", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -36,6 +53,23 @@ pub(crate) async fn list(
 }
 
 /// `GET /account/v1/reports/{id}`: one report with its body and its attempts.
+#[utoipa::path(
+    get,
+    path = "/account/v1/reports/{id}",
+    operation_id = "report",
+    summary = "A report with its body and its attempts",
+    tag = "Owner",
+    security(("bearer" = [])),
+    params(("id" = String, Path, description = "`REQUEST_ID-NUMBER`")),
+    responses(
+        (status = 200, description = "The report", body = DetailView),
+        (status = 404, description = "There is no such report", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -45,6 +79,24 @@ pub(crate) async fn show(
 }
 
 /// `POST /account/v1/reports/{id}/redeliver`: lets a lost report go again, with all its retries.
+#[utoipa::path(
+    post,
+    path = "/account/v1/reports/{id}/redeliver",
+    operation_id = "redeliver",
+    summary = "Let a lost report go again",
+    tag = "Owner",
+    security(("bearer" = [])),
+    params(("id" = String, Path, description = "`REQUEST_ID-NUMBER`")),
+    responses(
+        (status = 200, description = "The report", body = ReportView),
+        (status = 404, description = "There is no such report", body = RefusalBody),
+        (status = 409, description = "It isn't lost", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(crate) async fn redeliver(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -190,7 +242,7 @@ async fn show_of(app: &App, account: AccountKey, id: &str, audience: Audience) -
 
 async fn redeliver_of(app: &App, account: AccountKey, id: &str, audience: Audience) -> Result<Answer, Refusal> {
     let key = read_id(account, id).ok_or_else(|| no_such_report(id))?;
-    match app.store.redeliver_report(key, clock::now()).await {
+    match app.store.redeliver_report(key, clock::now(), audience.actor()).await {
         Ok(report) => Answer::ok(&ReportView::new(&report, audience)),
         Err(StoreError::NotFound(_)) => Err(match app.store.report(key).await? {
             None => no_such_report(id),

@@ -7,11 +7,12 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use countersign_core::{CallbackUrl, Limit, PlainHttp};
+use countersign_core::{AccountKey, CallbackUrl, Limit, PlainHttp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, Semaphore};
+use utoipa::ToSchema;
 
-use crate::answer::{self, Answer, Refusal};
+use crate::answer::{self, Answer, Refusal, RefusalBody};
 use crate::api::caller::Caller;
 use crate::app::{App, Mode};
 use crate::clock;
@@ -44,8 +45,10 @@ impl Default for Pings {
     }
 }
 
-#[derive(Deserialize)]
+/// Where to send a test ping.
+#[derive(Deserialize, ToSchema)]
 struct PingBody {
+    #[schema(example = "https://example.com/reports", max_length = 256)]
     url: String,
 }
 
@@ -60,22 +63,44 @@ struct Ping {
 }
 
 /// What came of it.
-#[derive(Serialize)]
-struct PingView {
-    url: String,
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PingView {
+    pub(crate) url: String,
     /// Whether a report would have been acknowledged.
-    acknowledged: bool,
-    duration_ms: u64,
+    pub(crate) acknowledged: bool,
+    pub(crate) duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
+    #[schema(nullable = false)]
+    pub(crate) status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    #[schema(nullable = false)]
+    pub(crate) error: Option<String>,
     /// The beginning of the answer's body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<String>,
+    #[schema(nullable = false)]
+    pub(crate) response: Option<String>,
 }
 
 /// `POST /account/v1/reports/ping`: answers once the receiver has, or its time is over.
+#[utoipa::path(
+    post,
+    path = "/account/v1/reports/ping",
+    operation_id = "ping",
+    summary = "Send a test ping to a URL",
+    tag = "Owner",
+    security(("bearer" = [])),
+    request_body(content = PingBody),
+    responses(
+        (status = 200, description = "What came of it", body = PingView),
+        (status = 400, description = "A parameter is wrong; the sentence says which", body = RefusalBody),
+        (status = 413, description = "The body is too long", body = RefusalBody),
+        (status = 429, description = "Too often; the sentence says when again", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(crate) async fn ping(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -83,8 +108,12 @@ pub(crate) async fn ping(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer, Refusal> {
     let body: PingBody = answer::body(body, r#"{"url":"https://example.com/reports"}"#)?;
-    let url = read_url(&app, &body.url)?;
-    let account = caller.access.key;
+    Answer::ok(&send(&app, &pings, caller.access.key, &body.url).await?)
+}
+
+/// Sends a ping and waits for what comes of it; the owner's page does that, too.
+pub(crate) async fn send(app: &App, pings: &Pings, account: AccountKey, url: &str) -> Result<PingView, Refusal> {
+    let url = read_url(app, url)?;
     let now = clock::now();
     let _under_way = pings
         .under_way
@@ -98,7 +127,7 @@ pub(crate) async fn ping(
     })?;
     let postman = pings
         .postman
-        .get_or_try_init(async || Postman::new(&settings(&app)))
+        .get_or_try_init(async || Postman::new(&settings(app)))
         .await;
     let postman = postman.map_err(|error| {
         tracing::error!(%error, "a ping could not be sent");
@@ -114,7 +143,7 @@ pub(crate) async fn ping(
     let content = serde_json::to_vec(&ping).unwrap_or_default();
     postman.close_old_connections();
     let attempt = postman.send(&url, Bytes::from(content), &token, now).await;
-    Answer::ok(&PingView {
+    Ok(PingView {
         url: url.as_str().to_owned(),
         acknowledged: attempt.failure.is_none(),
         duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),

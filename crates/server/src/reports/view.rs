@@ -1,8 +1,9 @@
 //! Delivery reports as JSON.
 
 use countersign_core::Timestamp;
-use countersign_store::{KeptAttempt, ReportDetail, ReportKey, ReportKind, ReportProfile, ReportState};
+use countersign_store::{Actor, KeptAttempt, ReportDetail, ReportKey, ReportKind, ReportProfile, ReportState};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Who looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,65 +14,85 @@ pub(super) enum Audience {
     Operator,
 }
 
+impl Audience {
+    /// As the audit log calls them.
+    pub(super) const fn actor(self) -> Actor {
+        match self {
+            Self::Owner => Actor::Owner,
+            Self::Operator => Actor::Operator,
+        }
+    }
+}
+
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ListView {
     pub(super) reports: Vec<ReportView>,
     /// The `before` of the next page; left out on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) next: Option<String>,
 }
 
 /// A report in a list. Times are whole Unix seconds.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ReportView {
     report_id: String,
     kind: &'static str,
     /// Left out where the report isn't about a request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     request_id: Option<String>,
     state: &'static str,
     /// Host, and port where it isn't the scheme's own.
     destination: String,
     /// The owner's alone: its path and query may hold a customer's data.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     callback_url: Option<String>,
     attempt_count: u16,
     made_at: i64,
     /// Left out where it is done, or waits behind an earlier report of its request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     due_at: Option<i64>,
     /// Left out while it is pending.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     finished_at: Option<i64>,
 }
 
 /// A report with all that happened to it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DetailView {
     #[serde(flatten)]
     report: ReportView,
     /// The body as it is sent, byte for byte; the owner's alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     body: Option<String>,
     attempts: Vec<AttemptView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AttemptView {
     at: i64,
     duration_ms: u32,
     /// The HTTP status, where an answer came.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     status: Option<u16>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
     /// The beginning of the answer's body; the owner's alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     response: Option<String>,
     /// How often in a row the report was held back instead of sent; left out for an attempt that was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     held_back: Option<u32>,
 }
 

@@ -9,6 +9,28 @@ impl Settings {
         if self.server.tls_cert_file.is_some() != self.server.tls_key_file.is_some() {
             return refuse("server.tls_cert_file and server.tls_key_file belong together: set both or neither");
         }
+        let payment = &self.payment;
+        if payment.least_order > payment.most_order {
+            return refuse("payment.least_order is more than payment.most_order: nothing could be ordered");
+        }
+        if let Some(file) = payment
+            .transfer_instructions_file
+            .as_ref()
+            .filter(|file| !file.is_file())
+        {
+            return refuse(&format!(
+                "the file {} (payment.transfer_instructions_file) isn't there: write in it how to pay, or leave the setting out",
+                file.display()
+            ));
+        }
+        if let Some(terms) = &self.site.terms_file
+            && !terms.is_file()
+        {
+            return refuse(&format!(
+                "the terms {} (site.terms_file) aren't there: write them in Markdown, or name no file",
+                terms.display()
+            ));
+        }
         match self.mode {
             Mode::Sandbox => self.check_sandbox(),
             Mode::Production => self.check_production(),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use countersign_core::Credits;
 use toml::{Table, Value};
 
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
-    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, SandboxSettings, ServerSettings,
-    Settings, SettingsError,
+    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, PaymentSettings, SandboxSettings,
+    ServerSettings, Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -327,11 +328,21 @@ fn blank(mode: Mode) -> Settings {
             allow_private_addresses: false,
             retries: RetrySchedule::default(),
         },
+        payment: PaymentSettings {
+            transfer_instructions_file: None,
+            least_order: Credits::ZERO,
+            most_order: Credits::ZERO,
+        },
         limits: LimitSettings {
             account_sends_per_second: None,
             number_sends_per_hour: None,
             free_sends_per_day: None,
             check_attempts: 0,
+            login_attempts_per_hour: None,
+        },
+        site: SiteSettings {
+            sign_up: false,
+            terms_file: None,
         },
         warnings: Vec::new(),
     }

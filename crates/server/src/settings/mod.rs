@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use countersign_core::{Limit, PriceList, RouteName, Rules};
+use countersign_core::{Credits, Limit, PriceList, RouteName, Rules};
 use ipnet::IpNet;
 
 use crate::Mode;
@@ -45,8 +45,12 @@ pub struct Settings {
     pub keys: KeySettings,
     /// Delivery reports.
     pub callbacks: CallbackSettings,
+    /// Orders of credit.
+    pub payment: PaymentSettings,
     /// Flood limits and bounds on guessing.
     pub limits: LimitSettings,
+    /// The pages.
+    pub site: SiteSettings,
     /// What the operator should know of these settings though it is no error; `start` logs each.
     pub warnings: Vec<String>,
 }
@@ -112,6 +116,17 @@ pub struct CallbackSettings {
     pub retries: RetrySchedule,
 }
 
+/// Orders of credit and how they are paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentSettings {
+    /// What is told to whoever pays by bank transfer: Markdown.
+    pub transfer_instructions_file: Option<PathBuf>,
+    /// The least that one order may be for.
+    pub least_order: Credits,
+    /// The most that one order may be for.
+    pub most_order: Credits,
+}
+
 /// Flood limits and bounds on guessing. `None`: no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitSettings {
@@ -123,6 +138,17 @@ pub struct LimitSettings {
     pub free_sends_per_day: Option<u32>,
     /// The wrong code after which no code counts any more.
     pub check_attempts: u8,
+    /// Sign-ins to the pages that one number may begin in an hour; one address four times as many.
+    pub login_attempts_per_hour: Option<u32>,
+}
+
+/// The pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteSettings {
+    /// Who confirms a number that no account has gets a new account.
+    pub sign_up: bool,
+    /// The terms that are accepted at the first sign-in, in Markdown.
+    pub terms_file: Option<PathBuf>,
 }
 
 impl Settings {

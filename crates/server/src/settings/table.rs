@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use countersign_core::{Credits, MAX_PURCHASE};
 use ipnet::IpNet;
 use url::Url;
 
@@ -74,6 +75,7 @@ impl Setting {
 const A_FILE: &str = "the path of a file";
 const A_FLAG: &str = "true or false";
 const AN_ADDRESS: &str = "an IP address with a port, like \"127.0.0.1:8099\"";
+const AN_ORDER: &str = "an amount above 0 in quotes, like \"10\"";
 const A_LIMIT: &str = "a whole number, 0 for no limit";
 const SECONDS: &str = "a whole number of seconds from 1 to 300";
 
@@ -295,6 +297,37 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.callbacks.retries, retry_delays(text)),
     },
     Setting {
+        section: "payment",
+        key: "transfer_instructions_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "Markdown that tells customers how to pay an order by bank transfer: your bank account, and what to write. \
+              {reference} and {amount} are filled in.",
+        set: |settings, text| put_optional(&mut settings.payment.transfer_instructions_file, text, path),
+    },
+    Setting {
+        section: "payment",
+        key: "least_order",
+        kind: Kind::Text,
+        expects: AN_ORDER,
+        sandbox: "1",
+        production: "1",
+        doc: "The least that one order of credit may be for, as text: \"10\" or \"2.50\".",
+        set: |settings, text| put(&mut settings.payment.least_order, order_amount(text)),
+    },
+    Setting {
+        section: "payment",
+        key: "most_order",
+        kind: Kind::Text,
+        expects: AN_ORDER,
+        sandbox: "100000",
+        production: "100000",
+        doc: "The most that one order of credit may be for.",
+        set: |settings, text| put(&mut settings.payment.most_order, order_amount(text)),
+    },
+    Setting {
         section: "limits",
         key: "account_sends_per_second",
         kind: Kind::Whole,
@@ -333,6 +366,39 @@ pub static TABLE: &[Setting] = &[
         production: "5",
         doc: "The wrong code of a request that ends its checks: code_max_attempts_exceeded.",
         set: |settings, text| put(&mut settings.limits.check_attempts, within(text, 1, 100)),
+    },
+    Setting {
+        section: "limits",
+        key: "login_attempts_per_hour",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "5",
+        doc: "Sign-ins to the pages that one number may begin in an hour; one address may begin, and mistype codes, four times \
+              as often. 0: no limit.",
+        set: |settings, text| put_limit(&mut settings.limits.login_attempts_per_hour, text),
+    },
+    Setting {
+        section: "site",
+        key: "sign_up",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "true",
+        production: "false",
+        doc: "Whoever confirms a phone number that no account has gets a new account, without credit. With false only the \
+              operator makes accounts.",
+        set: |settings, text| put(&mut settings.site.sign_up, flag(text)),
+    },
+    Setting {
+        section: "site",
+        key: "terms_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "The terms that people accept at their first sign-in, in Markdown; shown at /terms. Read at start. A short text of \
+              ours where none is named.",
+        set: |settings, text| put_optional(&mut settings.site.terms_file, text, path),
     },
 ];
 
@@ -401,6 +467,11 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
                 .or_else(|| Some(IpNet::from(part.parse::<std::net::IpAddr>().ok()?)))
         })
         .collect()
+}
+
+fn order_amount(text: &str) -> Option<Credits> {
+    let amount = Credits::parse(text).ok()?;
+    (amount > Credits::ZERO && amount <= MAX_PURCHASE).then_some(amount)
 }
 
 fn retry_delays(text: &str) -> Option<RetrySchedule> {

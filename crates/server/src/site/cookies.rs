@@ -15,6 +15,8 @@ pub(crate) enum Cookie {
     Operator,
     /// A visit without a session: what the login form's CSRF token hangs on.
     Visit,
+    /// The sign-in that a browser has begun.
+    Login,
     /// The viewer's time zone, set by the page's script.
     Zone,
 }
@@ -25,6 +27,7 @@ impl Cookie {
             Self::Session => "countersign-session",
             Self::Operator => "countersign-operator",
             Self::Visit => "countersign-visit",
+            Self::Login => "countersign-login",
             Self::Zone => "countersign-zone",
         }
     }

@@ -87,6 +87,14 @@ impl Frame {
         }
     }
 
+    /// Around the start page and the documentation, which load a shorter style sheet.
+    pub(crate) fn light(app: &App, visitor: &Visitor, title: &str, here: &'static str) -> Self {
+        Self {
+            style: assets::public_style(),
+            ..Self::public(app, visitor, title, here)
+        }
+    }
+
     /// Around an owner's page.
     pub(crate) fn portal(app: &App, viewer: &Viewer, title: &str, here: &'static str) -> Self {
         Self {

@@ -28,6 +28,12 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
         _ if *app.draining.borrow() && !reads => PageError::Draining.into_response(),
         _ => next.run(request).await,
     };
+    dress(&mut response);
+    response
+}
+
+/// What every page's answer carries.
+pub(super) fn dress(response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -46,5 +52,4 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    response
 }

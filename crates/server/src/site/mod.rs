@@ -6,8 +6,11 @@
 //! loads, [`frame`] what stands around every page, [`state`] how a state looks, [`format`] how money, time and numbers are
 //! written, [`guard`] what every answer carries.
 
+pub(crate) mod address;
+pub(crate) mod asker;
 pub(crate) mod assets;
 pub(crate) mod cookies;
+mod countries;
 pub(crate) mod csrf;
 mod docs;
 pub(crate) mod form;
@@ -15,27 +18,49 @@ pub(crate) mod format;
 pub(crate) mod frame;
 mod guard;
 mod landing;
+pub(crate) mod nations;
 pub(crate) mod page;
+mod prices;
+pub(crate) mod sign_in;
 pub(crate) mod state;
+pub(crate) mod terms;
 pub(crate) mod viewer;
 pub(crate) mod zone;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Method;
+use axum::http::header::ACCEPT;
+use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 
 use crate::app::App;
-use crate::{console, portal};
+use crate::{console, openapi, portal};
 
 /// Every page, with what it loads.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(landing::router())
         .merge(docs::router())
+        .merge(openapi::router())
+        .merge(terms::router())
         .merge(portal::router())
         .merge(console::router())
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .merge(assets::router())
         .with_state(app)
+}
+
+/// The answer to a person's browser at a path that is nobody's. A program, which doesn't ask for pages, gets `None`, and the
+/// API's own answer.
+pub(crate) fn no_such_page(parts: &Parts) -> Option<Response> {
+    let accepts = parts.headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok());
+    let asks_for_page = accepts.is_some_and(|accepts| accepts.contains("text/html"));
+    (parts.method == Method::GET && asks_for_page).then(|| {
+        let mut response = page::PageError::NotFound("page").into_response();
+        guard::dress(&mut response);
+        response
+    })
 }

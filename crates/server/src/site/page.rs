@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use countersign_store::StoreError;
 
 use super::assets;
+use super::sign_in::with_next;
 
 /// A page, ready to send.
 pub(crate) fn html(template: &impl Template) -> Result<Response, PageError> {
@@ -44,8 +45,12 @@ pub(crate) enum PageError {
     SignIn { back: String },
     /// No operator is signed in.
     OperatorSignIn,
+    /// The account's owner has questions to answer first; they lead back to this path.
+    Onboarding { back: String },
     /// There is no such thing, or it is another account's.
     NotFound(&'static str),
+    /// The documentation has no such page.
+    NoDocument,
     /// What came is no form of ours.
     BadForm,
     /// The form's token isn't this session's: the page is older than the sign-in.
@@ -87,7 +92,7 @@ impl PageError {
     fn told(&self) -> (StatusCode, String, String) {
         let told = |status, heading: &str, advice: &str| (status, heading.to_owned(), advice.to_owned());
         match self {
-            Self::SignIn { .. } | Self::OperatorSignIn => {
+            Self::SignIn { .. } | Self::OperatorSignIn | Self::Onboarding { .. } => {
                 told(StatusCode::SEE_OTHER, "Sign in", "Sign in to see this page.")
             }
             Self::NotFound(what) => (
@@ -95,6 +100,11 @@ impl PageError {
                 format!("There is no such {what}"),
                 "The address may be mistyped, or it belongs to another account. Go back and look for it in the list."
                     .to_owned(),
+            ),
+            Self::NoDocument => told(
+                StatusCode::NOT_FOUND,
+                "There is no such page",
+                "The documentation has no page at this address. The list of its pages is one click away.",
             ),
             Self::BadForm => told(
                 StatusCode::BAD_REQUEST,
@@ -150,12 +160,8 @@ impl PageError {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         match &self {
-            Self::SignIn { back } => {
-                let query: String = form_urlencoded::Serializer::new(String::new())
-                    .append_pair("next", back)
-                    .finish();
-                return see_other(&format!("/login?{query}"));
-            }
+            Self::SignIn { back } => return see_other(&with_next("/login", back)),
+            Self::Onboarding { back } => return see_other(&with_next("/account/welcome", back)),
             Self::OperatorSignIn => return see_other("/operator/login"),
             Self::Books(error)
                 if !matches!(
@@ -168,12 +174,16 @@ impl IntoResponse for PageError {
             _ => {}
         }
         let (status, heading, advice) = self.told();
+        let (back, back_label) = match &self {
+            Self::NoDocument => ("/docs", "To the documentation"),
+            _ => ("/account", "To your account"),
+        };
         let page = ErrorPage {
             status: status.as_u16(),
             heading,
             advice,
-            back: "/account",
-            back_label: "To your account",
+            back,
+            back_label,
             style: assets::style(),
             mark: assets::mark(),
         };

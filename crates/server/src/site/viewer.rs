@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use countersign_core::Timestamp;
-use countersign_store::{AccountProfile, Session, SessionOwner, SessionToken};
+use countersign_store::{AccountDetails, AccountProfile, Session, SessionOwner, SessionToken};
 
 use super::cookies::Cookie;
 use super::csrf::{self, Csrf};
@@ -21,6 +21,8 @@ use crate::clock;
 pub(crate) struct Viewer {
     pub(crate) session: Session,
     pub(crate) account: AccountProfile,
+    /// What the owner said of the account.
+    pub(crate) details: AccountDetails,
     pub(crate) csrf: Csrf,
     pub(crate) zone: Zone,
     /// Real time of this request.
@@ -33,6 +35,11 @@ impl Viewer {
         self.now.plus_millis(self.account.clock_offset_ms)
     }
 }
+
+/// An account's owner, signed in, who may still have to answer the questions of the first sign-in. For the page that asks
+/// them, and for signing out; every other page takes a [`Viewer`].
+#[derive(Clone)]
+pub(crate) struct Newcomer(pub(crate) Viewer);
 
 /// The operator, signed in.
 #[derive(Clone)]
@@ -90,25 +97,49 @@ async fn viewer_of(parts: &Parts, app: &App) -> Result<Option<Viewer>, PageError
         .account(key.id)
         .await?
         .filter(|account| account.closed_at.is_none());
-    Ok(account.map(|account| Viewer {
+    let Some(account) = account else { return Ok(None) };
+    let details = app.site.details(key).await?;
+    let chosen = Some(&details.time_zone).filter(|name| !name.is_empty());
+    Ok(Some(Viewer {
         session,
         account,
         csrf,
-        zone: zone_of(&parts.headers, app),
+        zone: chosen
+            .and_then(|name| Zone::named(name))
+            .unwrap_or_else(|| zone_of(&parts.headers, app)),
+        details,
         now,
     }))
+}
+
+/// Where a page's reader comes back to. A form can't be sent again by following a link: after it that is the overview.
+fn back_to(parts: &Parts) -> String {
+    match (&parts.method, parts.uri.path_and_query()) {
+        (&Method::GET, Some(path)) => path.as_str().to_owned(),
+        _ => "/account".to_owned(),
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Viewer {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, PageError> {
-        // A form can't be sent again by following a link: after it the login leads to the overview.
-        let back = match (&parts.method, parts.uri.path_and_query()) {
-            (&Method::GET, Some(path)) => path.as_str().to_owned(),
-            _ => "/account".to_owned(),
-        };
-        viewer_of(parts, app).await?.ok_or(PageError::SignIn { back })
+        let Newcomer(viewer) = Newcomer::from_request_parts(parts, app).await?;
+        if viewer.details.onboarded_at.is_none() {
+            return Err(PageError::Onboarding { back: back_to(parts) });
+        }
+        Ok(viewer)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Newcomer {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, PageError> {
+        let viewer = viewer_of(parts, app).await?;
+        viewer
+            .map(Self)
+            .ok_or_else(|| PageError::SignIn { back: back_to(parts) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sandbox's first account: made where there is none, so that the first message needs no set-up.
 
 use countersign_core::{AccountId, AccountKey, Action, ApiToken, Command, Credits, MICROS_PER_CREDIT, PhoneNumber};
-use countersign_store::{NewAccount, Store, StoreError};
+use countersign_store::{Actor, DetailsChange, NewAccount, SiteStore, Store, StoreError};
 
 use super::StartError;
 use crate::{clock, random};
@@ -23,23 +23,24 @@ pub struct FirstAccount {
 
 /// Finds the first account, or makes it where the books have no account at all. `None` where there are other accounts and
 /// this one isn't among them, or is closed.
-pub(super) async fn find_or_make(store: &dyn Store) -> Result<Option<FirstAccount>, StartError> {
+pub(super) async fn find_or_make(store: &dyn Store, site: &dyn SiteStore) -> Result<Option<FirstAccount>, StartError> {
     let profile = match store.account_of_phone(OWNER).await? {
         Some(profile) if profile.closed_at.is_none() => profile,
-        None if store.accounts(None, 1).await?.is_empty() => return make(store).await.map(Some),
+        None if store.accounts(None, 1).await?.is_empty() => return make(store, site).await.map(Some),
         _ => return Ok(None),
     };
     if profile.entries == 0 {
         // The process ended between making the account and crediting it.
         credit(store, profile.key).await?;
     }
+    welcome(site, profile.key, profile.name).await?;
     Ok(Some(FirstAccount {
         token: store.token(profile.key).await?,
         phone: OWNER,
     }))
 }
 
-async fn make(store: &dyn Store) -> Result<FirstAccount, StartError> {
+async fn make(store: &dyn Store, site: &dyn SiteStore) -> Result<FirstAccount, StartError> {
     let key = AccountKey::of_new(AccountId::from_entropy(u64::from_be_bytes(random::bytes())));
     let token = ApiToken::new(key.id, random::bytes());
     let account = NewAccount {
@@ -49,19 +50,35 @@ async fn make(store: &dyn Store) -> Result<FirstAccount, StartError> {
         phone: OWNER,
         now: clock::now(),
     };
-    store.create_account(account).await?;
+    store.create_account(account, Actor::System).await?;
     credit(store, key).await?;
+    welcome(site, key, NAME.to_owned()).await?;
     Ok(FirstAccount { token, phone: OWNER })
+}
+
+/// Answers the questions of the first sign-in, where nobody has: its user has come to try, not to be asked.
+async fn welcome(site: &dyn SiteStore, account: AccountKey, name: String) -> Result<(), StartError> {
+    if site.details(account).await?.onboarded_at.is_some() {
+        return Ok(());
+    }
+    let change = DetailsChange {
+        name,
+        purpose: "Trying Countersign out".to_owned(),
+        accepted_terms: Some("sandbox".to_owned()),
+        ..DetailsChange::default()
+    };
+    site.set_details(account, change, clock::now()).await?;
+    Ok(())
 }
 
 async fn credit(store: &dyn Store, account: AccountKey) -> Result<(), StartError> {
     let purchase = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action: Action::Purchase { amount: CREDIT },
     };
-    let outcome = store.submit(account, purchase).await?;
+    let outcome = store.submit_by(account, purchase, Actor::System).await?;
     outcome.map_err(|error| StoreError::Database(format!("the first account's credit was refused: {error}")))?;
     Ok(())
 }

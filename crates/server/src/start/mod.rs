@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Extension;
 use countersign_channels::Inbox;
 use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
 use thiserror::Error;
@@ -19,9 +20,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::http::{HttpLimits, HttpServer, allow_open_files, bind, tls};
 use crate::operator::{OperatorKey, OperatorKeyError};
+use crate::reports::ping::Pings;
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
-use crate::{App, Mode, account, api, inbox, operator, site};
+use crate::{App, LoginDesk, Mode, account, api, inbox, operator, site};
 
 /// News of channels that may wait for the books; beyond it channels wait.
 const NEWS_LENGTH: usize = 4_096;
@@ -51,6 +53,14 @@ pub enum StartError {
     /// The operator's key can't be used.
     #[error(transparent)]
     OperatorKey(#[from] OperatorKeyError),
+    /// The terms for the pages can't be read.
+    #[error("the terms {path} (site.terms_file) can't be read: {source}")]
+    Terms {
+        /// Their file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// An address can't be listened on.
     #[error("can't listen on {address}: {source}. Another server may be there: choose another address with --listen")]
     Listen {
@@ -117,10 +127,14 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let site: Arc<dyn SiteStore> = Arc::clone(&store) as Arc<dyn SiteStore>;
     let store: Arc<dyn Store> = store;
     let first_account = match settings.mode {
-        Mode::Sandbox => first_account::find_or_make(store.as_ref()).await?,
+        Mode::Sandbox => first_account::find_or_make(store.as_ref(), site.as_ref()).await?,
         Mode::Production => None,
     };
 
+    let login = LoginDesk::new(&settings).map_err(|source| StartError::Terms {
+        path: settings.site.terms_file.clone().unwrap_or_default(),
+        source,
+    })?;
     let (draining, is_draining) = watch::channel(false);
     let (news, news_queue) = mpsc::channel(NEWS_LENGTH);
     let app = Arc::new(App {
@@ -128,12 +142,15 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         site,
         mode: settings.mode,
         inbox: settings.inbox.enabled.then(|| Inbox::new(news)),
+        login,
         operator_key,
         settings,
+        vitals: Arc::default(),
         draining: is_draining,
     });
     let workers = workers::start(&app, committed, news_queue)?;
     let http = HttpServer::new(router(&app), http_limits(&app.settings));
+    app.vitals.count_connections(http.gauge());
     let api_address = listeners.api.address;
     let tls_address = listeners.sandbox_tls.as_ref().map(|listener| listener.address);
     let api_url = listeners.api_url(&app.settings);
@@ -155,10 +172,12 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
 
 /// All that can be asked: what isn't a page's, an owner's or the operator's path is a method of the API.
 pub fn router(app: &Arc<App>) -> axum::Router {
+    // By the page or by the API: the limits on pings are the same ones.
+    let pings = Arc::<Pings>::default();
     axum::Router::new()
-        .merge(site::router(Arc::clone(app)))
+        .merge(site::router(Arc::clone(app)).layer(Extension(Arc::clone(&pings))))
         .merge(inbox::router(Arc::clone(app)))
-        .merge(account::router(Arc::clone(app)))
+        .merge(account::router_with(Arc::clone(app), pings))
         .merge(operator::router(Arc::clone(app)))
         // Merged, not nested as a service: its only route is its fallback, which costs a call one router less this way.
         .merge(api::router(Arc::clone(app)))

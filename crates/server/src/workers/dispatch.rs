@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::clocks::ClockOffsets;
 use super::news::FollowUp;
 use super::{Worker, signalled};
+use crate::vitals::Vitals;
 use crate::{Mode, clock};
 
 /// Hand-overs that a channel is still busy with. Beyond it the dispatcher waits; the books keep the rest.
@@ -36,6 +37,7 @@ pub(super) struct Dispatch {
     store: Arc<dyn Store>,
     /// The channel that messages go to. None: they stay in the books until they expire.
     inbox: Option<Arc<Inbox>>,
+    vitals: Arc<Vitals>,
     committed: CommittedWork,
     /// To the worker that brings commands into the books.
     follow_ups: mpsc::Sender<FollowUp>,
@@ -90,6 +92,7 @@ impl Dispatch {
     pub(super) fn new(
         store: Arc<dyn Store>,
         inbox: Option<Arc<Inbox>>,
+        vitals: Arc<Vitals>,
         mode: Mode,
         committed: CommittedWork,
         follow_ups: mpsc::Sender<FollowUp>,
@@ -98,6 +101,7 @@ impl Dispatch {
         Self {
             store,
             inbox,
+            vitals,
             committed,
             follow_ups,
             draining,
@@ -194,6 +198,7 @@ impl Dispatch {
         match handover {
             Handover::Waiting => {}
             Handover::Accepted => {
+                self.vitals.message_accepted();
                 self.follow_up(
                     account,
                     Action::News {
@@ -214,6 +219,7 @@ impl Dispatch {
                 }
             }
             Handover::Failed => {
+                self.vitals.message_failed(clock::now());
                 let failed = Action::News {
                     request,
                     news: News::Failed,

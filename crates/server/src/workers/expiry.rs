@@ -57,7 +57,7 @@ impl Expiry {
                 let action = Action::Wake { request: request.id };
                 let command = Command {
                     now: clock::now(),
-                    generation: None,
+                    token: None,
                     idempotency: None,
                     action,
                 };

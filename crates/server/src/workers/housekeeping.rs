@@ -1,11 +1,11 @@
-//! What nobody waits for: old kept answers are deleted, and the old credit of accounts that make no call lapses, in bites so
+//! What nobody waits for: old kept answers and ended sign-ins are deleted, and the old credit of accounts that make no call lapses, in bites so
 //! small that callers don't notice.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::{Action, Command};
-use countersign_store::{Store, StoreError};
+use countersign_store::{SiteStore, Store, StoreError};
 use tokio::sync::watch;
 
 use super::{Worker, rest};
@@ -22,12 +22,13 @@ const LAPSES_AT_ONCE: usize = 100;
 
 pub(super) struct Housekeeping {
     store: Arc<dyn Store>,
+    site: Arc<dyn SiteStore>,
     draining: watch::Receiver<bool>,
 }
 
 impl Housekeeping {
-    pub(super) fn new(store: Arc<dyn Store>, draining: watch::Receiver<bool>) -> Self {
-        Self { store, draining }
+    pub(super) fn new(store: Arc<dyn Store>, site: Arc<dyn SiteStore>, draining: watch::Receiver<bool>) -> Self {
+        Self { store, site, draining }
     }
 }
 
@@ -53,12 +54,14 @@ impl Housekeeping {
     /// Does a little; answers whether more may be left.
     async fn bite(&self) -> Result<bool, StoreError> {
         let now = clock::now();
-        let forgotten = self.store.forget_old_answers(now).await?;
+        let mut forgotten = self.store.forget_old_answers(now).await?;
+        forgotten += self.site.forget_ended_sessions(now).await?;
+        forgotten += self.site.forget_old_tokens(now).await?;
         let due = self.store.due_lapses(now, LAPSES_AT_ONCE).await?;
         for account in &due {
             let command = Command {
                 now,
-                generation: None,
+                token: None,
                 idempotency: None,
                 action: Action::Lapse,
             };
@@ -66,7 +69,11 @@ impl Housekeeping {
             let _ = self.store.submit(*account, command).await?;
         }
         if forgotten > 0 || !due.is_empty() {
-            tracing::debug!(forgotten, lapsed = due.len(), "old answers deleted, old credit lapsed");
+            tracing::debug!(
+                forgotten,
+                lapsed = due.len(),
+                "old answers, sign-ins and tokens deleted, old credit lapsed"
+            );
         }
         Ok(forgotten > 0 || due.len() == LAPSES_AT_ONCE)
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::circuit::{Circuit, CircuitSettings};
 use super::limiter::Limiter;
+use crate::vitals::{NAMED_CIRCUITS, OpenCircuit, ReportFigures};
 
 mod rooms;
 
@@ -206,6 +207,30 @@ impl Lanes {
             known: HashSet::new(),
             under_way: 0,
             waiting: 0,
+        }
+    }
+
+    /// What the operator's console shows. It looks at every lane, when somebody asks.
+    pub(super) fn figures(&self, now: Instant) -> ReportFigures {
+        let mut named: Vec<OpenCircuit> = self
+            .by_name
+            .iter()
+            .filter(|(_, lane)| lane.circuit.wants_probe())
+            .map(|(name, lane)| OpenCircuit {
+                account: name.account,
+                host: Arc::clone(&name.host),
+                rest: lane.circuit.open_until(now).map_or(Duration::ZERO, |until| until - now),
+            })
+            .collect();
+        let open_circuits = named.len();
+        named.sort_unstable_by(|one, other| other.rest.cmp(&one.rest).then_with(|| one.host.cmp(&other.host)));
+        named.truncate(NAMED_CIRCUITS);
+        ReportFigures {
+            lanes: self.by_name.len(),
+            waiting: self.waiting,
+            under_way: self.under_way,
+            open_circuits,
+            named,
         }
     }
 

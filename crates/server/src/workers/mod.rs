@@ -16,6 +16,7 @@ mod news;
 mod postman;
 mod reports;
 mod retry;
+mod summaries;
 mod sweep;
 mod wakes;
 
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use countersign_channels::{ChannelNews, Inbox};
 use countersign_core::PlainHttp;
-use countersign_store::{CommittedWork, Store};
+use countersign_store::{CommittedWork, SiteStore, Store};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -40,6 +41,7 @@ pub use postman::{Attempt, AttemptFailure, Postman, PostmanError};
 pub use retry::{MAX_RETRIES, RetrySchedule};
 
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 use crate::{App, Mode};
 
 /// How long [`Workers::finish`] waits in all. What isn't done then is done after the next start.
@@ -61,10 +63,14 @@ pub enum WorkersError {
 pub struct WorkerParts {
     /// The books.
     pub store: Arc<dyn Store>,
+    /// What the pages keep in the same books.
+    pub site: Arc<dyn SiteStore>,
     /// Sandbox or production: only the sandbox has clocks that differ from real time.
     pub mode: Mode,
     /// The built-in messenger, where it is switched on. It is the channel that messages go to.
     pub inbox: Option<Arc<Inbox>>,
+    /// What the operator's console shows of the workers.
+    pub vitals: Arc<Vitals>,
     /// How delivery reports are sent.
     pub reports: ReportSettings,
     /// Turns `true` when the server begins to end.
@@ -137,8 +143,10 @@ pub struct Workers {
 pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNews>) -> Result<Workers, WorkersError> {
     let parts = WorkerParts {
         store: Arc::clone(&app.store),
+        site: Arc::clone(&app.site),
         mode: app.mode,
         inbox: app.inbox.clone(),
+        vitals: Arc::clone(&app.vitals),
         reports: ReportSettings::of(&app.settings),
         draining: app.draining.clone(),
     };
@@ -153,8 +161,10 @@ pub fn start_with(
 ) -> Result<Workers, WorkersError> {
     let WorkerParts {
         store,
+        site,
         mode,
         inbox,
+        vitals,
         reports,
         draining,
     } = parts;
@@ -170,10 +180,24 @@ pub fn start_with(
         follow_up_queue,
         news_ending,
     )));
-    let dispatch = dispatch::Dispatch::new(Arc::clone(&store), inbox, mode, committed, follow_ups, draining.clone());
+    let questions = vitals.take_questions();
+    let dispatch = dispatch::Dispatch::new(
+        Arc::clone(&store),
+        inbox,
+        vitals,
+        mode,
+        committed,
+        follow_ups,
+        draining.clone(),
+    );
     tasks.spawn(supervise(dispatch));
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
+        Arc::clone(&store),
+        site,
+        draining.clone(),
+    )));
+    tasks.spawn(supervise(summaries::Summaries::new(
         Arc::clone(&store),
         draining.clone(),
     )));
@@ -183,6 +207,7 @@ pub fn start_with(
         reports.retries,
         reports.circuits,
         new_reports,
+        questions,
         draining,
     )));
     Ok(Workers { tasks, news, end_news })

@@ -52,7 +52,7 @@ impl FollowUp {
     fn command(&self) -> Command {
         Command {
             now: self.at,
-            generation: None,
+            token: None,
             idempotency: None,
             action: self.action.clone(),
         }

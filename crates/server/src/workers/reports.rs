@@ -16,13 +16,14 @@ use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::lanes::{Bounds, Ended, HeldBack, Lanes, Offered, Start, Ticket};
 use super::sweep::Sweep;
 use super::wakes::Wakes;
 use super::{Attempt, AttemptFailure, CircuitSettings, Postman, RetrySchedule, Worker, signalled};
+use crate::vitals::ReportQuestion;
 use crate::{clock, random};
 
 /// Pages read between two looks at what has ended: some milliseconds of work.
@@ -51,6 +52,8 @@ pub(super) struct Reports {
     sender: Arc<Sender>,
     /// The hand-over from the writer; none where somebody else takes it.
     fresh: Option<NewReports>,
+    /// What the operator's console asks; none where somebody else answers.
+    questions: Option<mpsc::Receiver<ReportQuestion>>,
     circuits: CircuitSettings,
     draining: watch::Receiver<bool>,
 }
@@ -107,6 +110,7 @@ impl Reports {
         retries: RetrySchedule,
         circuits: CircuitSettings,
         fresh: Option<NewReports>,
+        questions: Option<mpsc::Receiver<ReportQuestion>>,
         draining: watch::Receiver<bool>,
     ) -> Self {
         let sender = Arc::new(Sender {
@@ -117,6 +121,7 @@ impl Reports {
         Self {
             sender,
             fresh,
+            questions,
             circuits,
             draining,
         }
@@ -137,6 +142,10 @@ impl Worker for Reports {
                 biased;
                 () = signalled(&mut draining) => break,
                 Some(handed) = next_fresh(&mut self.fresh) => run.take_in(handed),
+                Some(question) = next_question(&mut self.questions) => {
+                    // A page that went away needs no answer.
+                    let _ = question.send(run.lanes.figures(Instant::now()));
+                }
                 Some(recorded) = run.recording.next() => {
                     // What was handed over before that commit comes first, lest a report that is done be taken for new.
                     while let Some(handed) = self.fresh.as_mut().and_then(NewReports::try_next) {
@@ -156,6 +165,11 @@ impl Worker for Reports {
 /// The next hand-over; waits for ever where there is none to come.
 async fn next_fresh(fresh: &mut Option<NewReports>) -> Option<Handed<DueReport>> {
     fresh.as_mut()?.next().await
+}
+
+/// The console's next question; waits for ever where nobody asks.
+async fn next_question(questions: &mut Option<mpsc::Receiver<ReportQuestion>>) -> Option<ReportQuestion> {
+    questions.as_mut()?.recv().await
 }
 
 impl Run {
@@ -360,7 +374,8 @@ impl Sender {
     /// Makes one attempt.
     async fn attempt(&self, ticket: Ticket, report: DueReport) -> Attempted {
         let request = ticket.key.request;
-        let token = match self.store.token(request.account).await {
+        let (at, attempts) = (clock::now(), report.attempts);
+        let token = match self.store.signing_token(request.account, report.token, at).await {
             Ok(token) => token,
             Err(error) => {
                 // Nothing was sent, so it is no attempt: the report stays due.
@@ -372,7 +387,6 @@ impl Sender {
                 };
             }
         };
-        let (at, attempts) = (clock::now(), report.attempts);
         let attempt = self.post(report, &token, at).await;
         let ended = match attempt.failure {
             None => Ended::Acknowledged(attempt.duration),

@@ -1,7 +1,7 @@
 //! The owner's API: who is let in, by the rules of the Gateway methods, and what an account sees of itself.
 
 use countersign_core::{AccountId, ApiToken, Timestamp};
-use countersign_store::Store as _;
+use countersign_store::{Actor, Store as _};
 use serde_json::{Value, json};
 
 use crate::support::{PHONE, Reply, Server, Setup};
@@ -69,13 +69,17 @@ async fn a_rotated_token_and_a_closed_account_are_refused() {
     let token = ApiToken::new(server.account.key.id, [5; 32]);
     server
         .store
-        .rotate_token(server.account.key, token.clone())
+        .rotate_token(server.account.key, token.clone(), Actor::Operator)
         .await
         .unwrap();
     assert_refused(&get_as(&server, &server.account.token, path).await, 401, "rotated");
     assert_eq!(get_as(&server, token.as_str(), path).await.status, 200);
     let now = Timestamp::from_millis(1);
-    server.store.close_account(server.account.key, now).await.unwrap();
+    server
+        .store
+        .close_account(server.account.key, now, Actor::Operator)
+        .await
+        .unwrap();
     assert_refused(&get_as(&server, token.as_str(), path).await, 401, "closed");
 }
 
@@ -87,7 +91,11 @@ async fn the_accounts_allow_list_holds_behind_trusted_proxies_too() {
     };
     let server = Server::start_with(setup).await;
     let allowed = vec!["192.0.2.0/24".parse().unwrap()];
-    server.store.set_allow_list(server.account.key, allowed).await.unwrap();
+    server
+        .store
+        .set_allow_list(server.account.key, allowed, Actor::Operator)
+        .await
+        .unwrap();
     let authorization = format!("Bearer {}", server.account.token);
     let from = |address: &'static str| [("authorization", authorization.as_str()), ("x-forwarded-for", address)];
     assert_eq!(get(&server, "/account/v1", &from("192.0.2.7")).await.status, 200);

@@ -2,7 +2,7 @@
 
 use countersign_core::{Limit, Rules, SenderUsername};
 use countersign_server::Mode;
-use countersign_store::Store as _;
+use countersign_store::{Actor, Store as _};
 use serde_json::{Value, json};
 
 use crate::support::{OWNER, PHONE, Server, Setup, now};
@@ -68,14 +68,22 @@ async fn tokens_that_are_missing_wrong_rotated_or_closed() {
     let account = server.account(2, "+393333333334", "1").await;
     server.call_as(&account.token, SEND, parameters.clone()).await.result();
     let rotated = countersign_core::ApiToken::new(account.key.id, [42; 32]);
-    server.store.rotate_token(account.key, rotated.clone()).await.unwrap();
+    server
+        .store
+        .rotate_token(account.key, rotated.clone(), Actor::Operator)
+        .await
+        .unwrap();
     let reply = server.call_as(&account.token, SEND, parameters.clone()).await;
     assert_eq!(reply.error(), "ACCESS_TOKEN_INVALID");
     server
         .call_as(rotated.as_str(), SEND, parameters.clone())
         .await
         .result();
-    server.store.close_account(account.key, now()).await.unwrap();
+    server
+        .store
+        .close_account(account.key, now(), Actor::Operator)
+        .await
+        .unwrap();
     let reply = server.call_as(rotated.as_str(), SEND, parameters).await;
     assert_eq!(reply.error(), "ACCESS_TOKEN_INVALID");
 }
@@ -98,7 +106,7 @@ async fn addresses_outside_the_allow_list() {
     let allow_list = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
     server
         .store
-        .set_allow_list(server.account.key, allow_list)
+        .set_allow_list(server.account.key, allow_list, Actor::Operator)
         .await
         .unwrap();
     for allowed in ["192.0.2.1", "2001:db8::7", "::ffff:192.0.2.1", "203.0.113.9, 192.0.2.1"] {
@@ -120,7 +128,11 @@ async fn a_foreign_forwarded_header_is_not_believed() {
     let server = Server::start().await;
     server
         .store
-        .set_allow_list(server.account.key, vec!["192.0.2.0/24".parse().unwrap()])
+        .set_allow_list(
+            server.account.key,
+            vec!["192.0.2.0/24".parse().unwrap()],
+            Actor::Operator,
+        )
         .await
         .unwrap();
     let bearer = format!("Bearer {}", server.account.token);
@@ -129,7 +141,11 @@ async fn a_foreign_forwarded_header_is_not_believed() {
     assert_eq!(reply.error(), "IP_NOT_ALLOWED");
     server
         .store
-        .set_allow_list(server.account.key, vec!["127.0.0.1/32".parse().unwrap()])
+        .set_allow_list(
+            server.account.key,
+            vec!["127.0.0.1/32".parse().unwrap()],
+            Actor::Operator,
+        )
         .await
         .unwrap();
     server
@@ -410,15 +426,19 @@ async fn senders() {
     let name = |text| SenderUsername::parse(text).unwrap();
     server
         .store
-        .add_sender(server.account.key, name("acme_shop"), now())
+        .add_sender(server.account.key, name("acme_shop"), now(), Actor::Operator)
         .await
         .unwrap();
     server
         .store
-        .add_sender(other.key, name("other_shop"), now())
+        .add_sender(other.key, name("other_shop"), now(), Actor::Operator)
         .await
         .unwrap();
-    server.store.verify_sender(name("other_shop"), now()).await.unwrap();
+    server
+        .store
+        .verify_sender(name("other_shop"), now(), Actor::Operator)
+        .await
+        .unwrap();
     for (username, error) in [
         (json!("a b"), "SENDER_USERNAME_INVALID"),
         (json!("@"), "SENDER_USERNAME_INVALID"),
@@ -438,7 +458,11 @@ async fn senders() {
     server
         .sent(json!({"phone_number": OWNER, "sender_username": "acme_shop"}))
         .await;
-    server.store.verify_sender(name("acme_shop"), now()).await.unwrap();
+    server
+        .store
+        .verify_sender(name("acme_shop"), now(), Actor::Operator)
+        .await
+        .unwrap();
     for username in ["acme_shop", "@acme_shop", "@Acme_Shop"] {
         server
             .sent(json!({"phone_number": PHONE, "sender_username": username}))

@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: the same call again has its effect once, and the same answer.
 
-use countersign_store::Store as _;
+use countersign_store::{Actor, Store as _};
 use serde_json::{Value, json};
 
 use crate::support::{PHONE, Reply, Server};
@@ -176,7 +176,7 @@ async fn a_key_outlives_the_rotation_of_the_token() {
     let rotated = countersign_core::ApiToken::new(server.account.key.id, [42; 32]);
     server
         .store
-        .rotate_token(server.account.key, rotated.clone())
+        .rotate_token(server.account.key, rotated.clone(), Actor::Operator)
         .await
         .unwrap();
     let bearer = format!("Bearer {}", rotated.as_str());

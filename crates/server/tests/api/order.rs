@@ -1,7 +1,7 @@
 //! Which error a call gets that is wrong in several ways: the first in the contract's order.
 
 use countersign_core::{Rules, SenderUsername};
-use countersign_store::Store as _;
+use countersign_store::{Actor, Store as _};
 use serde_json::json;
 
 use crate::support::{PHONE, Server, Setup, now};
@@ -54,7 +54,11 @@ async fn the_address_comes_between_token_and_body() {
     let server = Server::start().await;
     server
         .store
-        .set_allow_list(server.account.key, vec!["192.0.2.0/24".parse().unwrap()])
+        .set_allow_list(
+            server.account.key,
+            vec!["192.0.2.0/24".parse().unwrap()],
+            Actor::Operator,
+        )
         .await
         .unwrap();
     let bearer = format!("Bearer {}", server.account.token);
@@ -124,7 +128,11 @@ async fn sender_flood_balance_and_reachability_come_in_this_order() {
     .await;
     let poor = server.account(2, "+393333333334", "0.01").await;
     let name = SenderUsername::parse("acme_shop").unwrap();
-    server.store.add_sender(poor.key, name, now()).await.unwrap();
+    server
+        .store
+        .add_sender(poor.key, name, now(), Actor::Operator)
+        .await
+        .unwrap();
     server
         .call_as(&poor.token, SEND, json!({"phone_number": PHONE}))
         .await

@@ -1,7 +1,7 @@
 //! What calls cost: by the list at the moment of the call, and nothing to the owner's own number.
 
 use countersign_core::{Credits, NumberPrefix, PriceRoute, PriceRow, RouteName, Timestamp};
-use countersign_store::{PriceSetting, Store as _};
+use countersign_store::{Actor, PriceSetting, Store as _};
 use serde_json::{Value, json};
 
 use crate::support::{OWNER, PHONE, Server, now};
@@ -16,7 +16,7 @@ async fn set_price(server: &Server, route: PriceRoute, from: Timestamp, price: &
     let setting = PriceSetting {
         rows: vec![row],
         dry_run: false,
-        set_by: "a test".to_owned(),
+        set_by: Actor::Operator,
         now: now(),
     };
     assert_eq!(server.store.set_prices(setting).await.unwrap().added, 1);

@@ -14,7 +14,7 @@ use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
 use countersign_server::workers::{self, Workers};
 use countersign_server::{App, Mode, account, api, operator};
-use countersign_store::{MasterKey, NewAccount, SiteStore, SqliteOptions, SqliteStore, Store};
+use countersign_store::{Actor, MasterKey, NewAccount, SiteStore, SqliteOptions, SqliteStore, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -93,8 +93,10 @@ impl Server {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: setup.mode,
             inbox: setup.inbox.then(|| Inbox::new(news)),
+            login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            vitals: Arc::default(),
             draining: is_draining,
         });
         let workers = workers::start(&app, committed, news_queue).unwrap();
@@ -192,12 +194,12 @@ async fn make_account(store: &SqliteStore, seed: u8, phone: &str, credit: &str) 
         phone: PhoneNumber::parse(phone, SandboxNumbers::Accepted).unwrap(),
         now,
     };
-    store.create_account(account).await.unwrap();
+    store.create_account(account, Actor::Operator).await.unwrap();
     let amount = Credits::parse(credit).unwrap();
     if !amount.is_zero() {
         let purchase = Command {
             now,
-            generation: None,
+            token: None,
             idempotency: None,
             action: Action::Purchase { amount },
         };

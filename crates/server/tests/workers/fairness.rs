@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_server::workers::{CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule};
-use countersign_store::{ReportState, Store as _};
+use countersign_store::{Actor, ReportState, Store as _};
 use futures_util::future::join_all;
 
 use crate::sink::{Reply, Sink};
@@ -130,7 +130,7 @@ async fn each_attempt_is_kept_with_its_answer_and_a_lost_report_goes_again_by_ha
     }
     house
         .store
-        .redeliver_report(key, countersign_server::clock::now())
+        .redeliver_report(key, countersign_server::clock::now(), Actor::Operator)
         .await
         .unwrap();
     let arrived = house.wait_for_report(key, ReportState::Acknowledged).await;

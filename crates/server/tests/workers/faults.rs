@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    VerificationRequest,
+    TokenClaim, VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
+    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
     NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
     ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store, StoreError,
     Trouble,
@@ -53,6 +53,9 @@ impl Store for FaultyStore {
     fn submit(&self, account: AccountKey, command: Command) -> Answer<'_, Outcome> {
         self.or_fault(0, self.store.submit(account, command))
     }
+    fn submit_by(&self, account: AccountKey, command: Command, by: Actor) -> Answer<'_, Outcome> {
+        self.or_fault(0, self.store.submit_by(account, command, by))
+    }
     fn record_report(
         &self,
         key: ReportKey,
@@ -61,14 +64,17 @@ impl Store for FaultyStore {
     ) -> Answer<'_, Option<DueReport>> {
         self.or_fault(1, self.store.record_report(key, attempt, outcome))
     }
-    fn redeliver_report(&self, key: ReportKey, now: Timestamp) -> Answer<'_, ReportProfile> {
-        self.store.redeliver_report(key, now)
+    fn redeliver_report(&self, key: ReportKey, now: Timestamp, by: Actor) -> Answer<'_, ReportProfile> {
+        self.store.redeliver_report(key, now, by)
     }
     fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32] {
         self.store.fingerprint(account, text)
     }
     fn token(&self, account: AccountKey) -> Answer<'_, ApiToken> {
-        self.or_fault(2, self.store.token(account))
+        self.store.token(account)
+    }
+    fn signing_token(&self, account: AccountKey, made_with: TokenClaim, now: Timestamp) -> Answer<'_, ApiToken> {
+        self.or_fault(2, self.store.signing_token(account, made_with, now))
     }
     fn account(&self, id: AccountId) -> Answer<'_, Option<AccountProfile>> {
         self.or_fault(3, self.store.account(id))
@@ -122,26 +128,32 @@ impl Store for FaultyStore {
     fn report(&self, key: ReportKey) -> Answer<'_, Option<ReportDetail>> {
         self.store.report(key)
     }
-    fn create_account(&self, new: NewAccount) -> Answer<'_, AccountProfile> {
-        self.store.create_account(new)
+    fn create_account(&self, new: NewAccount, by: Actor) -> Answer<'_, AccountProfile> {
+        self.store.create_account(new, by)
     }
-    fn rotate_token(&self, account: AccountKey, token: ApiToken) -> Answer<'_, ()> {
-        self.store.rotate_token(account, token)
+    fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> Answer<'_, ()> {
+        self.store.rotate_token(account, token, by)
     }
-    fn close_account(&self, account: AccountKey, now: Timestamp) -> Answer<'_, ()> {
-        self.store.close_account(account, now)
+    fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> Answer<'_, ()> {
+        self.store.close_account(account, now, by)
     }
-    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>) -> Answer<'_, ()> {
-        self.store.set_allow_list(account, allow_list)
+    fn set_allow_list(&self, account: AccountKey, allow_list: Vec<IpNet>, by: Actor) -> Answer<'_, ()> {
+        self.store.set_allow_list(account, allow_list, by)
     }
-    fn set_low_balance(&self, account: AccountKey, low_balance: Option<LowBalance>) -> Answer<'_, ()> {
-        self.store.set_low_balance(account, low_balance)
+    fn set_low_balance(&self, account: AccountKey, low_balance: Option<LowBalance>, by: Actor) -> Answer<'_, ()> {
+        self.store.set_low_balance(account, low_balance, by)
     }
-    fn add_sender(&self, account: AccountKey, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
-        self.store.add_sender(account, username, now)
+    fn add_sender(
+        &self,
+        account: AccountKey,
+        username: SenderUsername,
+        now: Timestamp,
+        by: Actor,
+    ) -> Answer<'_, SenderProfile> {
+        self.store.add_sender(account, username, now, by)
     }
-    fn verify_sender(&self, username: SenderUsername, now: Timestamp) -> Answer<'_, SenderProfile> {
-        self.store.verify_sender(username, now)
+    fn verify_sender(&self, username: SenderUsername, now: Timestamp, by: Actor) -> Answer<'_, SenderProfile> {
+        self.store.verify_sender(username, now, by)
     }
     fn set_prices(&self, setting: PriceSetting) -> Answer<'_, PricesSet> {
         self.store.set_prices(setting)

@@ -1,14 +1,14 @@
 //! Delivery reports from the commit of a state to the receiver: order, retries, loss, restarts.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use countersign_core::{ApiToken, CallbackUrl, LowBalance, PlainHttp};
-use countersign_server::random;
+use countersign_core::{ApiToken, CallbackUrl, Grace, LowBalance, PlainHttp, TokenClaim, TokenKind};
 use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule};
-use countersign_store::{SqliteStore, Store as _};
+use countersign_server::{clock, random};
+use countersign_store::{Actor, Rotation, SqliteStore, Store as _, Tokens as _};
 
 use crate::sink::{Received, Reply, Sink};
-use crate::support::{House, PHONE, open_reports, quick};
+use crate::support::{House, PHONE, open_reports, quick, send_with_token};
 
 /// Delivered and read at once, so two reports each.
 const READ_AT_ONCE: &str = "+9996670001";
@@ -133,10 +133,77 @@ async fn after_a_rotation_reports_are_signed_with_the_present_token() {
     house.send(DELIVERED_AT_ONCE, Some(sink.url("/"))).await;
     sink.wait_for(1).await;
     let new = ApiToken::new(house.account.id, random::bytes());
-    house.store.rotate_token(house.account, new.clone()).await.unwrap();
+    house
+        .store
+        .rotate_token(house.account, new.clone(), Actor::Operator)
+        .await
+        .unwrap();
     let received = sink.wait_for(3).await;
     assert!(received[0].is_signed_with(&house.token));
     assert!(received[2].is_signed_with(&new));
+}
+
+/// Whether a client that has this token takes a report for genuine.
+fn is_genuine(received: &Received, token: &ApiToken) -> bool {
+    let (timestamp, signature) = (
+        received.header("X-Request-Timestamp"),
+        received.header("X-Request-Signature"),
+    );
+    let age = countersign_client::REPORT_MAX_AGE;
+    countersign_client::verify_report(
+        token.as_str(),
+        timestamp,
+        signature,
+        &received.body,
+        SystemTime::now(),
+        age,
+    )
+    .is_ok()
+}
+
+#[tokio::test]
+async fn a_report_is_signed_with_the_token_that_made_its_request_until_its_grace_is_ended() {
+    let house = House::new(quick()).await;
+    let sink = Sink::answering([Reply::Status(500), Reply::Status(500), Reply::Status(200)]).await;
+    let first = TokenClaim {
+        kind: TokenKind::Live,
+        generation: 1,
+    };
+    let new = ApiToken::new(house.account.id, random::bytes());
+    let rotation = Rotation {
+        token: new.clone(),
+        grace: Grace::Hour,
+        by: Actor::Owner,
+        now: clock::now(),
+    };
+    house.store.rotate(house.account, rotation).await.unwrap();
+    send_with_token(&house.store, house.account, first, DELIVERED_AT_ONCE, sink.url("/")).await;
+    let received = sink.wait_for(1).await;
+    assert!(is_genuine(&received[0], &house.token) && !is_genuine(&received[0], &new));
+    let now = clock::now();
+    house
+        .store
+        .end_grace(house.account, TokenKind::Live, Actor::Owner, now)
+        .await
+        .unwrap();
+    let received = sink.wait_for(3).await;
+    assert!(is_genuine(&received[2], &new) && !is_genuine(&received[2], &house.token));
+}
+
+#[tokio::test]
+async fn reports_of_tests_are_signed_with_the_test_mode_token() {
+    let house = House::new(quick()).await;
+    let sink = Sink::ok().await;
+    let test = ApiToken::of_kind(TokenKind::Test, house.account.id, random::bytes());
+    let made = house.store.test_token(house.account, test.clone(), clock::now()).await;
+    assert!(made.unwrap() == test);
+    let claim = TokenClaim {
+        kind: TokenKind::Test,
+        generation: 1,
+    };
+    send_with_token(&house.store, house.account, claim, DELIVERED_AT_ONCE, sink.url("/")).await;
+    let received = sink.wait_for(1).await;
+    assert!(is_genuine(&received[0], &test) && !is_genuine(&received[0], &house.token));
 }
 
 #[tokio::test]
@@ -178,7 +245,11 @@ async fn a_balance_that_falls_below_what_its_owner_set_is_told_once_and_signed()
         below: before,
         url: CallbackUrl::parse(&sink.url("/low"), PlainHttp::Accepted).unwrap(),
     };
-    house.store.set_low_balance(house.account, Some(low)).await.unwrap();
+    house
+        .store
+        .set_low_balance(house.account, Some(low), Actor::Operator)
+        .await
+        .unwrap();
     for _ in 0..3 {
         house.send(PHONE, None).await;
     }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use countersign_channels::{Inbox, InboxReader, Opening};
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, News,
-    PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, Ttl,
+    PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, TokenClaim, Ttl,
 };
 use countersign_server::workers::{
     CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
 };
 use countersign_server::{Mode, clock, random};
 use countersign_store::{
-    DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions, SqliteStore,
-    Store,
+    Actor, DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions,
+    SqliteStore, Store,
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -75,7 +75,7 @@ impl House {
             phone: owner,
             now: clock::now(),
         };
-        store.create_account(new).await.unwrap();
+        store.create_account(new, Actor::Operator).await.unwrap();
         submit(
             &store,
             account,
@@ -100,7 +100,9 @@ impl House {
         let inbox = Inbox::new(news_sender);
         let (drain, draining) = watch::channel(false);
         let parts = WorkerParts {
+            vitals: Arc::default(),
             store: Arc::new(FaultyStore::new(Arc::clone(&store), faults)),
+            site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,
             inbox: Some(Arc::clone(&inbox)),
             reports,
@@ -144,7 +146,7 @@ impl House {
             phone: phone(&format!("+99966{:05}", 10_000 + number)),
             now: clock::now(),
         };
-        self.store.create_account(new).await.unwrap();
+        self.store.create_account(new, Actor::Operator).await.unwrap();
         let amount = Credits::parse("1000").unwrap();
         submit(&self.store, account, Action::Purchase { amount }).await;
         account
@@ -239,6 +241,13 @@ async fn send(
     callback_url: Option<String>,
     ttl_seconds: i64,
 ) -> RequestId {
+    match submit(store, account, send_action(to, callback_url, ttl_seconds)).await {
+        Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
+        other => panic!("a send answered {other:?}"),
+    }
+}
+
+fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Action {
     let send = Send {
         phone: phone(to),
         request: None,
@@ -253,10 +262,25 @@ async fn send(
         id_entropy: u64::from_ne_bytes(random::bytes()),
         reach: Reach::Reachable,
     };
-    match submit(store, account, Action::Send(Box::new(send))).await {
-        Answer::Status(status) => RequestId::parse(&status.request_id).unwrap(),
-        other => panic!("a send answered {other:?}"),
-    }
+    Action::Send(Box::new(send))
+}
+
+/// A message that a token sends, to a number that takes it at once.
+pub(crate) async fn send_with_token(
+    store: &SqliteStore,
+    account: AccountKey,
+    token: TokenClaim,
+    to: &str,
+    callback_url: String,
+) {
+    let action = send_action(to, Some(callback_url), 3600);
+    let command = Command {
+        now: clock::now(),
+        token: Some(token),
+        idempotency: None,
+        action,
+    };
+    store.submit(account, command).await.unwrap().unwrap();
 }
 
 /// A message that arrived, with nobody's help but the books'.
@@ -269,7 +293,7 @@ pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_u
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
     let command = Command {
         now: clock::now(),
-        generation: None,
+        token: None,
         idempotency: None,
         action,
     };

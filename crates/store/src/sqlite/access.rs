@@ -1,5 +1,5 @@
 //! Who a token belongs to, kept in memory. Every change of an account's standing drops its entry before the change is
-//! answered, and every command carries the generation it was made under, so a stale entry opens nothing.
+//! answered, and every command carries the generation of the token it was made with, so a stale entry opens nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use crate::vault::Vault;
 /// Accounts that are kept; beyond it the memory starts anew.
 const MAX_ENTRIES: usize = 50_000;
 
-/// What stands in the books about an account's token.
+/// What stands in the books about an account's tokens.
 #[derive(Debug)]
 pub(super) struct StoredAccess {
-    pub(super) token_lookup: Vec<u8>,
-    pub(super) access: Arc<AccountAccess>,
+    /// For each token that may be known, live and test-mode, present and previous: its look-up, and what it opens.
+    pub(super) tokens: Vec<(Vec<u8>, Arc<AccountAccess>)>,
 }
 
 #[derive(Default)]
@@ -39,8 +39,12 @@ impl AccessCache {
         let Some(stored) = self.of_account(readers, token.account())? else {
             return Ok(None);
         };
-        let same = vault.token_lookup(token).as_slice().ct_eq(&stored.token_lookup);
-        Ok(bool::from(same).then(|| Arc::clone(&stored.access)))
+        let lookup = vault.token_lookup(token);
+        let known = stored
+            .tokens
+            .iter()
+            .find(|(stored, _)| bool::from(lookup.as_slice().ct_eq(stored)));
+        Ok(known.map(|(_, access)| Arc::clone(access)))
     }
 
     fn of_account(&self, readers: &Readers, id: AccountId) -> Result<Option<Arc<StoredAccess>>, StoreError> {

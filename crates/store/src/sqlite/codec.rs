@@ -5,7 +5,8 @@ use std::sync::Arc;
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
     EnteredCode, EntryHash, EntryKind, LedgerEntry, LowBalance, Message, News, Payload, PhoneNumber, Purchase,
-    RequestId, SenderUsername, TimelineKind, Timestamp, VerificationRequest, VerificationState,
+    RequestId, SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding, VerificationRequest,
+    VerificationState,
 };
 use rusqlite::Row;
 
@@ -38,7 +39,7 @@ pub(crate) fn delivery_of(number: i64) -> Result<DeliveryState, StoreError> {
     found.ok_or_else(|| damaged("a delivery state"))
 }
 
-const fn verification_number(state: VerificationState) -> i64 {
+pub(super) const fn verification_number(state: VerificationState) -> i64 {
     match state {
         VerificationState::Unchecked => 1,
         VerificationState::Invalid => 2,
@@ -48,7 +49,7 @@ const fn verification_number(state: VerificationState) -> i64 {
     }
 }
 
-fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
+pub(super) fn verification_of(number: i64) -> Result<VerificationState, StoreError> {
     let found = VerificationState::ALL
         .into_iter()
         .find(|state| verification_number(*state) == number);
@@ -74,6 +75,12 @@ const fn news_number(news: News) -> i64 {
         News::Read => 3,
         News::Failed => 4,
     }
+}
+
+pub(super) fn news_of(number: i64) -> Result<News, StoreError> {
+    let all = [News::Accepted, News::Delivered, News::Read, News::Failed];
+    let found = all.into_iter().find(|news| news_number(*news) == number);
+    found.ok_or_else(|| damaged("a channel's news"))
 }
 
 const fn origin_number(origin: CodeOrigin) -> i64 {
@@ -131,6 +138,14 @@ pub(super) fn report_kind_of(number: i64) -> Result<ReportKind, StoreError> {
     found.ok_or_else(|| damaged("a delivery report's kind"))
 }
 
+/// Which token made a request, of its two columns.
+pub(super) const fn token_claim(test: bool, generation: u32) -> TokenClaim {
+    TokenClaim {
+        kind: if test { TokenKind::Test } else { TokenKind::Live },
+        generation,
+    }
+}
+
 /// The key columns of a request's row.
 pub(super) fn request_place(request: RequestRef) -> [i64; 4] {
     [
@@ -147,7 +162,8 @@ pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
 
 pub(super) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
                                           next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
-                                          low_balance_url, low_balance_told, low_balance_reports";
+                                          low_balance_url, low_balance_told, low_balance_reports, grace_until, \
+                                          test_generation, test_grace_until";
 
 /// Reads [`ACCOUNT_COLUMNS`].
 pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account, StoreError> {
@@ -157,7 +173,14 @@ pub(super) fn account_from_row(key: AccountKey, row: &Row<'_>) -> Result<Account
         key,
         owner: phone_of(row.get(0)?)?,
         closed: closed_at.is_some(),
-        generation: row.get(2)?,
+        live: TokenStanding {
+            generation: row.get(2)?,
+            grace_until: row.get::<_, Option<i64>>(18)?.map(Timestamp::from_millis),
+        },
+        test: TokenStanding {
+            generation: row.get(19)?,
+            grace_until: row.get::<_, Option<i64>>(20)?.map(Timestamp::from_millis),
+        },
         balance: Credits::from_micros(row.get(3)?),
         held: Credits::from_micros(row.get(4)?),
         entries: row.get::<_, i64>(5)?.cast_unsigned(),
@@ -224,7 +247,7 @@ pub(super) fn purchase_from_row(account: AccountKey, row: &Row<'_>) -> Result<Pu
 
 pub(super) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
      refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
-     expires_at, accepted, sender, callback_url, payload, entered_sealed";
+     expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation";
 
 /// A request as its columns stand, before anything sealed is opened.
 #[derive(Debug, Default)]
@@ -249,6 +272,8 @@ pub(super) struct RequestColumns {
     pub(super) callback_url: Option<String>,
     pub(super) payload: Option<String>,
     pub(super) entered_sealed: Option<Vec<u8>>,
+    pub(super) test: bool,
+    pub(super) generation: u32,
 }
 
 impl RequestColumns {
@@ -275,6 +300,8 @@ impl RequestColumns {
             callback_url: row.get(20)?,
             payload: row.get(21)?,
             entered_sealed: row.get(22)?,
+            test: row.get(23)?,
+            generation: row.get(24)?,
         })
     }
 
@@ -308,6 +335,8 @@ impl RequestColumns {
             wake_at: request.wake_at().map(|at| at.plus_millis(-clock_offset_ms).millis()),
             accepted: request.message.as_ref().map(|message| message.accepted),
             entered_sealed,
+            test: request.test,
+            generation: request.generation,
             ..Self::default()
         };
         if let (Some(message), true) = (&request.message, with_message) {
@@ -348,6 +377,8 @@ impl RequestColumns {
             id: request_id(created_at, random),
             account: account_key(bucket, account_id)?,
             phone: phone_of(self.phone)?,
+            test: self.test,
+            generation: self.generation,
             delivery: delivery_of(self.delivery)?,
             delivery_updated_at: Timestamp::from_millis(self.delivery_at),
             fee: Credits::from_micros(self.fee),

@@ -3,14 +3,15 @@
 use std::sync::LazyLock;
 
 use countersign_core::{
-    Account, AccountKey, FirstAnswer, Idempotency, IdempotencyKey, Purchase, SenderFact, SenderUsername, Timestamp,
-    VerificationRequest,
+    Account, AccountKey, FirstAnswer, Idempotency, IdempotencyKey, Order, OrderId, Purchase, SenderFact,
+    SenderUsername, Timestamp, VerificationRequest,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{
     ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, damaged, purchase_from_row, request_place,
 };
+use super::orders;
 use crate::batch::FactSource;
 use crate::types::{RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
@@ -32,6 +33,10 @@ impl FactSource for Facts<'_> {
 
     fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError> {
         load_request(self.connection, self.vault, request)
+    }
+
+    fn order(&mut self, account: AccountKey, id: OrderId) -> Result<Option<Order>, StoreError> {
+        orders::load(self.connection, account, id)
     }
 
     fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError> {

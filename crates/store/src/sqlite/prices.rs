@@ -65,7 +65,7 @@ pub(super) fn record(
                 row.effective_from.millis(),
                 row.price.map(Credits::micros),
                 setting.now.millis(),
-                setting.set_by,
+                setting.set_by.name(),
             ])?;
         }
     }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Credits, PhoneNumber, SenderUsername, Timestamp, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Credits, PhoneNumber, SenderUsername, Timestamp, TokenClaim, TokenKind,
+    VerificationRequest,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::access::StoredAccess;
 use super::codec::{
@@ -19,7 +20,7 @@ use super::prices;
 use super::schema::open_for_reading;
 use crate::prices::PriceRecord;
 use crate::types::{AccountAccess, AccountProfile, MessageRef, RequestRef, SenderProfile, StoreError};
-use crate::vault::{Purpose, Vault};
+use crate::vault::Vault;
 
 /// Connections kept open; more are opened when they are needed and closed again.
 const KEPT_CONNECTIONS: usize = 4;
@@ -57,40 +58,44 @@ impl Readers {
     pub(super) fn access(&self, id: AccountId) -> Result<Option<StoredAccess>, StoreError> {
         self.with(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT bucket, account_id, token_lookup, generation, closed_at IS NOT NULL, allow_list, clock_offset_ms, phone \
+                "SELECT bucket, account_id, closed_at IS NOT NULL, allow_list, clock_offset_ms, phone, \
+                 generation, token_lookup, previous_lookup, grace_until, \
+                 test_generation, test_lookup, test_previous_lookup, test_grace_until \
                  FROM account WHERE account_id = ?1",
             )?;
             let mut rows = statement.query([id.number()])?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            Ok(Some(StoredAccess {
-                token_lookup: row.get(2)?,
-                access: Arc::new(AccountAccess {
-                    key: account_key(row.get(0)?, row.get(1)?)?,
-                    generation: row.get(3)?,
-                    closed: row.get(4)?,
-                    allow_list: allow_list(&row.get::<_, String>(5)?)?,
-                    clock_offset_ms: row.get(6)?,
-                    owner: phone_of(row.get(7)?)?,
-                }),
-            }))
+            let present = AccountAccess {
+                key: account_key(row.get(0)?, row.get(1)?)?,
+                token: TokenClaim::PRESENT,
+                valid_until: None,
+                closed: row.get(2)?,
+                allow_list: allow_list(&row.get::<_, String>(3)?)?,
+                clock_offset_ms: row.get(4)?,
+                owner: phone_of(row.get(5)?)?,
+            };
+            let mut tokens = Vec::with_capacity(2);
+            for (kind, first) in [(TokenKind::Live, 6), (TokenKind::Test, 10)] {
+                let generation: u32 = row.get(first)?;
+                let grace_until = row.get::<_, Option<i64>>(first + 3)?.map(Timestamp::from_millis);
+                let mut known = |lookup: Option<Vec<u8>>, generation, valid_until| {
+                    let token = TokenClaim { kind, generation };
+                    let access = AccountAccess {
+                        token,
+                        valid_until,
+                        ..present.clone()
+                    };
+                    tokens.extend(lookup.map(|lookup| (lookup, Arc::new(access))));
+                };
+                known(row.get(first + 1)?, generation, None);
+                known(row.get(first + 2)?, generation.saturating_sub(1), grace_until);
+            }
+            Ok(Some(StoredAccess { tokens }))
         })
     }
 
     pub(super) fn token(&self, account: AccountKey) -> Result<ApiToken, StoreError> {
-        let place = [i64::from(account.bucket.0), account.id.number()];
-        self.with(|connection| {
-            let sealed: Option<Vec<u8>> = connection
-                .prepare_cached("SELECT token_sealed FROM account WHERE bucket = ?1 AND account_id = ?2")?
-                .query_row(place, |row| row.get(0))
-                .optional()?;
-            let text = self
-                .vault
-                .open(Purpose::Token, &place, &sealed.ok_or(StoreError::NotFound("account"))?)?;
-            std::str::from_utf8(&text)
-                .ok()
-                .and_then(ApiToken::parse)
-                .ok_or_else(|| damaged("a token"))
-        })
+        self.signing_token(account, TokenClaim::PRESENT, Timestamp::from_millis(0))
     }
 
     pub(super) fn account(&self, id: AccountId) -> Result<Option<AccountProfile>, StoreError> {
@@ -310,7 +315,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
+pub(super) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -323,7 +328,7 @@ pub(super) fn account_profile(
     rows.next()?.map(profile_from_row).transpose()
 }
 
-fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
+pub(super) fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreError> {
     Ok(AccountProfile {
         key: account_key(row.get(0)?, row.get(1)?)?,
         name: row.get(2)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use countersign_core::{AccountKey, CallbackUrl, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{account_key, damaged, report_kind_of, report_state_of, request_id, request_place};
+use super::codec::{account_key, damaged, report_kind_of, report_state_of, request_id, request_place, token_claim};
 use super::read::{Readers, readable, row_limit};
 use crate::reports::{
     DuePlace, DueReport, KeptAttempt, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportProfile,
@@ -91,7 +91,8 @@ impl Readers {
     ) -> Result<Vec<DueReport>, StoreError> {
         self.with(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT bucket, account_id, created_at, random, number, due_at, attempts, callback_url, body_sealed \
+                "SELECT bucket, account_id, created_at, random, number, due_at, attempts, callback_url, body_sealed, test, \
+                 generation \
                  FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL AND bucket = ?1 AND account_id = ?2 \
                  AND host = ?3 AND due_at <= ?4 AND (due_at, created_at, random, number) > (?5, ?6, ?7, ?8) \
                  ORDER BY due_at, created_at, random, number LIMIT ?9",
@@ -232,6 +233,7 @@ fn due_from_row(vault: &Vault, lane: &ReportLane, row: &Row<'_>) -> Result<DueRe
         host: Arc::clone(&lane.host),
         callback_url: CallbackUrl::from_stored(row.get(7)?),
         body: vault.open(Purpose::Report, &place, &row.get::<_, Vec<u8>>(8)?)?,
+        token: token_claim(row.get(9)?, row.get(10)?),
         attempts: row.get(6)?,
         due_at: Timestamp::from_millis(row.get(5)?),
     })

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use countersign_core::{CallbackUrl, DeliveryReport, Timestamp};
+use countersign_core::{CallbackUrl, DeliveryReport, Timestamp, TokenKind};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::{REPORT_LOST, REPORT_PENDING, report_kind_number, report_state_number, request_place};
+use super::codec::{REPORT_LOST, REPORT_PENDING, report_kind_number, report_state_number, request_place, token_claim};
 use super::report_reads::report_profile;
 use crate::batch::Batch;
 use crate::reports::{
@@ -45,7 +45,8 @@ fn write_report(
     connection
         .prepare_cached(
             "INSERT INTO report (bucket, account_id, created_at, random, number, kind, state, attempts, tries, due_at, \
-             made_at, host, callback_url, body_sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12)",
+             made_at, host, callback_url, body_sealed, test, generation) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             bucket,
@@ -60,6 +61,8 @@ fn write_report(
             host,
             report.callback_url.as_str(),
             vault.seal(Purpose::Report, &place, &report.body)?,
+            report.token.kind == TokenKind::Test,
+            report.token.generation,
         ])?;
     Ok(is_first.then(|| DueReport {
         key: ReportKey {
@@ -69,6 +72,7 @@ fn write_report(
         host: Arc::from(host),
         callback_url: report.callback_url.clone(),
         body: report.body.clone(),
+        token: report.token,
         attempts: 0,
         due_at: report.created_at,
     }))
@@ -198,7 +202,7 @@ fn release_next(
     let [bucket, account_id, created_at, random] = place;
     let next = connection
         .prepare_cached(
-            "SELECT number, attempts, host, callback_url, body_sealed FROM report \
+            "SELECT number, attempts, host, callback_url, body_sealed, test, generation FROM report \
              WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND state = 0 \
              ORDER BY number LIMIT 1",
         )?
@@ -209,10 +213,11 @@ fn release_next(
                 row.get::<_, u16>(1)?,
                 texts,
                 row.get::<_, Vec<u8>>(4)?,
+                token_claim(row.get(5)?, row.get(6)?),
             ))
         })
         .optional()?;
-    let Some((number, attempts, (host, callback_url), sealed)) = next else {
+    let Some((number, attempts, (host, callback_url), sealed, token)) = next else {
         return Ok(None);
     };
     connection
@@ -228,6 +233,7 @@ fn release_next(
         host: Arc::from(host),
         callback_url: CallbackUrl::from_stored(callback_url),
         body,
+        token,
         attempts,
         due_at: Timestamp::from_millis(at),
     }))

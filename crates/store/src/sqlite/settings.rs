@@ -2,17 +2,21 @@
 //! own on the writer and leaves a line in `settings_audit`.
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, DAY_MS, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, DAY_MS, Grace, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
 };
 use ipnet::IpNet;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::actions;
 use super::codec::phone_column;
 use super::prices;
 use super::read::{account_profile, sender_from_row};
 use super::reports;
+use crate::actions::NewAction;
 use crate::prices::{PriceSetting, PricesSet};
 use crate::reports::{DueReport, ReportKey, ReportProfile};
+use crate::sessions::SessionOwner;
+use crate::tokens::Rotation;
 use crate::types::{AccountProfile, Actor, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -55,7 +59,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    pub(super) fn create_account(&mut self, new: &NewAccount) -> Result<AccountProfile, StoreError> {
+    pub(super) fn create_account(&mut self, new: &NewAccount, by: Actor) -> Result<AccountProfile, StoreError> {
         let place = account_place(new.key);
         let inserted = self.connection.execute(
             "INSERT INTO account (bucket, account_id, name, phone, token_lookup, token_sealed, generation, allow_list, \
@@ -77,38 +81,41 @@ impl<'a> Settings<'a> {
             }
             other => other?,
         };
-        self.audit(new.now, "account created", &new.key.id.to_string())?;
+        self.audit_with(by, new.now, "account created", &account_subject(new.key), &new.name)?;
         self.profile(new.key)
     }
 
-    pub(super) fn rotate_token(&mut self, account: AccountKey, token: &ApiToken) -> Result<(), StoreError> {
-        let place = account_place(account);
-        let changed = self.connection.execute(
-            "UPDATE account SET token_lookup = ?3, token_sealed = ?4, generation = generation + 1 \
-             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
-            params![
-                place[0],
-                place[1],
-                self.vault.token_lookup(token),
-                self.vault.seal(Purpose::Token, &place, token.as_str().as_bytes())?
-            ],
-        )?;
-        self.require_changed_account(account, changed)?;
-        self.audit_now("token rotated", &account.id.to_string())
+    /// At once: the old token is refused from the commit on.
+    pub(super) fn rotate_token(&mut self, account: AccountKey, token: ApiToken, by: Actor) -> Result<(), StoreError> {
+        let rotation = Rotation {
+            token,
+            grace: Grace::None,
+            by,
+            now: self.database_now()?,
+        };
+        self.rotate(account, &rotation).map(drop)
     }
 
-    pub(super) fn close_account(&mut self, account: AccountKey, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn close_account(&mut self, account: AccountKey, now: Timestamp, by: Actor) -> Result<(), StoreError> {
         let [bucket, id] = account_place(account);
         let changed = self.connection.execute(
-            "UPDATE account SET closed_at = ?3, generation = generation + 1 \
+            "UPDATE account SET closed_at = ?3, generation = generation + 1, previous_lookup = NULL, \
+             previous_sealed = NULL, grace_until = NULL, test_previous_lookup = NULL, test_previous_sealed = NULL, \
+             test_grace_until = NULL \
              WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
             params![bucket, id, now.millis()],
         )?;
         self.require_changed_account(account, changed)?;
-        self.audit(now, "account closed", &account.id.to_string())
+        self.end_sessions(SessionOwner::Account(account), None)?;
+        self.audit_by(by, now, "account closed", &account_subject(account))
     }
 
-    pub(super) fn set_allow_list(&mut self, account: AccountKey, allow_list: &[IpNet]) -> Result<(), StoreError> {
+    pub(super) fn set_allow_list(
+        &mut self,
+        account: AccountKey,
+        allow_list: &[IpNet],
+        by: Actor,
+    ) -> Result<(), StoreError> {
         let [bucket, id] = account_place(account);
         let addresses: Vec<String> = allow_list.iter().map(ToString::to_string).collect();
         let text = serde_json::to_string(&addresses).map_err(|error| StoreError::Database(error.to_string()))?;
@@ -117,13 +124,14 @@ impl<'a> Settings<'a> {
             params![bucket, id, text],
         )?;
         self.require_changed_account(account, changed)?;
-        self.audit_now("address allow-list set", &account.id.to_string())
+        self.audit_now(by, "address allow-list set", &account_subject(account))
     }
 
     pub(super) fn set_low_balance(
         &mut self,
         account: AccountKey,
         low_balance: Option<&LowBalance>,
+        by: Actor,
     ) -> Result<(), StoreError> {
         let [bucket, id] = account_place(account);
         let changed = self.connection.execute(
@@ -137,7 +145,7 @@ impl<'a> Settings<'a> {
             ],
         )?;
         self.require_changed_account(account, changed)?;
-        self.audit_now("low-balance report set", &account.id.to_string())
+        self.audit_now(by, "low-balance report set", &account_subject(account))
     }
 
     pub(super) fn add_sender(
@@ -145,6 +153,7 @@ impl<'a> Settings<'a> {
         account: AccountKey,
         username: SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> Result<SenderProfile, StoreError> {
         let [bucket, id] = account_place(account);
         let inserted = self.connection.execute(
@@ -154,7 +163,7 @@ impl<'a> Settings<'a> {
         if inserted == 0 {
             return Err(StoreError::Conflict("a sender with this name"));
         }
-        self.audit(now, "sender added", username.as_str())?;
+        self.audit_by(by, now, "sender added", &sender_subject(&username))?;
         Ok(SenderProfile {
             username,
             account,
@@ -167,9 +176,11 @@ impl<'a> Settings<'a> {
         &mut self,
         username: &SenderUsername,
         now: Timestamp,
+        by: Actor,
     ) -> Result<SenderProfile, StoreError> {
         self.connection.execute(
-            "UPDATE sender SET verified_at = coalesce(verified_at, ?2) WHERE username = ?1",
+            "UPDATE sender SET verified_at = coalesce(verified_at, ?2), requested_at = NULL, refused_at = NULL, \
+             refusal = '' WHERE username = ?1",
             params![username.as_str(), now.millis()],
         )?;
         let mut statement = self
@@ -177,7 +188,7 @@ impl<'a> Settings<'a> {
             .prepare("SELECT username, bucket, account_id, created_at, verified_at FROM sender WHERE username = ?1")?;
         let mut rows = statement.query([username.as_str()])?;
         let row = rows.next()?.ok_or(StoreError::NotFound("sender"))?;
-        self.audit(now, "sender verified", username.as_str())?;
+        self.audit_by(by, now, "sender verified", &sender_subject(username))?;
         sender_from_row(row)
     }
 
@@ -186,7 +197,13 @@ impl<'a> Settings<'a> {
         let set = prices::record(self.connection, &mut list, setting)?;
         if set.added > 0 && !setting.dry_run {
             self.new_prices = Some(list);
-            self.audit(setting.now, "prices set", &format!("{} rows", set.added))?;
+            self.audit_with(
+                setting.set_by,
+                setting.now,
+                "prices set",
+                "prices",
+                &prices_detail(setting, set.added),
+            )?;
         }
         Ok(set)
     }
@@ -205,8 +222,18 @@ impl<'a> Settings<'a> {
         &self,
         key: ReportKey,
         now: Timestamp,
+        by: Actor,
     ) -> Result<(ReportProfile, Option<DueReport>), StoreError> {
-        reports::redeliver(self.connection, self.vault, key, now)
+        let redelivered = reports::redeliver(self.connection, self.vault, key, now)?;
+        let report = format!("report {}-{}", key.request.id, key.number);
+        self.audit_with(
+            by,
+            now,
+            "report redelivered",
+            &account_subject(key.request.account),
+            &report,
+        )?;
+        Ok(redelivered)
     }
 
     pub(super) fn require_changed_account(&mut self, account: AccountKey, changed: usize) -> Result<(), StoreError> {
@@ -221,23 +248,62 @@ impl<'a> Settings<'a> {
         account_profile(self.connection, "account_id = ?1", account.id.number())?.ok_or(StoreError::NotFound("account"))
     }
 
-    fn audit(&self, at: Timestamp, action: &str, subject: &str) -> Result<(), StoreError> {
-        self.audit_by(Actor::Operator, at, action, subject)
-    }
-
     /// A line in the audit log: `subject` names what it was done to, `account 4711` or a sender's name.
     pub(super) fn audit_by(&self, by: Actor, at: Timestamp, action: &str, subject: &str) -> Result<(), StoreError> {
-        self.connection.execute(
-            "INSERT INTO settings_audit (at, actor, action, subject) VALUES (?1, ?2, ?3, ?4)",
-            params![at.millis(), by.name(), action, subject],
-        )?;
-        Ok(())
+        self.audit_with(by, at, action, subject, "")
+    }
+
+    /// The same with what exactly was done: an amount, a reason, a name.
+    pub(super) fn audit_with(
+        &self,
+        by: Actor,
+        at: Timestamp,
+        action: &str,
+        subject: &str,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        actions::note(
+            self.connection,
+            &NewAction {
+                by,
+                at,
+                action,
+                subject,
+                detail,
+            },
+        )
     }
 
     /// For writes that carry no time of their own: the database's clock.
-    fn audit_now(&self, action: &str, subject: &str) -> Result<(), StoreError> {
+    fn audit_now(&self, by: Actor, action: &str, subject: &str) -> Result<(), StoreError> {
+        self.audit_by(by, self.database_now()?, action, subject)
+    }
+
+    fn database_now(&self) -> Result<Timestamp, StoreError> {
         let seconds: i64 = self.connection.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
-        self.audit(Timestamp::from_millis(seconds * 1000), action, subject)
+        Ok(Timestamp::from_millis(seconds * 1000))
+    }
+}
+
+/// How the audit log names an account.
+pub(super) fn account_subject(account: AccountKey) -> String {
+    format!("account {}", account.id)
+}
+
+/// How the audit log names a sender.
+pub(super) fn sender_subject(username: &SenderUsername) -> String {
+    format!("sender {}", username.as_str())
+}
+
+/// One row says itself; a table says how many.
+fn prices_detail(setting: &PriceSetting, added: usize) -> String {
+    let [row] = setting.rows.as_slice() else {
+        return format!("{added} rows");
+    };
+    let from = row.effective_from.rfc_3339();
+    match row.price {
+        Some(price) => format!("{} {}: {price} from {from}", row.route, row.prefix),
+        None => format!("{} {}: no price from {from}", row.route, row.prefix),
     }
 }
 

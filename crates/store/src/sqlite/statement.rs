@@ -47,7 +47,7 @@ impl Readers {
     }
 }
 
-fn entry_count(connection: &Connection, account: AccountKey) -> Result<u64, StoreError> {
+pub(super) fn entry_count(connection: &Connection, account: AccountKey) -> Result<u64, StoreError> {
     let count: Option<i64> = connection
         .prepare_cached("SELECT entries FROM account WHERE bucket = ?1 AND account_id = ?2")?
         .query_row(params![account.bucket.0, account.id.number()], |row| row.get(0))
@@ -56,7 +56,12 @@ fn entry_count(connection: &Connection, account: AccountKey) -> Result<u64, Stor
 }
 
 /// How many of the account's first `count` entries were booked before a time: the number of the last of them.
-fn booked_before(connection: &Connection, account: AccountKey, time: Timestamp, count: u64) -> Result<u64, StoreError> {
+pub(super) fn booked_before(
+    connection: &Connection,
+    account: AccountKey,
+    time: Timestamp,
+    count: u64,
+) -> Result<u64, StoreError> {
     let mut booked_at = connection
         .prepare_cached("SELECT at FROM ledger_entry WHERE bucket = ?1 AND account_id = ?2 AND number = ?3")?;
     let (mut known_before, mut known_from) = (0, count + 1);
@@ -75,7 +80,7 @@ fn booked_before(connection: &Connection, account: AccountKey, time: Timestamp, 
     Ok(known_before)
 }
 
-fn balance_after(connection: &Connection, account: AccountKey, number: u64) -> Result<Credits, StoreError> {
+pub(super) fn balance_after(connection: &Connection, account: AccountKey, number: u64) -> Result<Credits, StoreError> {
     if number == 0 {
         return Ok(Credits::ZERO);
     }

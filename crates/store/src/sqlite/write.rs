@@ -6,6 +6,7 @@ use countersign_core::{Account, AdjustmentReason, LedgerEntry};
 use rusqlite::{Connection, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
+use super::orders;
 use crate::batch::{Batch, Touched};
 use crate::types::StoreError;
 use crate::vault::{Purpose, Vault};
@@ -33,7 +34,7 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
     static INSERT: LazyLock<String> = LazyLock::new(|| {
         format!(
             "INSERT INTO request ({REQUEST_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-             ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)"
+             ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
         )
     });
     let mut insert = connection.prepare_cached(&INSERT)?;
@@ -44,7 +45,7 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
     )?;
     let mut update_message = connection.prepare_cached(
         "UPDATE request SET code_sealed = ?5, code_origin = ?6, sent_at = ?7, expires_at = ?8, sender = ?9, \
-         callback_url = ?10, payload = ?11 \
+         callback_url = ?10, payload = ?11, generation = ?12 \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
     let mut changed: Vec<_> = batch
@@ -99,6 +100,7 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
                     c.sender,
                     c.callback_url,
                     c.payload,
+                    c.generation,
                 ])?;
             }
             continue;
@@ -127,6 +129,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
             c.callback_url,
             c.payload,
             c.entered_sealed,
+            c.test,
+            c.generation,
         ])?;
     }
     Ok(())
@@ -182,7 +186,7 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
     Ok(())
 }
 
-/// Rows that most batches don't have: purchases, timeline, kept answers.
+/// Rows that most batches don't have: purchases, orders, timeline, kept answers.
 fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
     for purchase in batch.purchases.values() {
         connection
@@ -199,6 +203,9 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 purchase.lapses_at.millis(),
                 purchase.lapsed,
             ])?;
+    }
+    for order in batch.orders.values() {
+        orders::write_decided(connection, order)?;
     }
     for (request, event) in &batch.timeline {
         let [bucket, account_id, created_at, random] = request_place(*request);

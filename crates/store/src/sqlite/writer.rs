@@ -14,19 +14,22 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::AccessCache;
+use super::actions;
 use super::backup::{BackupTask, copy};
 use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
 use super::load::Facts;
 use super::reports;
 use super::settings::Settings;
+use super::usage::UsageBook;
 use super::write::write_batch;
 use crate::Outcome;
 use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
-use crate::types::{CommittedSender, StoreError};
+use crate::types::{Actor, CommittedSender, StoreError};
 use crate::vault::Vault;
+use crate::watches::Watches;
 
 /// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
 const MAX_BATCH: usize = 512;
@@ -38,6 +41,8 @@ type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
 type ReportReply = oneshot::Sender<Result<Option<DueReport>, StoreError>>;
 type ReportDone = (ReportKey, ReportAttempt, ReportOutcome, ReportReply);
 
+type Asked = (AccountKey, Command, Option<Actor>, Reply);
+
 type SettingsWrite = Box<dyn FnOnce(&mut Writer, &Connection) + Send>;
 
 /// What waits in the queue.
@@ -46,6 +51,8 @@ pub(super) enum Job {
     Command {
         account: AccountKey,
         command: Command,
+        /// Whose doing goes into the audit log, if anybody's does.
+        by: Option<Actor>,
         reply: Reply,
     },
     /// What became of an attempt to send a report. It joins the batch of the commands around it.
@@ -71,7 +78,7 @@ type Written = (Vec<Result<Outcome, StoreError>>, Vec<Option<DueReport>>);
 /// What waits to be committed together.
 #[derive(Default)]
 struct Pending {
-    commands: Vec<(AccountKey, Command, Reply)>,
+    commands: Vec<Asked>,
     reports: Vec<ReportDone>,
 }
 
@@ -86,9 +93,11 @@ pub(super) struct Writer {
     vault: Arc<Vault>,
     rules: Rules,
     flood: FloodBook,
+    usage: UsageBook,
     access: Arc<AccessCache>,
     committed: CommittedSender,
     disk: DiskWatch,
+    watches: Arc<Watches>,
     /// A backup that is to begin after this batch.
     wanted_backup: Option<BackupTask>,
 }
@@ -100,14 +109,17 @@ impl Writer {
         access: Arc<AccessCache>,
         committed: CommittedSender,
         disk: DiskWatch,
+        watches: Arc<Watches>,
     ) -> Self {
         Self {
             vault,
             rules,
             flood: FloodBook::default(),
+            usage: UsageBook::default(),
             access,
             committed,
             disk,
+            watches,
             wanted_backup: None,
         }
     }
@@ -195,8 +207,9 @@ impl Writer {
                 Job::Command {
                     account,
                     command,
+                    by,
                     reply,
-                } => pending.commands.push((account, command, reply)),
+                } => pending.commands.push((account, command, by, reply)),
                 Job::Report {
                     key,
                     attempt,
@@ -262,7 +275,7 @@ impl Writer {
                     for ((.., reply), next) in reports.into_iter().zip(next_reports) {
                         let _ = reply.send(Ok(next));
                     }
-                    for ((_, _, reply), outcome) in commands.into_iter().zip(outcomes) {
+                    for ((.., reply), outcome) in commands.into_iter().zip(outcomes) {
                         let _ = reply.send(outcome);
                     }
                 }
@@ -270,7 +283,7 @@ impl Writer {
                     for (.., reply) in reports {
                         let _ = reply.send(Err(told(&error)));
                     }
-                    for (_, _, reply) in commands {
+                    for (.., reply) in commands {
                         let _ = reply.send(Err(told(&error)));
                     }
                 }
@@ -287,18 +300,18 @@ impl Writer {
     fn judge_and_write(
         &mut self,
         connection: &Connection,
-        commands: &[(AccountKey, Command, Reply)],
+        commands: &[Asked],
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
-        let (vault, rules, flood) = (&self.vault, &self.rules, &self.flood);
-        let (mut batch, new_reports, answers) = in_transaction(connection, |transaction| {
+        let (vault, rules, flood, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
+        let written = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
             let mut facts = Facts {
                 connection: transaction,
                 vault,
             };
             let mut outcomes = Vec::with_capacity(commands.len());
-            for (account, command, _) in commands {
+            for (account, command, ..) in commands {
                 outcomes.push(match batch.judge(&mut facts, rules, flood, *account, command) {
                     // The database's own failure is everybody's; a row that isn't there or can't be read is this
                     // caller's alone.
@@ -309,6 +322,8 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
+            usage.write(transaction, vault, &rules.route, &batch.usage)?;
+            note_commands(transaction, commands, &outcomes)?;
             let new_reports = reports::write_new(transaction, vault, &batch)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
             let next_reports = reports
@@ -316,11 +331,22 @@ impl Writer {
                 .map(|(key, attempt, outcome, _)| reports::record(transaction, vault, *key, attempt, *outcome))
                 .collect::<Result<Vec<_>, _>>()?;
             Ok((batch, new_reports, (outcomes, next_reports)))
-        })?;
+        });
+        if written.is_err() {
+            // What it remembers of rows may have been undone with them.
+            self.usage = UsageBook::default();
+        }
+        let (mut batch, new_reports, answers) = written?;
         for (account, _) in &batch.clocks_moved {
             self.access.drop_entry(account.id);
         }
         batch.note_flood(&mut self.flood);
+        self.watches.tell(|| {
+            let touched = batch.requests.iter();
+            let changed = touched.filter(|(_, touched)| touched.as_ref().is_some_and(|touched| touched.changed));
+            let reported = reports.iter().map(|(key, ..)| key.request);
+            changed.map(|(request, _)| *request).chain(reported)
+        });
         if !batch.committed.is_empty() {
             self.committed.commands.hand_over(batch.committed);
         }
@@ -359,6 +385,20 @@ impl Writer {
         }
         Ok(answer)
     }
+}
+
+/// A line in the audit log for each command that a person gave and that was taken.
+fn note_commands(
+    transaction: &Connection,
+    commands: &[Asked],
+    outcomes: &[Result<Outcome, StoreError>],
+) -> Result<(), StoreError> {
+    for ((account, command, by, _), outcome) in commands.iter().zip(outcomes) {
+        if let (Some(by), Ok(Ok(_))) = (by, outcome) {
+            actions::note_command(transaction, *by, *account, command)?;
+        }
+    }
+    Ok(())
 }
 
 /// One failure, told to each caller of its batch.

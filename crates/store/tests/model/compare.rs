@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use countersign_core::{
-    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, RequestId, TimelineKind, Timestamp,
+    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, Order, OrderParty, OrderState,
+    RequestId, TimelineKind, Timestamp,
 };
 use countersign_model::{Books, RequestBook};
 use countersign_store::{DueReport, ReportAttempt, ReportOutcome, RequestRef, Store, StoreError};
@@ -49,7 +50,7 @@ async fn kept_answers(books: &Books, driver: &Driver) -> Result<(), String> {
             // Asked as the operator asks, so that a closed account answers too; the key is judged before the action.
             let command = Command {
                 now: books.now,
-                generation: None,
+                token: None,
                 idempotency: Some(answer.idempotency.clone()),
                 action: Action::Purchase {
                     amount: countersign_core::Credits::ZERO,
@@ -94,9 +95,9 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
         for report in due.into_iter().take(4_000) {
             let next = expected.get_mut(&report.key.request).and_then(Iterator::next);
             let in_memory = next.map(|next: &countersign_core::DeliveryReport| {
-                (next.number, next.callback_url.clone(), next.body.clone())
+                (next.number, next.callback_url.clone(), next.body.clone(), next.token)
             });
-            let in_store = Some((report.key.number, report.callback_url, report.body));
+            let in_store = Some((report.key.number, report.callback_url, report.body, report.token));
             same(
                 || format!("a report of {}", report.key.request.id),
                 &in_memory,
@@ -146,6 +147,7 @@ pub(crate) fn rows(books: &Books, directory: &Path) -> Result<(), String> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     accounts(books, &database)?;
     ledgers(books, &database)?;
+    orders(books, &database)?;
     requests(books, &database)?;
     count(&database, "request", books.requests.len())?;
     let of_requests: usize = books.requests.iter().map(|book| book.reports.len()).sum();
@@ -192,7 +194,7 @@ struct AccountRow {
     place: [i64; 2],
     phone: i64,
     closed: bool,
-    generation: i64,
+    tokens: [(i64, Option<i64>); 2],
     money: [i64; 5],
     next_lapse_at: Option<i64>,
     clock: [i64; 3],
@@ -206,7 +208,8 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         place: place(account.key),
         phone: account.owner.digits().cast_signed(),
         closed: account.closed,
-        generation: account.generation.into(),
+        tokens: [account.live, account.test]
+            .map(|standing| (standing.generation.into(), standing.grace_until.map(Timestamp::millis))),
         money: [
             account.balance.micros(),
             account.held.micros(),
@@ -231,7 +234,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
         database,
         "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
          consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, \
-         low_balance_below, low_balance_url, low_balance_told, low_balance_reports \
+         low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until \
          FROM account ORDER BY bucket, account_id",
         &[],
         |row| {
@@ -239,7 +242,7 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
                 place: [row.get(0)?, row.get(1)?],
                 phone: row.get(2)?,
                 closed: row.get(3)?,
-                generation: row.get(4)?,
+                tokens: [(row.get(4)?, row.get(20)?), (row.get(21)?, row.get(22)?)],
                 money: [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?],
                 next_lapse_at: row.get(10)?,
                 clock: [row.get(11)?, row.get(12)?, row.get(13)?],
@@ -308,6 +311,66 @@ fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
         first_difference(&format!("a purchase of account {}", key.id), &in_memory, &in_store)?;
     }
     Ok(())
+}
+
+/// An order's row: its numbers, who decided it and when, the note, the entry.
+type OrderRow = ([i64; 4], [Option<i64>; 3], String, Option<String>);
+
+fn orders(books: &Books, database: &Connection) -> Result<(), String> {
+    for book in &books.accounts {
+        let mut orders: Vec<&Order> = book.orders.iter().collect();
+        orders.sort_by_key(|order| order.id);
+        let in_memory: Vec<OrderRow> = orders
+            .into_iter()
+            .map(|order| {
+                let state = match order.state {
+                    OrderState::Open => 1,
+                    OrderState::Confirmed => 2,
+                    OrderState::Cancelled => 3,
+                };
+                let party = order.decided_by.map(|party| match party {
+                    OrderParty::Owner => 1,
+                    OrderParty::Operator => 2,
+                    OrderParty::Provider => 3,
+                });
+                let numbers = [
+                    order.id.number().cast_signed(),
+                    order.amount.micros(),
+                    state,
+                    order.created_at.millis(),
+                ];
+                let decided = [
+                    order.decided_at.map(Timestamp::millis),
+                    party,
+                    order.entry.map(u64::cast_signed),
+                ];
+                let note = order.note.as_ref().map(|note| note.as_str().to_owned());
+                (numbers, decided, order.provider.as_str().to_owned(), note)
+            })
+            .collect();
+        let key = book.account.key;
+        let in_store: Vec<OrderRow> = query(
+            database,
+            "SELECT id, amount, state, created_at, decided_at, decided_by, entry, provider, note \
+             FROM credit_order WHERE bucket = ?1 AND account_id = ?2 ORDER BY id",
+            &place(key),
+            |row| {
+                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+                Ok((
+                    numbers,
+                    [row.get(4)?, row.get(5)?, row.get(6)?],
+                    row.get(7)?,
+                    row.get(8)?,
+                ))
+            },
+        );
+        first_difference(&format!("an order of account {}", key.id), &in_memory, &in_store)?;
+    }
+    count(
+        database,
+        "credit_order",
+        books.accounts.iter().map(|book| book.orders.len()).sum(),
+    )
 }
 
 /// Timelines, and the times at which a worker must look at a request.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    CommittedWork, Handed, MasterKey, NewAccount, Outcome, PriceSetting, SqliteOptions, SqliteStore, Store, StoreError,
+    Actor, CommittedWork, Handed, MasterKey, NewAccount, NewOrder, Ordered, Orders, Outcome, PriceSetting, Rotation,
+    SqliteOptions, SqliteStore, Store, StoreError, Tokens,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -108,8 +109,12 @@ impl Driver {
             Err(error) => error.wire_name().into_owned(),
         };
         let told = decision.low_balance.iter().map(|_| "low balance".to_owned());
+        let orders = decision
+            .order
+            .iter()
+            .map(|order| format!("order {}", order.state.name()));
         let entries = decision.entries.iter().map(|entry| entry.kind.name().to_owned());
-        for name in std::iter::once(outcome).chain(entries).chain(told) {
+        for name in std::iter::once(outcome).chain(entries).chain(orders).chain(told) {
             *self.met.entry(name).or_default() += 1;
         }
     }
@@ -236,22 +241,58 @@ async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreErr
                 phone,
                 now,
             };
-            store.create_account(new).await.map(drop)
+            store.create_account(new, Actor::Operator).await.map(drop)
         }
-        Setting::RotateToken { account, token } => store.rotate_token(account, token).await,
-        Setting::CloseAccount { account, now } => store.close_account(account, now).await,
-        Setting::AddSender { account, username, now } => store.add_sender(account, username, now).await.map(drop),
-        Setting::VerifySender { username, now } => store.verify_sender(username, now).await.map(drop),
+        Setting::RotateToken {
+            account,
+            token,
+            grace,
+            now,
+        } => {
+            let rotation = Rotation {
+                token,
+                grace,
+                by: Actor::Operator,
+                now,
+            };
+            store.rotate(account, rotation).await.map(drop)
+        }
+        Setting::EndGrace { account, kind, now } => store.end_grace(account, kind, Actor::Operator, now).await,
+        Setting::ForgetOldTokens { now } => return store.forget_old_tokens(now).await.map(Expected::Forgot),
+        Setting::CloseAccount { account, now } => store.close_account(account, now, Actor::Operator).await,
+        Setting::AddSender { account, username, now } => store
+            .add_sender(account, username, now, Actor::Operator)
+            .await
+            .map(drop),
+        Setting::VerifySender { username, now } => store.verify_sender(username, now, Actor::Operator).await.map(drop),
         Setting::SetPrice { row, now } => {
             let setting = PriceSetting {
                 rows: vec![row],
                 dry_run: false,
-                set_by: "model".to_owned(),
+                set_by: Actor::System,
                 now,
             };
             store.set_prices(setting).await.map(drop)
         }
-        Setting::SetLowBalance { account, low_balance } => store.set_low_balance(account, low_balance).await,
+        Setting::MakeOrder { order } => {
+            let new = NewOrder {
+                account: order.account,
+                id: order.id,
+                amount: order.amount,
+                provider: order.provider.clone(),
+                by: Actor::Owner,
+                now: order.created_at,
+            };
+            match store.make_order(new).await {
+                Ok(Ordered::Made(made)) if made == order => Ok(()),
+                Ok(Ordered::Made(made)) => return Err(StoreError::Database(format!("another order: {made:?}"))),
+                Ok(Ordered::TooManyOpen | Ordered::TooManyToday) => return Ok(Expected::TooMany),
+                Err(error) => Err(error),
+            }
+        }
+        Setting::SetLowBalance { account, low_balance } => {
+            store.set_low_balance(account, low_balance, Actor::Operator).await
+        }
         Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
     };
     match done {

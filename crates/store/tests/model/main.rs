@@ -112,6 +112,8 @@ fn assert_everything_was_met(driver: &Driver) {
         "done",
         "lapse",
         "low balance",
+        "order cancelled",
+        "order confirmed",
         "purchase",
         "refund",
     ];

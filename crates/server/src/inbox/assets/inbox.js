@@ -126,12 +126,12 @@
       const wanted = fresh.getElementById(part.id);
       if (wanted && wanted.innerHTML !== part.innerHTML) part.innerHTML = wanted.innerHTML;
     }
-    let arrived = [];
+    const arrived = [];
     for (const list of document.querySelectorAll("[data-keyed]")) {
       const wanted = fresh.getElementById(list.id);
       if (!wanted) continue;
       const came = takeOverList(list, wanted);
-      if (list.id === "messages") arrived = came;
+      if (list.id === "messages" || list.id === "logins") arrived.push(...came);
     }
     if (!phone && !document.querySelector(".number") !== !fresh.querySelector(".number")) location.reload();
     noteDeadlines();

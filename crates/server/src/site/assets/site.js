@@ -11,6 +11,16 @@
     document.cookie = `countersign-zone=${encodeURIComponent(zone)}; Path=/; SameSite=Lax; Max-Age=31536000`;
   }
 
+  // Blocks of code get a button that copies them.
+  for (const [place, code] of document.querySelectorAll(".code code").entries()) {
+    code.id ||= `code-${place}`;
+    const label = Object.assign(document.createElement("span"), { textContent: "Copy" });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "button quiet small" });
+    button.dataset.copyFrom = code.id;
+    button.append(label);
+    code.closest(".code").append(button);
+  }
+
   // Copy buttons: data-copy holds the text, data-copy-from the id of what holds it.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");
@@ -35,6 +45,21 @@
       button.classList.remove("copied");
     }, 1500);
   });
+
+  // Who reads one language reads it in every group of tabs, on the next page too.
+  const tabs = [...document.querySelectorAll("[data-tab]")];
+  const choose = (name) => {
+    for (const tab of tabs) if (tab.dataset.tab === name) tab.checked = true;
+  };
+  if (tabs.length) choose(localStorage.getItem("countersign-tab"));
+  for (const tab of tabs) {
+    tab.addEventListener("change", () => {
+      const before = tab.getBoundingClientRect().top;
+      choose(tab.dataset.tab);
+      localStorage.setItem("countersign-tab", tab.dataset.tab);
+      scrollBy(0, tab.getBoundingClientRect().top - before);
+    });
+  }
 
   // A part that is live: <div id="…" data-live="/events">. Each event says only that something changed: the page is asked
   // for again, and the part is taken over from it, so that one place knows how it looks.

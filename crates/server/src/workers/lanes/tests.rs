@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::{AccountId, CallbackUrl, RequestId, Timestamp};
+use countersign_core::{AccountId, CallbackUrl, RequestId, Timestamp, TokenClaim};
 use countersign_store::RequestRef;
 
 use super::*;
@@ -37,6 +37,7 @@ fn report(of: i64, host: &str, number: u64) -> DueReport {
         host: Arc::from(host),
         callback_url: CallbackUrl::from_stored(format!("https://{host}/")),
         body: Vec::new(),
+        token: TokenClaim::PRESENT,
         attempts: 0,
         due_at: Timestamp::from_millis(i64::try_from(number).unwrap()),
     }

@@ -1,0 +1,271 @@
+//! Signing in to the pages by phone number: attempts begin here, their question goes out to the phone's holder, and the answer
+//! comes back here, whichever channel carried it. The pages are in `portal/login.rs`; who may be asked how is in `policy`.
+//!
+//! Nobody learns which numbers have accounts: the same is counted, written and answered for each, and whom to ask is found out
+//! after the answer was given.
+
+mod policy;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use countersign_channels::{Handover, LoginPrompt};
+use countersign_core::{Code, CodeLength, Limit, PhoneNumber, SandboxNumbers, Timestamp};
+use countersign_store::{LoginAnswer, LoginAttempt, LoginEntry, LoginToken, NewLogin, StoreError};
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use policy::Network;
+use policy::{Policy, Standing};
+
+use crate::app::{App, Mode};
+use crate::pace::Pace;
+use crate::random;
+use crate::settings::Settings;
+use crate::site::asker::Asker;
+use crate::site::page::PageError;
+use crate::site::terms::Terms;
+
+/// How long an attempt stands.
+pub(crate) const ATTEMPT_LIFE_MS: i64 = 600_000;
+/// Waiting pages that are told by themselves; more look when they are reloaded.
+const MAX_WAITING: usize = 1_000;
+/// Questions on their way to channels.
+const MAX_UNDER_WAY: usize = 64;
+/// What one address may begin, as a multiple of what one number may.
+const ADDRESS_SHARE: u32 = 4;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What signing in keeps in memory. One per server.
+pub struct LoginDesk {
+    /// Counts answers: each waiting page looks at its own attempt when it moves.
+    answers: watch::Sender<u64>,
+    waiting: AtomicUsize,
+    under_way: Arc<Semaphore>,
+    /// `None` where there is no limit.
+    limits: Option<Limits>,
+    policy: Policy,
+    pub(crate) terms: Terms,
+}
+
+struct Limits {
+    by_number: Pace<PhoneNumber>,
+    by_network: Pace<Network>,
+    codes_by_network: Pace<Network>,
+}
+
+impl LoginDesk {
+    /// A desk that holds to the operator's limits. Fails where the operator's terms can't be read.
+    pub fn new(settings: &Settings) -> io::Result<Self> {
+        let in_an_hour = |count: u32| Limit {
+            count,
+            period_ms: HOUR_MS,
+        };
+        let limits = settings.limits.login_attempts_per_hour.map(|count| {
+            let of_a_network = count.saturating_mul(ADDRESS_SHARE);
+            Limits {
+                by_number: Pace::new(in_an_hour(count)),
+                by_network: Pace::new(in_an_hour(of_a_network)),
+                codes_by_network: Pace::new(in_an_hour(of_a_network)),
+            }
+        });
+        Ok(Self {
+            answers: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+            under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
+            limits,
+            policy: Policy::new(),
+            terms: Terms::load(settings.site.terms_file.as_deref())?,
+        })
+    }
+
+    /// A place among the waiting pages; `None` where all are taken.
+    pub(crate) fn wait(app: &Arc<App>) -> Option<Waiting> {
+        let desk = &app.login;
+        if desk.waiting.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING {
+            desk.waiting.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Waiting {
+            answers: desk.answers.subscribe(),
+            app: Arc::clone(app),
+        })
+    }
+
+    fn told(&self) {
+        self.answers.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// A page that waits for its answer.
+pub(crate) struct Waiting {
+    answers: watch::Receiver<u64>,
+    app: Arc<App>,
+}
+
+impl Waiting {
+    /// Waits until some attempt was answered.
+    pub(crate) async fn answered(&mut self) {
+        // An error says that the server is gone; then the connection is, too.
+        let _ = self.answers.changed().await;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.app.login.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A number as people type it: grouped, with `00` or `+` in front.
+pub(crate) fn typed_phone(text: &str, mode: Mode) -> Option<PhoneNumber> {
+    let digits: String = text
+        .chars()
+        .filter(|sign| !sign.is_whitespace() && !matches!(sign, '-' | '(' | ')' | '.' | '/'))
+        .collect();
+    let sandbox_numbers = match mode {
+        Mode::Sandbox => SandboxNumbers::Accepted,
+        Mode::Production => SandboxNumbers::Refused,
+    };
+    PhoneNumber::parse(digits.strip_prefix("00").unwrap_or(&digits), sandbox_numbers)
+}
+
+/// Counts what could be a guess: of a code, or of a link.
+pub(crate) fn count_guess(app: &App, asker: &Asker, now: Timestamp) -> Result<(), PageError> {
+    match &app.login.limits {
+        Some(limits) => limits.codes_by_network.take(asker.network(), now).map_err(too_many),
+        None => Ok(()),
+    }
+}
+
+fn too_many(seconds: u32) -> PageError {
+    PageError::TooMany { seconds }
+}
+
+/// Begins an attempt and lets the phone's holder be asked, beside the answer: neither what is answered nor how soon depends
+/// on whether the number has an account. Answers what the browser keeps.
+pub(crate) async fn begin(
+    app: &Arc<App>,
+    phone: PhoneNumber,
+    asker: &Asker,
+    now: Timestamp,
+) -> Result<LoginToken, PageError> {
+    if let Some(limits) = &app.login.limits {
+        limits.by_network.take(asker.network(), now).map_err(too_many)?;
+        limits.by_number.take(phone, now).map_err(too_many)?;
+    }
+    let token = LoginToken(random::bytes());
+    let new = NewLogin {
+        token: token.clone(),
+        id: positive(random::bytes()),
+        phone,
+        code: Code::from_entropy(CodeLength::default(), u128::from_ne_bytes(random::bytes())),
+        device: asker.device.clone(),
+        address: asker.address_text(),
+        now,
+        life_ms: ATTEMPT_LIFE_MS,
+    };
+    let prompt = LoginPrompt {
+        attempt: new.id,
+        phone,
+        code: new.code,
+        device: new.device.clone(),
+        address: new.address.clone(),
+        at: now,
+        expires_at: now.plus_millis(ATTEMPT_LIFE_MS),
+    };
+    let may_ask = app.site.begin_login(new).await?;
+    let Ok(place) = Arc::clone(&app.login.under_way).try_acquire_owned() else {
+        tracing::warn!("too many sign-ins at a time: one is not asked for");
+        return Ok(token);
+    };
+    if may_ask {
+        let (app, network) = (Arc::clone(app), asker.network());
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = ask(&app, prompt, network).await {
+                tracing::error!(%error, "a sign-in could not be asked for");
+            }
+        });
+    }
+    Ok(token)
+}
+
+/// Positive 63-bit numbers: every reader of JSON and every form keeps them as text.
+fn positive(bytes: [u8; 8]) -> i64 {
+    (i64::from_ne_bytes(bytes) & i64::MAX).max(1)
+}
+
+/// Asks over one leg after the other, unpaid ones first, until one takes the question.
+async fn ask(app: &App, prompt: LoginPrompt, network: Network) -> Result<(), StoreError> {
+    let account = app.store.account_of_phone(prompt.phone).await?;
+    let standing = match account {
+        Some(account) if account.closed_at.is_none() => Standing::Account,
+        _ if app.settings.site.sign_up => Standing::SignUp,
+        _ => Standing::Nobody,
+    };
+    let mut channels = app.channels();
+    channels.sort_by_key(|channel| channel.is_paid());
+    for channel in channels {
+        let policy = &app.login.policy;
+        if !policy.may_use(channel.is_paid(), standing, prompt.phone, network, prompt.at) {
+            continue;
+        }
+        match channel.deliver_login(prompt.clone()).await {
+            Handover::Accepted | Handover::Waiting => return Ok(()),
+            Handover::Failed => {}
+        }
+    }
+    Ok(())
+}
+
+/// Notes what the phone's holder says, takes the question away, and lets the waiting page go on. `None`: no such attempt is
+/// pending any more.
+pub(crate) async fn answer(
+    app: &App,
+    attempt: i64,
+    answer: LoginAnswer,
+    now: Timestamp,
+) -> Result<Option<LoginAttempt>, StoreError> {
+    let answered = app.site.answer_login(attempt, answer, now).await?;
+    take_back(app, attempt).await;
+    if let Some(attempt) = &answered {
+        app.login.told();
+        tracing::info!(phone = ?attempt.phone, ?answer, "a sign-in was answered");
+    }
+    Ok(answered)
+}
+
+/// Compares a code that was typed on the waiting page.
+pub(crate) async fn enter_code(
+    app: &App,
+    token: LoginToken,
+    entered: &str,
+    asker: &Asker,
+    now: Timestamp,
+) -> Result<LoginEntry, PageError> {
+    count_guess(app, asker, now)?;
+    let attempt = app.site.login(&token, now).await?;
+    let entry = app.site.enter_login_code(token, entered.to_owned(), now).await?;
+    if let Some(attempt) = attempt
+        && !matches!(entry, LoginEntry::Wrong { left: 1.. })
+    {
+        take_back(app, attempt.id).await;
+        app.login.told();
+    }
+    Ok(entry)
+}
+
+async fn take_back(app: &App, attempt: i64) {
+    for channel in app.channels() {
+        channel.withdraw_login(attempt).await;
+    }
+}
+
+impl Asker {
+    /// What limits count it as.
+    pub(crate) fn network(&self) -> Network {
+        Network::of(self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
+}

@@ -1,0 +1,170 @@
+//! Who may be asked over which leg when somebody signs in. A leg that costs the operator money is for numbers of accounts alone,
+//! and seldom: otherwise strangers could have others' numbers called at the operator's expense.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use countersign_core::{Limit, PhoneNumber, Timestamp};
+
+use crate::pace::Pace;
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Paid questions that one network may cause in a day.
+const OF_A_NETWORK: Limit = Limit {
+    count: 5,
+    period_ms: DAY_MS,
+};
+/// Paid questions to one number in a day.
+const OF_A_NUMBER: Limit = Limit {
+    count: 5,
+    period_ms: DAY_MS,
+};
+/// Paid questions to numbers with the same beginning in an hour: whoever is paid for calls to a range has many numbers of it.
+const OF_A_PREFIX: Limit = Limit {
+    count: 20,
+    period_ms: HOUR_MS,
+};
+/// Digits of that beginning: the calling code and the operator's range.
+const PREFIX_DIGITS: usize = 6;
+
+/// Whom limits take for one caller: an address, or what a household gets of IPv6, a /64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Network(IpAddr);
+
+impl Network {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() >> 64 << 64;
+                IpAddr::V6(Ipv6Addr::from_bits(prefix))
+            }
+            address => address,
+        })
+    }
+}
+
+/// What a number is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// An open account's.
+    Account,
+    /// Nobody's, and whoever confirms it gets an account.
+    SignUp,
+    /// Nobody's.
+    Nobody,
+}
+
+/// The rules, with what was used of the limits.
+pub(super) struct Policy {
+    by_network: Pace<Network>,
+    by_number: Pace<PhoneNumber>,
+    by_prefix: Pace<u64>,
+}
+
+impl Policy {
+    pub(super) fn new() -> Self {
+        Self {
+            by_network: Pace::new(OF_A_NETWORK),
+            by_number: Pace::new(OF_A_NUMBER),
+            by_prefix: Pace::new(OF_A_PREFIX),
+        }
+    }
+
+    /// Whether the holder of a number may be asked over a leg. A paid leg counts by that.
+    pub(super) fn may_use(
+        &self,
+        paid: bool,
+        standing: Standing,
+        phone: PhoneNumber,
+        network: Network,
+        now: Timestamp,
+    ) -> bool {
+        match (standing, paid) {
+            (Standing::Nobody, _) | (Standing::SignUp, true) => false,
+            (Standing::Account | Standing::SignUp, false) => true,
+            (Standing::Account, true) => {
+                self.by_network.take(network, now).is_ok()
+                    && self.by_number.take(phone, now).is_ok()
+                    && self.by_prefix.take(prefix(phone), now).is_ok()
+            }
+        }
+    }
+}
+
+fn prefix(phone: PhoneNumber) -> u64 {
+    let digits = phone.digits().to_string();
+    digits[..digits.len().min(PREFIX_DIGITS)].parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const PHONE: PhoneNumber = PhoneNumber::from_stored(391_234_567_890);
+
+    fn network(text: &str) -> Network {
+        Network::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn unpaid_legs_are_for_accounts_and_for_those_who_may_sign_up() {
+        let policy = Policy::new();
+        for (standing, allowed) in [
+            (Standing::Account, true),
+            (Standing::SignUp, true),
+            (Standing::Nobody, false),
+        ] {
+            for _ in 0..100 {
+                let found = policy.may_use(false, standing, PHONE, network("192.0.2.1"), NOW);
+                assert_eq!(found, allowed, "{standing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn paid_legs_are_for_accounts_alone() {
+        let policy = Policy::new();
+        let address = network("192.0.2.1");
+        assert!(!policy.may_use(true, Standing::SignUp, PHONE, address, NOW));
+        assert!(!policy.may_use(true, Standing::Nobody, PHONE, address, NOW));
+        assert!(policy.may_use(true, Standing::Account, PHONE, address, NOW));
+    }
+
+    #[test]
+    fn one_network_causes_few_paid_questions_whatever_it_asks_for() {
+        let policy = Policy::new();
+        let asked = |address: &str, phone: u64, now| {
+            let phone = PhoneNumber::from_stored(phone);
+            policy.may_use(true, Standing::Account, phone, network(address), now)
+        };
+        let passed = (0..20_u64).filter(|last| asked("2001:db8::1", 391_000_000_000 + last * 1_000_000, NOW));
+        assert_eq!(passed.count(), 5);
+        assert!(!asked("2001:db8::ffff", 447_400_123_456, NOW), "the same /64");
+        assert!(asked("2001:db8:0:1::1", 447_400_123_456, NOW), "another /64");
+        assert!(asked("2001:db8::1", 447_400_123_457, NOW.plus_millis(DAY_MS)));
+    }
+
+    #[test]
+    fn one_number_and_one_range_of_numbers_are_asked_seldom_whoever_asks() {
+        let policy = Policy::new();
+        let asked = |host: u8, phone: u64| {
+            let phone = PhoneNumber::from_stored(phone);
+            let address = network(&format!("192.0.2.{host}"));
+            policy.may_use(true, Standing::Account, phone, address, NOW)
+        };
+        let of_a_number = (0..50).filter(|&host| asked(host, 391_234_567_890)).count();
+        assert_eq!(of_a_number, 5);
+        let of_a_range = (50..200)
+            .filter(|&host| asked(host, 391_234_000_000 + u64::from(host)))
+            .count();
+        assert_eq!(of_a_range, 20 - of_a_number);
+        assert!(asked(201, 447_400_123_456));
+    }
+
+    #[test]
+    fn mapped_addresses_count_as_what_they_map() {
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+}

@@ -1,0 +1,109 @@
+//! The documentation's pages in their order, with the Markdown that they are made of, which is part of the binary. Every file
+//! of `docs/` is one of them.
+
+/// A page of the documentation.
+pub(super) struct Source {
+    /// What stands behind `/docs/`; the file's name without `.md`.
+    pub(super) slug: &'static str,
+    /// As the navigation names it.
+    pub(super) label: &'static str,
+    /// One sentence, for the list of pages and for search engines.
+    pub(super) about: &'static str,
+    pub(super) markdown: &'static str,
+}
+
+/// Pages that belong together.
+pub(super) struct Group {
+    pub(super) label: &'static str,
+    pub(super) pages: &'static [Source],
+}
+
+macro_rules! page {
+    ($slug:literal, $label:literal, $about:literal) => {
+        Source {
+            slug: $slug,
+            label: $label,
+            about: $about,
+            markdown: include_str!(concat!("../../../../../docs/", $slug, ".md")),
+        }
+    };
+}
+
+/// All pages.
+pub(super) static GROUPS: [Group; 3] = [
+    Group {
+        label: "Start",
+        pages: &[
+            page!(
+                "quick-start",
+                "Quick start",
+                "Verify a phone number in five minutes: curl, Python, Node, PHP, Go or Rust."
+            ),
+            page!(
+                "sandbox",
+                "Sandbox",
+                "Numbers that follow a script, a clock that you move, and stand-ins for CI."
+            ),
+            page!(
+                "inbox",
+                "Inbox",
+                "The phone of everyone you send to, in the browser and for scripts."
+            ),
+            page!(
+                "migration",
+                "Migration",
+                "From the Telegram Gateway: change the host name. Every difference, in one list."
+            ),
+        ],
+    },
+    Group {
+        label: "Reference",
+        pages: &[
+            page!(
+                "api",
+                "API",
+                "The four methods: parameters, answers, filled-in examples, money, idempotency, limits."
+            ),
+            page!(
+                "delivery-reports",
+                "Delivery reports",
+                "What is sent to your server when a state changes, and how to know that it is genuine."
+            ),
+            page!(
+                "errors",
+                "Errors",
+                "Every error, when it comes, and what to do about it."
+            ),
+            page!(
+                "money",
+                "Money",
+                "Prices, prepaid credit, statements, and the proof that no entry was changed."
+            ),
+            page!(
+                "cli",
+                "Command line",
+                "Every command, the owner's API and the operator's API."
+            ),
+        ],
+    },
+    Group {
+        label: "Operate",
+        pages: &[
+            page!(
+                "self-hosting",
+                "Running your own",
+                "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
+            ),
+            page!(
+                "benchmarks",
+                "Benchmarks",
+                "What is measured, how, and how to measure it yourself."
+            ),
+        ],
+    },
+];
+
+/// All pages in a row.
+pub(super) fn pages() -> impl Iterator<Item = &'static Source> {
+    GROUPS.iter().flat_map(|group| group.pages)
+}

@@ -1,0 +1,133 @@
+//! What the operator's console shows of a running server: numbers that the rooms keep anyway, asked for when a page wants
+//! them. Nothing here is stored; a restart begins anew.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use countersign_core::{AccountKey, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+/// Questions that may wait for the reports' worker.
+const QUESTIONS: usize = 16;
+/// How long a page waits for its answer: the worker answers between two attempts.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Open circuits that are named; the others are counted.
+pub(crate) const NAMED_CIRCUITS: usize = 20;
+
+/// A destination whose reports are held back, since it failed several times in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenCircuit {
+    pub(crate) account: AccountKey,
+    pub(crate) host: Arc<str>,
+    /// Until a report is tried there again; zero while one is.
+    pub(crate) rest: Duration,
+}
+
+/// What the reports' worker has to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ReportFigures {
+    pub(crate) lanes: usize,
+    pub(crate) waiting: usize,
+    pub(crate) under_way: usize,
+    pub(crate) open_circuits: usize,
+    /// The first [`NAMED_CIRCUITS`] of them, the longest rest first.
+    pub(crate) named: Vec<OpenCircuit>,
+}
+
+/// A page's question to the reports' worker.
+pub(crate) type ReportQuestion = oneshot::Sender<ReportFigures>;
+
+/// What became of messages at the channels since the start.
+#[derive(Debug, Default)]
+struct Messages {
+    accepted: AtomicU64,
+    failed: AtomicU64,
+    /// Milliseconds since the epoch; zero for never.
+    last_failed_at: AtomicI64,
+}
+
+/// What a page shows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageFigures {
+    pub(crate) accepted: u64,
+    pub(crate) failed: u64,
+    pub(crate) last_failed_at: Option<Timestamp>,
+}
+
+type Gauge = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// The numbers of one running server.
+pub struct Vitals {
+    started: Instant,
+    messages: Messages,
+    /// Set once the listeners are there.
+    connections: OnceLock<Gauge>,
+    questions: mpsc::Sender<ReportQuestion>,
+    /// Taken by the reports' worker.
+    asked: Mutex<Option<mpsc::Receiver<ReportQuestion>>>,
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        let (questions, asked) = mpsc::channel(QUESTIONS);
+        Self {
+            started: Instant::now(),
+            messages: Messages::default(),
+            connections: OnceLock::new(),
+            questions,
+            asked: Mutex::new(Some(asked)),
+        }
+    }
+}
+
+impl Vitals {
+    /// How long the server has been running.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Says how connections are counted.
+    pub(crate) fn count_connections(&self, gauge: impl Fn() -> usize + Send + Sync + 'static) {
+        // There is one HTTP server: a second would be told of by its own process.
+        let _ = self.connections.set(Box::new(gauge));
+    }
+
+    /// How many connections there are; `None` where nobody counts.
+    pub(crate) fn connections(&self) -> Option<usize> {
+        self.connections.get().map(|gauge| gauge())
+    }
+
+    /// A channel took a message.
+    pub(crate) fn message_accepted(&self) {
+        self.messages.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A channel couldn't take a message.
+    pub(crate) fn message_failed(&self, now: Timestamp) {
+        self.messages.failed.fetch_add(1, Ordering::Relaxed);
+        self.messages.last_failed_at.store(now.millis(), Ordering::Relaxed);
+    }
+
+    /// What became of messages since the start.
+    pub(crate) fn messages(&self) -> MessageFigures {
+        let last = self.messages.last_failed_at.load(Ordering::Relaxed);
+        MessageFigures {
+            accepted: self.messages.accepted.load(Ordering::Relaxed),
+            failed: self.messages.failed.load(Ordering::Relaxed),
+            last_failed_at: (last != 0).then(|| Timestamp::from_millis(last)),
+        }
+    }
+
+    /// The questions' other end, for the reports' worker; `None` after the first time.
+    pub(crate) fn take_questions(&self) -> Option<mpsc::Receiver<ReportQuestion>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What the reports' worker has to do; `None` where it doesn't answer in time.
+    pub(crate) async fn reports(&self) -> Option<ReportFigures> {
+        let (reply, answer) = oneshot::channel();
+        self.questions.try_send(reply).ok()?;
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
+    }
+}

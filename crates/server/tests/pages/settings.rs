@@ -1,0 +1,135 @@
+//! The settings of an account: profile, signed-in browsers, a copy of the data, the end of the account.
+
+use countersign_core::{Command, Timestamp};
+use countersign_store::{Profiles as _, SessionOwner, Sessions as _, Store as _};
+use reqwest::StatusCode;
+
+use crate::site::{Site, now, phone, send};
+
+const PROFILE: [(&str, &str); 5] = [
+    ("name", "Acme"),
+    ("company", "Acme Ltd"),
+    ("website", "https://acme.example"),
+    ("country", "GB"),
+    ("purpose", "Sign-ins"),
+];
+
+#[tokio::test]
+async fn the_profile_is_kept_and_its_time_zone_shows_on_every_page() {
+    let site = Site::start().await;
+    let owner = site.owner().await;
+    owner.set_cookie("countersign-zone", "Asia%2FTokyo");
+    owner.get("/account/settings").await.shows("Times are in Asia/Tokyo.");
+    let mut fields = PROFILE.to_vec();
+    fields.push(("time_zone", "Europe/London"));
+    owner
+        .submit("/account/settings", &fields)
+        .await
+        .leads_to("/account/settings?done=saved");
+    let page = owner.get("/account/settings?done=saved").await;
+    page.shows("Your profile is saved.");
+    page.shows("Acme Ltd");
+    page.shows("<option selected>Europe/London");
+    owner.get("/account").await.shows("Times are in Europe/London.");
+    let details = site.store.details(site.account).await.unwrap();
+    assert_eq!(
+        details.terms_version.as_deref(),
+        Some("test"),
+        "what was accepted stays"
+    );
+
+    fields[2] = ("website", "javascript:alert(1)");
+    let page = owner.submit("/account/settings", &fields).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    page.shows("aria-describedby=\"website-problem\"");
+    page.shows("javascript:alert(1)");
+}
+
+#[tokio::test]
+async fn other_browsers_are_signed_out_one_by_one_or_all_at_once() {
+    let site = Site::start().await;
+    let (this, second, third) = (site.owner().await, site.owner().await, site.owner().await);
+    let stranger = site.account(2, "+393333333334").await;
+    let stranger = site.signed_in(stranger).await;
+    let page = this.get("/account/settings").await;
+    assert_eq!(page.text.matches("This browser").count(), 1);
+    let theirs = page.text.split("name=\"session\" value=\"").nth(1).unwrap();
+    let id = theirs.split('"').next().unwrap().to_owned();
+    // Nobody ends another account's sessions.
+    stranger.get("/account/settings").await;
+    stranger.submit("/account/settings/sessions", &[("session", &id)]).await;
+    this.submit("/account/settings/sessions", &[("session", &id)])
+        .await
+        .leads_to("/account/settings?done=ended");
+    let owner = SessionOwner::Account(site.account);
+    assert_eq!(site.store.sessions(owner, now()).await.unwrap().len(), 2);
+
+    this.submit("/account/settings/sessions", &[]).await;
+    for browser in [&second, &third] {
+        browser.get("/account").await.leads_to("/login?next=%2Faccount");
+    }
+    assert_eq!(this.get("/account").await.status, StatusCode::OK);
+    assert_eq!(stranger.get("/account").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_copy_of_the_data_holds_everything_and_no_code() {
+    let site = Site::start().await;
+    for number in 0..3 {
+        let command = Command {
+            now: Timestamp::from_millis(now().millis() + number),
+            token: None,
+            idempotency: None,
+            action: send("+391234567890", number.unsigned_abs()),
+        };
+        site.store.submit(site.account, command).await.unwrap().unwrap();
+    }
+    let owner = site.owner().await;
+    owner.get("/account/settings").await;
+    let page = owner.submit("/account/settings/export", &[]).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(
+        page.headers["content-disposition"]
+            .to_str()
+            .unwrap()
+            .starts_with("attachment")
+    );
+    let data: serde_json::Value = serde_json::from_str(&page.text).expect("no JSON");
+    assert_eq!(data["account"]["phone_number"], "+393333333333");
+    assert_eq!(data["ledger_entries"].as_array().unwrap().len(), 4);
+    assert_eq!(data["requests"].as_array().unwrap().len(), 3);
+    assert_eq!(data["requests"][0]["phone_number"], "+391234567890");
+    assert_eq!(data["sessions"][0]["device"], "A test");
+    for _ in 0..4 {
+        owner.submit("/account/settings/export", &[]).await;
+    }
+    let page = owner.submit("/account/settings/export", &[]).await;
+    assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn an_account_is_closed_by_whoever_names_its_number() {
+    let site = Site::start().await;
+    let (owner, other) = (site.owner().await, site.owner().await);
+    let page = owner.get("/account/settings").await;
+    page.shows("the balance of <strong>$10.00</strong>");
+    let refused = owner.submit("/account/settings/close", &[("digits", "0000")]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    refused.shows("Nothing was closed.");
+    refused.shows("<details class=\"confirm\" open>");
+    owner
+        .submit("/account/settings/close", &[("digits", "3333")])
+        .await
+        .leads_to("/login?done=closed");
+    owner.get("/login?done=closed").await.shows("Your account is closed.");
+    other.get("/account").await.leads_to("/login?next=%2Faccount");
+    let account = site
+        .store
+        .account_of_phone(phone("+393333333333"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(account.closed_at.is_some());
+    let owner = SessionOwner::Account(site.account);
+    assert!(site.store.sessions(owner, now()).await.unwrap().is_empty());
+}

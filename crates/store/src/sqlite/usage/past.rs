@@ -1,0 +1,191 @@
+//! Puts recent rows of usage away: adds them to the series that they belong to, by quarters, days and months, and takes them out
+//! of the recent ones, all in the writer's transaction. Some thousands of rows go at once, since most of them belong to few series.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{AccountKey, UsageSum};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::encoding;
+use super::spans::{Level, QUARTERS_OF_A_DAY, month_of_day};
+use crate::sqlite::codec::damaged;
+use crate::types::StoreError;
+
+/// Rows of series that are written in one go: bounds the time that a batch waits for it to some milliseconds.
+const MAX_WRITTEN: usize = 4_000;
+
+/// What a series tells apart. Its number stands in the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Series {
+    Account = 0,
+    Country = 1,
+    Route = 2,
+    Sender = 3,
+    Full = 4,
+}
+
+impl Series {
+    const ALL: [Self; 5] = [Self::Account, Self::Country, Self::Route, Self::Sender, Self::Full];
+
+    /// Of a row's country, route and sender those that this series tells apart.
+    fn names<'a>(self, [country, route, sender]: [&'a str; 3]) -> [&'a str; 3] {
+        match self {
+            Self::Account => ["", "", ""],
+            Self::Country => [country, "", ""],
+            Self::Route => ["", route, ""],
+            Self::Sender => ["", "", sender],
+            Self::Full => [country, route, sender],
+        }
+    }
+}
+
+type Place = (Series, [String; 3], Level, i64);
+
+/// Sums that are to be added to an account's past.
+#[derive(Default)]
+pub(super) struct Past {
+    days: BTreeMap<Place, BTreeMap<u8, UsageSum>>,
+    sums: BTreeMap<Place, UsageSum>,
+}
+
+impl Past {
+    /// Takes a row in.
+    pub(super) fn add(&mut self, quarter: i64, names: [&str; 3], sum: &UsageSum) {
+        let day = quarter.div_euclid(QUARTERS_OF_A_DAY);
+        let of_day = u8::try_from(quarter.rem_euclid(QUARTERS_OF_A_DAY)).unwrap_or(0);
+        for series in Series::ALL {
+            let names = series.names(names).map(str::to_owned);
+            let quarters = self.days.entry((series, names.clone(), Level::Fine, day)).or_default();
+            quarters.entry(of_day).or_default().add(sum);
+            for (level, start) in [(Level::Day, day), (Level::Month, month_of_day(day))] {
+                let place = (series, names.clone(), level, start);
+                self.sums.entry(place).or_default().add(sum);
+            }
+        }
+    }
+
+    /// Whether so much is held that it should be written.
+    pub(super) fn is_full(&self) -> bool {
+        self.days.len() + self.sums.len() >= MAX_WRITTEN
+    }
+
+    /// Adds it all to what stands in the books.
+    pub(super) fn write(self, connection: &Connection, account: AccountKey) -> Result<(), StoreError> {
+        for (place, mut quarters) in self.days {
+            let is_new = stored(connection, account, &place, |mut bytes| {
+                while let Some(quarter) = encoding::take_quarter(&mut bytes) {
+                    encoding::take_sum(&mut bytes, quarters.entry(quarter).or_default())?;
+                }
+                Some(())
+            })?
+            .is_none();
+            let day: Vec<(u8, UsageSum)> = quarters.into_iter().collect();
+            write(connection, account, &place, is_new, &encoding::bytes_of_day(&day))?;
+        }
+        for (place, mut sum) in self.sums {
+            let is_new = stored(connection, account, &place, |mut bytes| {
+                encoding::add_sum(&mut bytes, &mut sum)
+            })?
+            .is_none();
+            write(connection, account, &place, is_new, &encoding::bytes_of(&sum))?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks a row up; `None` where there is none.
+fn stored(
+    connection: &Connection,
+    account: AccountKey,
+    (series, [country, route, sender], level, start): &Place,
+    read: impl FnOnce(&[u8]) -> Option<()>,
+) -> Result<Option<()>, StoreError> {
+    let found = connection
+        .prepare_cached(
+            "SELECT sums FROM usage_past WHERE bucket = ?1 AND account_id = ?2 AND series = ?3 AND country = ?4 \
+             AND route = ?5 AND sender = ?6 AND level = ?7 AND start = ?8",
+        )?
+        .query_row(
+            params![
+                account.bucket.0,
+                account.id.number(),
+                *series as i64,
+                country,
+                route,
+                sender,
+                level.number(),
+                start
+            ],
+            |row| Ok(row.get_ref(0)?.as_blob().map(read)?),
+        )
+        .optional()?;
+    match found {
+        None => Ok(None),
+        Some(Some(())) => Ok(Some(())),
+        Some(None) => Err(damaged("a sum of usage")),
+    }
+}
+
+fn write(
+    connection: &Connection,
+    account: AccountKey,
+    (series, [country, route, sender], level, start): &Place,
+    is_new: bool,
+    sums: &[u8],
+) -> Result<(), StoreError> {
+    let sql = if is_new {
+        "INSERT INTO usage_past (bucket, account_id, series, country, route, sender, level, start, sums) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    } else {
+        "UPDATE usage_past SET sums = ?9 WHERE bucket = ?1 AND account_id = ?2 AND series = ?3 AND country = ?4 \
+         AND route = ?5 AND sender = ?6 AND level = ?7 AND start = ?8"
+    };
+    connection.prepare_cached(sql)?.execute(params![
+        account.bucket.0,
+        account.id.number(),
+        *series as i64,
+        country,
+        route,
+        sender,
+        level.number(),
+        start,
+        sums
+    ])?;
+    Ok(())
+}
+
+/// Puts an account's oldest recent rows away; answers how many.
+pub(super) fn put_away(connection: &Connection, account: AccountKey) -> Result<i64, StoreError> {
+    let place = (account.bucket.0, account.id.number());
+    let mut past = Past::default();
+    let mut last: Option<(i64, [String; 3])> = None;
+    {
+        let mut statement = connection.prepare_cached(
+            "SELECT quarter, country, route, sender, sums FROM usage_recent WHERE bucket = ?1 AND account_id = ?2 \
+             ORDER BY quarter, country, route, sender",
+        )?;
+        let mut rows = statement.query(place)?;
+        while let Some(row) = rows.next()? {
+            let text = |column| row.get_ref(column)?.as_str().map_err(|_| damaged("a row of usage"));
+            let (quarter, names) = (row.get(0)?, [text(1)?, text(2)?, text(3)?]);
+            let bytes = row.get_ref(4)?.as_blob().map_err(|_| damaged("a row of usage"))?;
+            let sum = encoding::sum_of(bytes).ok_or_else(|| damaged("a sum of usage"))?;
+            past.add(quarter, names, &sum);
+            last = Some((quarter, names.map(str::to_owned)));
+            if past.is_full() {
+                break;
+            }
+        }
+    }
+    let Some((quarter, [country, route, sender])) = last else {
+        return Ok(0);
+    };
+    past.write(connection, account)?;
+    let gone = connection
+        .prepare_cached(
+            "DELETE FROM usage_recent WHERE bucket = ?1 AND account_id = ?2 \
+             AND (quarter, country, route, sender) <= (?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![place.0, place.1, quarter, country, route, sender])?;
+    Ok(i64::try_from(gone).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,415 @@
+//! Statistics in the SQLite books: whatever is asked, in whatever spans, the answer is what the requests' rows add up to; before
+//! and after rows are put away, after a restart, and in books that are older than statistics.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_core::*;
+use countersign_store::*;
+use rusqlite::Connection;
+
+/// 1 January 2027, 00:00 UTC, and a quarter of an hour each.
+const START: Timestamp = Timestamp::from_millis(1_798_761_600_000);
+const COUNTRIES: [u64; 4] = [393_471_200_000, 4_915_123_400_000, 351_912_300_000, 16_502_500_000];
+
+struct Books {
+    store: Arc<SqliteStore>,
+    account: AccountKey,
+    /// Every request with its arrival, as the test saw it.
+    requests: Vec<RequestId>,
+}
+
+fn open_at(path: &Path) -> Arc<SqliteStore> {
+    let options = SqliteOptions {
+        path: path.to_owned(),
+        master_key: MasterKey::from_bytes([1; 32]),
+        rules: Rules::default(),
+    };
+    SqliteStore::open(options).unwrap().0
+}
+
+impl Books {
+    async fn open(path: &Path) -> Self {
+        let store = open_at(path);
+        let id = AccountId::from_entropy(0x1234_5678_9abc_def0);
+        let account = AccountKey::of_new(id);
+        let new = NewAccount {
+            key: account,
+            token: ApiToken::new(id, [9; 32]),
+            name: "Acme".into(),
+            phone: PhoneNumber::from_stored(9_996_600_000),
+            now: START,
+        };
+        store.create_account(new, Actor::Operator).await.unwrap();
+        for name in ["acme_shop", "acme_bank"] {
+            let name = SenderUsername::parse(name).unwrap();
+            store
+                .add_sender(account, name.clone(), START, Actor::Operator)
+                .await
+                .unwrap();
+            store.verify_sender(name, START, Actor::Operator).await.unwrap();
+        }
+        let books = Self {
+            store,
+            account,
+            requests: Vec::new(),
+        };
+        let amount = Credits::parse("1000").unwrap();
+        books.ask(START, Action::Purchase { amount }).await.unwrap();
+        books
+    }
+
+    async fn ask(&self, now: Timestamp, action: Action) -> Outcome {
+        let command = Command {
+            now,
+            token: None,
+            idempotency: None,
+            action,
+        };
+        self.store.submit(self.account, command).await.unwrap()
+    }
+
+    /// One request of a quarter of an hour, which ends as its number says.
+    async fn one(&mut self, number: u64, quarter: i64) {
+        let now = START.plus_millis(quarter * QUARTER_MS + i64::try_from(number % 900).unwrap() * 1_000);
+        let phone = PhoneNumber::from_stored(COUNTRIES[usize::try_from(number % 4).unwrap()] + number % 700);
+        let entropy = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let id = RequestId::new(now, entropy);
+        let sender = match number % 5 {
+            0 | 1 => None,
+            2 => SenderUsername::parse("acme_bank"),
+            _ => SenderUsername::parse("acme_shop"),
+        };
+        let checks_first = number.is_multiple_of(3);
+        if checks_first {
+            let (id_entropy, reach) = (entropy, Reach::Reachable);
+            let action = Action::CheckAbility {
+                phone,
+                id_entropy,
+                reach,
+            };
+            self.ask(now, action).await.unwrap();
+        }
+        self.requests.push(id);
+        if number % 11 == 3 && checks_first {
+            return;
+        }
+        let send = Action::Send(Box::new(Send {
+            phone,
+            request: checks_first.then_some(id),
+            sender,
+            code: SendCode::Supplied(Code::parse("4711").unwrap()),
+            callback_url: None,
+            payload: None,
+            ttl: Ttl::default(),
+            id_entropy: entropy,
+            reach: Reach::Reachable,
+        }));
+        self.ask(now, send).await.unwrap();
+        let after = |millis: u64| now.plus_millis(i64::try_from(millis).unwrap());
+        let news = |news| Action::News { request: id, news };
+        let check = |code: &str| Action::Check {
+            request: id,
+            code: EnteredCode::new(code.into()),
+        };
+        match number % 7 {
+            0 => self.ask(after(4_000_000), Action::Wake { request: id }).await.unwrap(),
+            1 => self.ask(after(50), Action::Revoke { request: id }).await.unwrap(),
+            2 => self.ask(after(1_000 + number), news(News::Delivered)).await.unwrap(),
+            3 => self.ask(after(900), check("0000")).await.unwrap(),
+            _ => {
+                self.ask(after(800 + number % 5_000), news(News::Delivered))
+                    .await
+                    .unwrap();
+                self.ask(after(9_000), news(News::Read)).await.unwrap();
+                self.ask(after(10_000 + number % 60_000), check("4711")).await.unwrap()
+            }
+        };
+    }
+
+    /// What all rows add up to, by key; new numbers left out.
+    fn expected(&self, path: &Path) -> BTreeMap<(i64, [String; 3]), UsageSum> {
+        let database = Connection::open(path.join("countersign.db")).unwrap();
+        let mut arrival = database
+            .prepare(
+                "SELECT min(at) FROM timeline WHERE created_at = ?1 AND random = ?2 AND kind = 1 AND state IN (5, 6)",
+            )
+            .unwrap();
+        let mut expected: BTreeMap<_, UsageSum> = BTreeMap::new();
+        for id in &self.requests {
+            let place = [id.created_at().millis(), id.random().cast_signed()];
+            let arrived_at: Option<i64> = arrival.query_row(place, |row| row.get(0)).unwrap();
+            let request = futures_util::FutureExt::now_or_never(self.store.request(self.account, *id));
+            let request = request.unwrap().unwrap().unwrap();
+            let facts = UsageFacts {
+                arrived_at: arrived_at.map(Timestamp::from_millis),
+                ..UsageFacts::of(&request, &[])
+            };
+            let change = facts.whole();
+            let names = [
+                Country::of(change.phone).to_string(),
+                "inbox".to_owned(),
+                change.sender.map_or("", SenderUsername::as_str).to_owned(),
+            ];
+            expected
+                .entry((Quarter::of(change.created_at).number(), names))
+                .or_default()
+                .add_change(&change);
+        }
+        expected
+    }
+}
+
+fn without_new_numbers(mut sum: UsageSum) -> UsageSum {
+    sum.counts[UsageCount::NewNumbers1024 as usize] = 0;
+    sum
+}
+
+fn quarters(from: i64, every: i64, count: i64) -> Vec<Quarter> {
+    let start = Quarter::of(START).number();
+    (0..=count).map(|n| Quarter::new(start + from + n * every)).collect()
+}
+
+/// Asks for usage in many ways, and compares each answer with the sum of what is expected.
+async fn compare(books: &Books, expected: &BTreeMap<(i64, [String; 3]), UsageSum>) {
+    let shop = SenderUsername::parse("acme_shop").unwrap();
+    let italy = Country::parse("IT").unwrap();
+    let filters = [
+        [None, None, None],
+        [Some("IT"), None, None],
+        [None, Some("inbox"), None],
+        [None, None, Some("acme_shop")],
+        [None, None, Some("")],
+        [Some("IT"), None, Some("acme_shop")],
+        [None, Some("inbox"), Some("acme_shop")],
+        [Some("DE"), Some("inbox"), Some("acme_bank")],
+        [Some("FR"), None, None],
+    ];
+    // Days in UTC, days east of it, odd quarters, hours, months and everything.
+    let asked = [
+        quarters(0, 96, 60),
+        quarters(-22, 96, 60),
+        quarters(37, 7, 300),
+        quarters(500, 4, 100),
+        quarters(-30, 2_976, 3),
+        quarters(0, 10_000, 1),
+    ];
+    for edges in &asked {
+        let sum_of = |span: usize, wanted: &dyn Fn(&[String; 3]) -> bool| {
+            let (from, to) = (edges[span].number(), edges[span + 1].number());
+            let mut sum = UsageSum::default();
+            for ((quarter, names), part) in expected {
+                if (from..to).contains(quarter) && wanted(names) {
+                    sum.add(part);
+                }
+            }
+            sum
+        };
+        for filter in filters {
+            let fits = |names: &[String; 3]| {
+                let mut pairs = filter.iter().zip(names);
+                pairs.all(|(wanted, name)| wanted.is_none_or(|wanted| wanted == name))
+            };
+            let filter = UsageFilter {
+                country: filter[0].and_then(Country::parse),
+                route: filter[1].and_then(RouteName::parse),
+                sender: filter[2].map(SenderUsername::parse),
+            };
+            let found = books
+                .store
+                .usage(books.account, edges.clone(), filter.clone())
+                .await
+                .unwrap();
+            assert_eq!(found.len(), edges.len() - 1);
+            for (span, sum) in found.into_iter().enumerate() {
+                assert_eq!(
+                    without_new_numbers(sum),
+                    sum_of(span, &fits),
+                    "{filter:?}, span {span} of {edges:?}"
+                );
+            }
+        }
+        for (by, place) in [(UsageBy::Country, 0), (UsageBy::Route, 1), (UsageBy::Sender, 2)] {
+            for filter in [
+                UsageFilter::default(),
+                UsageFilter {
+                    country: Some(italy),
+                    ..UsageFilter::default()
+                },
+                UsageFilter {
+                    sender: Some(Some(shop.clone())),
+                    ..UsageFilter::default()
+                },
+            ] {
+                let found = books
+                    .store
+                    .usage_by(books.account, by, edges.clone(), filter.clone())
+                    .await
+                    .unwrap();
+                for (name, sums) in found {
+                    for (span, sum) in sums.into_iter().enumerate() {
+                        let wanted = |names: &[String; 3]| {
+                            names[place] == name
+                                && filter.country.is_none_or(|country| country.as_str() == names[0])
+                                && (filter.sender.is_none() || names[2] == "acme_shop")
+                        };
+                        assert_eq!(
+                            without_new_numbers(sum),
+                            sum_of(span, &wanted),
+                            "{by:?} {name} {filter:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rows_of(path: &Path, table: &str) -> i64 {
+    let database = Connection::open(path.join("countersign.db")).unwrap();
+    database
+        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn usage_is_what_the_requests_add_up_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut books = Books::open(directory.path()).await;
+    for number in 0..200 {
+        books.one(number, i64::try_from(number % 90).unwrap()).await;
+    }
+    assert_eq!(rows_of(directory.path(), "usage_past"), 0);
+    let expected = books.expected(directory.path());
+    compare(&books, &expected).await;
+    // A row for each quarter and sender: enough of them that they are put away, the last ones of each batch not yet.
+    for number in 200..5_200 {
+        books.one(number, i64::try_from(number).unwrap()).await;
+    }
+    assert!(rows_of(directory.path(), "usage_past") > 0);
+    assert!(rows_of(directory.path(), "usage_recent") > 0);
+    // What comes late is added to what was put away.
+    for number in 6_000..6_100 {
+        books.one(number, i64::try_from(number % 300).unwrap()).await;
+    }
+    let expected = books.expected(directory.path());
+    compare(&books, &expected).await;
+    books.store.close().await.unwrap();
+    books.store = open_at(directory.path());
+    compare(&books, &expected).await;
+    let (charged, refunded) = ledger(&books).await;
+    let all = books
+        .store
+        .usage(books.account, quarters(-100, 100_000, 1), UsageFilter::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        all[0].cost(),
+        charged - refunded,
+        "the cost is the ledger's, to the micro"
+    );
+}
+
+/// Charges and refunds of the account's ledger.
+async fn ledger(books: &Books) -> (Credits, Credits) {
+    let (mut charged, mut refunded, mut after) = (Credits::ZERO, Credits::ZERO, None);
+    let far = Timestamp::from_millis(i64::MAX / 4);
+    loop {
+        let page = books
+            .store
+            .statement(books.account, Timestamp::from_millis(0), far, after, 1_000)
+            .await
+            .unwrap();
+        let Some(last) = page.entries.last() else { break };
+        after = Some(last.number);
+        for entry in &page.entries {
+            match entry.kind {
+                EntryKind::Charge => charged = charged - entry.amount,
+                EntryKind::Refund => refunded = refunded + entry.amount,
+                _ => {}
+            }
+        }
+    }
+    (charged, refunded)
+}
+
+#[tokio::test]
+async fn books_that_are_older_than_statistics_are_summed_up_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut books = Books::open(directory.path()).await;
+    for number in 0..1_000 {
+        books.one(number, i64::try_from(number * 3).unwrap()).await;
+    }
+    let expected = books.expected(directory.path());
+    let edges = quarters(-10, 96, 40);
+    let ask = async |store: &SqliteStore| {
+        let usage = store.usage(books.account, edges.clone(), UsageFilter::default()).await;
+        let numbers = store.different_numbers(books.account, edges.clone()).await;
+        (usage.unwrap(), numbers.unwrap())
+    };
+    let before = ask(&books.store).await;
+    books.store.close().await.unwrap();
+    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+    database
+        .execute_batch(
+            "DELETE FROM usage_recent; DELETE FROM usage_past; DELETE FROM usage_numbers; \
+             INSERT INTO meta (name, value) VALUES ('usage to fill', x'');",
+        )
+        .unwrap();
+    drop(database);
+    let store = open_at(directory.path());
+    assert_eq!(ask(&store).await, before);
+    store.close().await.unwrap();
+    // Only once: what is there is not added a second time.
+    let store = open_at(directory.path());
+    assert_eq!(ask(&store).await, before);
+    let books = Books {
+        store,
+        account: books.account,
+        requests: Vec::new(),
+    };
+    compare(&books, &expected).await;
+}
+
+#[tokio::test]
+async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut books = Books::open(directory.path()).await;
+    // 700 numbers in each of four countries; the second thousand repeats what the first one asked for.
+    for number in 0..1_400 {
+        books.one(number, i64::try_from(number / 700 * 96).unwrap()).await;
+    }
+    let days = books
+        .store
+        .usage(books.account, quarters(0, 96, 2), UsageFilter::default())
+        .await
+        .unwrap();
+    let new: Vec<i64> = days
+        .iter()
+        .map(|day| (day.count(UsageCount::NewNumbers1024) + 512) / 1024)
+        .collect();
+    assert!((new[0] - 700).abs() < 20, "{new:?}");
+    assert_eq!(new[1], 0, "{new:?}");
+    let sketches = books
+        .store
+        .different_numbers(books.account, quarters(0, 96, 2))
+        .await
+        .unwrap();
+    assert_eq!(sketches[0], sketches[1], "the same numbers came on both days");
+    let whole = books
+        .store
+        .different_numbers(books.account, quarters(-5, 4_000, 1))
+        .await
+        .unwrap();
+    assert_eq!(whole[0], sketches[0]);
+    books.store.close().await.unwrap();
+    let digits = b"3934712";
+    let file = std::fs::read(directory.path().join("countersign.db")).unwrap();
+    assert!(
+        !file.windows(digits.len()).any(|window| window == digits),
+        "no number stands in the books as text"
+    );
+}
