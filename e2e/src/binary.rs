@@ -27,11 +27,14 @@ pub fn binary() -> Result<PathBuf> {
 
 fn find_or_build() -> Result<PathBuf> {
     let own = std::env::current_exe().context("where this test is")?;
-    // target/PROFILE/deps/this-test
-    let profile_dir = own
-        .ancestors()
-        .nth(2)
-        .context("this test doesn't lie in a cargo target directory")?;
+    // target/PROFILE/deps/this-test, or target/PROFILE/this-binary
+    let beside = own.parent().context("this test lies in no directory")?;
+    let profile_dir = match beside.file_name().and_then(OsStr::to_str) {
+        Some("deps") => beside
+            .parent()
+            .context("this test doesn't lie in a cargo target directory")?,
+        _ => beside,
+    };
     let binary = profile_dir.join(format!("countersign{}", std::env::consts::EXE_SUFFIX));
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

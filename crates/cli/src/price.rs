@@ -257,7 +257,7 @@ async fn export(
         let coming = list.history().filter(|row| row.effective_from > now);
         list.in_force(now).chain(coming).collect()
     };
-    let table = price_table::write(&rows)?;
+    let table = countersign_server::price_table::write(&rows)?;
     match named(file) {
         None => Output::print_bytes(&table),
         Some(file) => {

@@ -77,6 +77,11 @@ impl Refusal {
         }
     }
 
+    /// Its status, for such a page.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The same, said of a part of what was sent.
     pub(crate) fn about(self, part: &str) -> Self {
         Self::new(self.status, format!("{part}: {}", self.sentence))

@@ -125,10 +125,16 @@ impl Browser {
 
     /// Opens a tab and works in it from now on; answers the name of the one before.
     pub async fn open_tab(&self) -> Result<String> {
-        let before = self.get("window").await?;
+        let before = self.tab().await?;
         let tab = self.command("window/new", &json!({ "type": "tab" })).await?;
         self.show_tab(tab["handle"].as_str().context("a tab's name")?).await?;
-        Ok(before.as_str().unwrap_or_default().to_owned())
+        Ok(before)
+    }
+
+    /// The name of the tab that is worked in.
+    pub async fn tab(&self) -> Result<String> {
+        let tab = self.get("window").await?;
+        Ok(tab.as_str().unwrap_or_default().to_owned())
     }
 
     /// Works in a tab from now on.

@@ -229,7 +229,8 @@ async fn guard(State(room): State<Room>, request: Request, next: Next) -> Respon
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
         (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
+        // Not "no-referrer": browsers would send forms with the origin `null`, and the answer to a sign-in is a form.
+        (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),

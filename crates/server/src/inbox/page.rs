@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, Uri, header::HOST};
 use super::logins::LoginBubble;
 use super::view::Shown;
 use super::{Query, Refusal, Room, asset, dates, view};
+use crate::senders::SenderFace;
 use crate::{Mode, clock};
 
 /// Numbers in the list, newest first. More are a matter for `GET /inbox/numbers`.
@@ -73,7 +74,7 @@ struct Conversation {
 struct Bubble {
     id: String,
     code: String,
-    sender: Option<String>,
+    sender: Option<SenderFace>,
     sent_at: String,
     sent_time: String,
     life_ms: i64,
@@ -254,7 +255,7 @@ fn bubble(shown: &Shown, scripted: bool) -> Bubble {
     Bubble {
         id: message.request.to_string(),
         code: message.code.as_str().to_owned(),
-        sender: message.sender.as_ref().map(ToString::to_string),
+        sender: shown.sender.clone(),
         sent_at: message.sent_at.rfc_3339(),
         sent_time: dates::time_of_day(message.sent_at),
         life_ms: message.expires_at.millis() - message.sent_at.millis(),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Room;
 use crate::clock;
+use crate::senders::SenderFace;
 
 /// How many requests are read out of the books at the same time.
 const READS_AT_ONCE: usize = 8;
@@ -24,6 +25,8 @@ pub(super) struct Shown {
     pub(super) verification: VerificationState,
     /// The present time on its account's clock.
     pub(super) account_now: Timestamp,
+    /// Whom the recipient sees as its sender.
+    pub(super) sender: Option<SenderFace>,
 }
 
 impl Shown {
@@ -52,6 +55,13 @@ async fn look_up(room: &Room, message: InboxMessage, account_now: Timestamp) -> 
         delivery: message.delivery,
         verification: VerificationState::Unchecked,
         account_now,
+        sender: match &message.sender {
+            Some(username) => {
+                let sender = room.app.site.sender_detail(username).await?;
+                Some(SenderFace::for_recipients(username, sender.as_deref()))
+            }
+            None => None,
+        },
         message,
     };
     let stored = room

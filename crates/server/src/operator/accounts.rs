@@ -83,9 +83,26 @@ struct CreatedView {
 pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Answer, Refusal> {
     let example = r#"{"phone_number":"+391234567890","name":"Acme","credit":10}"#;
     let body: CreateBody = answer::body(body, example)?;
-    let phone = parse_phone(&app, &body.phone_number)?;
-    let name = parse_name(&body.name)?;
     let credit = body.credit.map_or(Credits::ZERO, |amount| amount.0);
+    let (profile, token) = make(&app, &body.phone_number, &body.name, credit).await?;
+    Answer::created(&CreatedView {
+        account_id: profile.key.id.to_string(),
+        phone_number: profile.phone.to_string(),
+        name: profile.name,
+        token: token.as_str().to_owned(),
+        balance: profile.balance,
+    })
+}
+
+/// Makes an account with its token and, unless it is zero, its first credit.
+pub(crate) async fn make(
+    app: &App,
+    phone: &str,
+    name: &str,
+    credit: Credits,
+) -> Result<(AccountProfile, ApiToken), Refusal> {
+    let phone = parse_phone(app, phone)?;
+    let name = parse_name(name)?;
     if credit != Credits::ZERO {
         check_purchase(credit)?;
     }
@@ -110,7 +127,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<An
         })?;
     tracing::info!(account = %id, phone = ?phone, "operator: account made");
     if credit != Credits::ZERO {
-        purchase(&app, profile.key, credit).await.map_err(|refusal| {
+        purchase(app, profile.key, credit).await.map_err(|refusal| {
             tracing::error!(account = %id, ?refusal, "a new account's first credit failed");
             Refusal::half_done(format!(
                 "the account {id} was made, but without its credit: look at it, then credit it with \
@@ -118,14 +135,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<An
             ))
         })?;
     }
-    let profile = reload(&app, profile.key).await?;
-    Answer::created(&CreatedView {
-        account_id: profile.key.id.to_string(),
-        phone_number: profile.phone.to_string(),
-        name: profile.name,
-        token: token.as_str().to_owned(),
-        balance: profile.balance,
-    })
+    Ok((reload(app, profile.key).await?, token))
 }
 
 #[derive(Serialize)]
@@ -188,13 +198,17 @@ pub(super) async fn credit(
     body: Body,
 ) -> Result<Answer, Refusal> {
     let body: CreditBody = answer::body(body, r#"{"amount":10}"#)?;
-    let amount = body.amount.0;
+    Answer::ok(&AccountView::from(add_credit(&app, &account, body.amount.0).await?))
+}
+
+/// Adds bought credit to an open account.
+pub(crate) async fn add_credit(app: &App, account: &str, amount: Credits) -> Result<AccountProfile, Refusal> {
     check_purchase(amount)?;
-    let profile = find(&app, &account).await?;
+    let profile = find(app, account).await?;
     require_open(&profile)?;
-    purchase(&app, profile.key, amount).await?;
+    purchase(app, profile.key, amount).await?;
     tracing::info!(account = %profile.key.id, %amount, "operator: credit added");
-    Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+    reload(app, profile.key).await
 }
 
 /// `GET /accounts/{account}/statement?from=&to=&after=&limit=`.
@@ -209,14 +223,19 @@ pub(super) async fn statement(
 
 /// `POST /accounts/{account}/close`: for good; closing a closed account changes nothing.
 pub(super) async fn close(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
-    let profile = find(&app, &account).await?;
+    Answer::ok(&AccountView::from(close_for_good(&app, &account).await?))
+}
+
+/// Closes an account, unless it is closed already.
+pub(crate) async fn close_for_good(app: &App, account: &str) -> Result<AccountProfile, Refusal> {
+    let profile = find(app, account).await?;
     if profile.closed_at.is_none() {
         app.store
             .close_account(profile.key, clock::now(), Actor::Operator)
             .await?;
         tracing::info!(account = %profile.key.id, "operator: account closed");
     }
-    Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+    reload(app, profile.key).await
 }
 
 #[derive(Deserialize)]

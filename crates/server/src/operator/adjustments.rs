@@ -27,10 +27,22 @@ pub(super) async fn adjust(
     body: Body,
 ) -> Result<Answer, Refusal> {
     let body: AdjustBody = answer::body(body, r#"{"amount":-0.5,"reason":"credited twice on 3 May"}"#)?;
-    let amount = body.amount.0;
+    let reason = body.reason.unwrap_or_default();
+    Answer::ok(&AccountView::from(
+        adjust_balance(&app, &account, body.amount.0, &reason).await?,
+    ))
+}
+
+/// Adds credit to an open account or takes it, and notes why.
+pub(crate) async fn adjust_balance(
+    app: &App,
+    account: &str,
+    amount: Credits,
+    reason: &str,
+) -> Result<AccountProfile, Refusal> {
     check_amount(amount)?;
-    let reason = parse_reason(body.reason.as_deref().unwrap_or_default())?;
-    let profile = find(&app, &account).await?;
+    let reason = parse_reason(reason)?;
+    let profile = find(app, account).await?;
     require_open(&profile)?;
     let command = Command {
         now: clock::now(),
@@ -39,11 +51,11 @@ pub(super) async fn adjust(
         action: Action::Adjust { amount, reason },
     };
     let outcome = app.store.submit_by(profile.key, command, Actor::Operator).await?;
-    let profile = reload(&app, profile.key).await?;
+    let profile = reload(app, profile.key).await?;
     match outcome {
         Ok(_) => {
             tracing::info!(account = %profile.key.id, %amount, "operator: balance adjusted");
-            Answer::ok(&AccountView::from(profile))
+            Ok(profile)
         }
         Err(ApiError::BalanceNotEnough) => Err(takes_too_much(amount, &profile)),
         Err(_) => Err(Refusal::conflict(format!(

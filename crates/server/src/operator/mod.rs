@@ -2,15 +2,15 @@
 //! key. It speaks JSON with real HTTP statuses, and every error is a sentence that says what to do. The command line is its
 //! first caller. What changes money goes through the books' one door like everything else.
 
-mod accounts;
-mod adjustments;
+pub(crate) mod accounts;
+pub(crate) mod adjustments;
 mod backups;
 mod key;
 mod login_links;
 mod orders;
-mod prices;
-mod senders;
-mod tokens;
+pub(crate) mod prices;
+pub(crate) mod senders;
+pub(crate) mod tokens;
 
 pub(crate) use accounts::find as find_account;
 pub use key::{OperatorKey, OperatorKeyError};
@@ -59,6 +59,7 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
+        .route("/senders/{username}/refuse", post(senders::refuse))
         .route("/orders", get(orders::list))
         .route("/orders/{reference}", get(orders::show))
         .route("/orders/{reference}/confirm", post(orders::confirm))

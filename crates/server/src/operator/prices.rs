@@ -83,7 +83,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) -
 }
 
 /// The list as the books have it. It is read in pages, so that nothing else waits for it.
-async fn price_list(app: &App) -> Result<PriceList, Refusal> {
+pub(crate) async fn price_list(app: &App) -> Result<PriceList, StoreError> {
     let mut list = PriceList::default();
     let mut after = None;
     loop {
@@ -162,16 +162,16 @@ pub(super) async fn history(State(app): State<Arc<App>>, RawQuery(raw): RawQuery
 
 /// A row as it is sent. `removed` stands for the price where it is taken away: a forgotten price must not do that.
 #[derive(Deserialize)]
-struct RowBody {
+pub(crate) struct RowBody {
     #[serde(default)]
-    route: Option<String>,
-    prefix: String,
+    pub(crate) route: Option<String>,
+    pub(crate) prefix: String,
     #[serde(default)]
-    price: Option<Amount>,
+    pub(crate) price: Option<Amount>,
     #[serde(default)]
-    removed: bool,
+    pub(crate) removed: bool,
     #[serde(default)]
-    effective_from: Option<i64>,
+    pub(crate) effective_from: Option<i64>,
 }
 
 impl RowBody {
@@ -209,13 +209,25 @@ pub(super) async fn set(State(app): State<Arc<App>>, body: Result<Bytes, BytesRe
             "the body names no price: send JSON like {example}; a price is taken away by DELETE"
         )));
     }
+    Answer::ok(&PriceView::new(&set_row(&app, &body).await?))
+}
+
+/// Sets a price, or takes one away that is set at that time.
+pub(crate) async fn set_row(app: &App, body: &RowBody) -> Result<PriceRow, Refusal> {
     let now = clock::now();
     let row = body.row(now)?;
-    set_rows(&app, vec![row.clone()], false, now).await?;
-    if let Some(price) = row.price {
-        tracing::info!(route = %row.route, prefix = %row.prefix, %price, "operator: price set");
+    let set = set_rows(app, vec![row.clone()], false, now).await?;
+    match row.price {
+        Some(price) => tracing::info!(route = %row.route, prefix = %row.prefix, %price, "operator: price set"),
+        None if set.added == 0 => {
+            return Err(Refusal::not_found(format!(
+                "for the route {} and the prefix {} no price is set at that time: `countersign price list` shows what is",
+                row.route, row.prefix
+            )));
+        }
+        None => tracing::info!(route = %row.route, prefix = %row.prefix, "operator: price taken away"),
     }
-    Answer::ok(&PriceView::new(&row))
+    Ok(row)
 }
 
 /// `DELETE /prices?prefix=&route=&effective_from=`: from then on, or from the next call, the list names no price there.
@@ -242,16 +254,7 @@ pub(super) async fn unset(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) 
             "say which price to take away: `?prefix=%2B39`, or `?prefix=default`",
         ));
     }
-    let now = clock::now();
-    let row = body.row(now)?;
-    if set_rows(&app, vec![row.clone()], false, now).await?.added == 0 {
-        return Err(Refusal::not_found(format!(
-            "for the route {} and the prefix {} no price is set at that time: `countersign price list` shows what is",
-            row.route, row.prefix
-        )));
-    }
-    tracing::info!(route = %row.route, prefix = %row.prefix, "operator: price taken away");
-    Answer::ok(&PriceView::new(&row))
+    Answer::ok(&PriceView::new(&set_row(&app, &body).await?))
 }
 
 #[derive(Deserialize)]
@@ -289,19 +292,30 @@ pub(super) async fn import(
                 .map_err(|refusal| refusal.about(&format!("row {}", place + 1)))?,
         );
     }
-    let set = set_rows(&app, rows, body.dry_run, now).await?;
-    if !body.dry_run {
+    let set = import_rows(&app, rows, body.dry_run, now).await?;
+    Answer::ok(&ImportView {
+        added: set.added,
+        already_there: set.already_there,
+        dry_run: body.dry_run,
+    })
+}
+
+/// Sets a whole table, or only tells what would come of it.
+pub(crate) async fn import_rows(
+    app: &App,
+    rows: Vec<PriceRow>,
+    dry_run: bool,
+    now: Timestamp,
+) -> Result<PricesSet, Refusal> {
+    let set = set_rows(app, rows, dry_run, now).await?;
+    if !dry_run {
         tracing::info!(
             added = set.added,
             already_there = set.already_there,
             "operator: prices imported"
         );
     }
-    Answer::ok(&ImportView {
-        added: set.added,
-        already_there: set.already_there,
-        dry_run: body.dry_run,
-    })
+    Ok(set)
 }
 
 async fn set_rows(app: &App, rows: Vec<PriceRow>, dry_run: bool, now: Timestamp) -> Result<PricesSet, Refusal> {

@@ -14,6 +14,9 @@ use crate::answer::{self, Answer, Refusal};
 use crate::app::App;
 use crate::clock;
 
+/// Longest reason of a refusal.
+const MAX_REASON_CHARS: usize = 300;
+
 /// A sender as this API shows it.
 #[derive(Serialize)]
 struct SenderView {
@@ -88,7 +91,12 @@ pub(super) async fn add(State(app): State<Arc<App>>, body: Result<Bytes, BytesRe
 
 /// `POST /senders/{username}/verify`: from now on its account can send by this name.
 pub(super) async fn verify(State(app): State<Arc<App>>, Path(username): Path<String>) -> Result<Answer, Refusal> {
-    let username = parse_username(&username)?;
+    Answer::ok(&SenderView::from(verify_named(&app, &username).await?))
+}
+
+/// Gives a sender the verified mark.
+pub(crate) async fn verify_named(app: &App, username: &str) -> Result<SenderProfile, Refusal> {
+    let username = parse_username(username)?;
     let sender = app
         .store
         .verify_sender(username.clone(), clock::now(), Actor::Operator)
@@ -100,7 +108,45 @@ pub(super) async fn verify(State(app): State<Arc<App>>, Path(username): Path<Str
             error => error.into(),
         })?;
     tracing::info!(account = %sender.account.id, sender = %username, "operator: sender verified");
-    Answer::ok(&SenderView::from(sender))
+    Ok(sender)
+}
+
+#[derive(Deserialize)]
+struct RefuseBody {
+    reason: String,
+}
+
+/// `POST /senders/{username}/refuse`: its account can't send by this name; its owner reads the reason.
+pub(super) async fn refuse(
+    State(app): State<Arc<App>>,
+    Path(username): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Refusal> {
+    let body: RefuseBody = answer::body(body, r#"{"reason":"The name is another company's trade mark"}"#)?;
+    Answer::ok(&SenderView::from(refuse_named(&app, &username, &body.reason).await?))
+}
+
+/// Refuses the verified mark, or takes it away.
+pub(crate) async fn refuse_named(app: &App, username: &str, reason: &str) -> Result<SenderProfile, Refusal> {
+    let username = parse_username(username)?;
+    let reason = reason.trim();
+    if reason.is_empty() || reason.chars().count() > MAX_REASON_CHARS || reason.chars().any(char::is_control) {
+        return Err(Refusal::bad_request(format!(
+            "say why in one line of at most {MAX_REASON_CHARS} characters: the sender’s owner reads it"
+        )));
+    }
+    app.site
+        .refuse_sender(username.clone(), reason.to_owned(), clock::now(), Actor::Operator)
+        .await
+        .map_err(|error| match error {
+            StoreError::NotFound(_) => Refusal::not_found(format!("nobody has registered the sender {username}")),
+            error => error.into(),
+        })?;
+    tracing::info!(sender = %username, "operator: sender refused");
+    let sender = app.site.sender_detail(&username).await?;
+    sender
+        .map(|sender| sender.profile.clone())
+        .ok_or_else(|| Refusal::not_found(format!("the sender {username} was deleted meanwhile")))
 }
 
 fn parse_username(text: &str) -> Result<SenderUsername, Refusal> {

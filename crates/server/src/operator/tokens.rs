@@ -66,6 +66,17 @@ pub(super) async fn rotate_test(
 
 async fn replace(app: &App, account: &str, kind: TokenKind, body: Body) -> Result<Answer, Refusal> {
     let grace = read_grace(body)?;
+    let (profile, token, grace_until) = renew(app, account, kind, grace).await?;
+    Answer::ok(&view(&profile, &token, grace_until))
+}
+
+/// Gives an open account a new token; answers it, and until when the old one works.
+pub(crate) async fn renew(
+    app: &App,
+    account: &str,
+    kind: TokenKind,
+    grace: Grace,
+) -> Result<(AccountProfile, ApiToken, Option<Timestamp>), Refusal> {
     let profile = find(app, account).await?;
     require_open(&profile)?;
     let rotation = Rotation {
@@ -77,7 +88,7 @@ async fn replace(app: &App, account: &str, kind: TokenKind, body: Body) -> Resul
     let token = rotation.token.clone();
     let standing = app.site.rotate(profile.key, rotation).await?;
     tracing::info!(account = %profile.key.id, kind = name(kind), grace = grace.name(), "operator: token rotated");
-    Answer::ok(&view(&profile, &token, standing.grace_until))
+    Ok((profile, token, standing.grace_until))
 }
 
 /// Nothing sent means no grace: so it was before there was one.

@@ -8,6 +8,7 @@ mod login;
 mod messages;
 mod overview;
 mod profile_form;
+mod senders;
 mod settings;
 pub(crate) mod statistics;
 mod welcome;
@@ -25,6 +26,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(overview::router())
         .merge(api::router())
         .merge(messages::router())
+        .merge(senders::router())
         .merge(balance::router())
         .merge(statistics::router())
         .merge(settings::router())

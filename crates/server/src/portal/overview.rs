@@ -80,7 +80,6 @@ struct SentView {
     live: bool,
     /// Whether a code may still be entered.
     open: bool,
-    valid: bool,
     /// Why what was typed isn't the code.
     problem: Option<&'static str>,
     /// What is to be seen next, in a sentence.
@@ -240,7 +239,6 @@ impl SentView {
             lines: view::timeline(app, viewer, request).await?,
             live: waits,
             open,
-            valid: request.verification == VerificationState::Valid,
             problem: match request.verification {
                 VerificationState::Invalid if wrong => {
                     Some("That isn’t the code. Look at the newest message and type its digits.")

@@ -37,7 +37,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::app::App;
-use crate::{console, openapi, portal};
+use crate::{console, openapi, portal, senders};
 
 /// Every page, with what it loads.
 pub fn router(app: Arc<App>) -> Router {
@@ -49,7 +49,9 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(portal::router())
         .merge(console::router())
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
+        // Each of these says itself what its answers carry.
         .merge(assets::router())
+        .merge(senders::router())
         .with_state(app)
 }
 

@@ -63,7 +63,7 @@ async fn an_account_without_messages_learns_what_will_be_here() {
     let page = owner.get("/account/statistics").await;
     assert_eq!(page.status, 200);
     assert!(page.has("Nothing was sent in this time") && page.has("/docs/quick-start"));
-    assert!(!page.has("<svg viewBox=\"0 0 720"));
+    assert!(!page.has("<svg viewBox=\"0 0 480"));
 }
 
 #[tokio::test]

@@ -18,7 +18,11 @@ use crate::drive::Driver;
 /// When every report is due.
 const FAR_FUTURE: Timestamp = Timestamp::from_millis(i64::MAX / 2);
 
-fn same<T: PartialEq + Debug>(what: impl FnOnce() -> String, in_memory: &T, in_store: &T) -> Result<(), String> {
+pub(crate) fn same<T: PartialEq + Debug>(
+    what: impl FnOnce() -> String,
+    in_memory: &T,
+    in_store: &T,
+) -> Result<(), String> {
     if in_memory == in_store {
         return Ok(());
     }
@@ -36,6 +40,7 @@ pub(crate) async fn through_the_store(books: &Books, driver: &Driver) -> Result<
         let stored = stored.map_err(|error| error.to_string())?;
         same(|| "a request".to_owned(), &Some(&book.request), &stored.as_ref())?;
     }
+    crate::usage::compare(books, driver).await?;
     kept_answers(books, driver).await?;
     reports(books, driver).await
 }

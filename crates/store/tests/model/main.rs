@@ -8,6 +8,8 @@
 mod compare;
 #[cfg(test)]
 mod drive;
+#[cfg(test)]
+mod usage;
 
 use std::time::Instant;
 

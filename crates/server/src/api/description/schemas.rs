@@ -210,21 +210,15 @@ pub(super) fn add(components: &mut Components) {
 /// `{"ok": false, "error": …}` with these names.
 fn error_of(errors: impl Iterator<Item = ApiError>) -> Schema {
     let (waits, named): (Vec<_>, Vec<_>) = errors.partition(|error| matches!(error, ApiError::FloodWait { .. }));
-    let names = one_of(
-        named
-            .iter()
-            .map(|error| error.wire_name())
-            .collect::<Vec<_>>()
-            .iter()
-            .map(AsRef::as_ref),
-    );
+    let named: Vec<_> = named.iter().map(ApiError::wire_name).collect();
+    let choices = one_of(named.iter().map(AsRef::as_ref));
     let error = if waits.is_empty() {
-        names
+        choices
     } else {
         let wait = text()
             .pattern(Some("^FLOOD_WAIT_[1-9][0-9]*$"))
             .description(Some("Too many calls: again in so many seconds."));
-        AnyOfBuilder::new().item(names).item(wait).into()
+        AnyOfBuilder::new().item(choices).item(wait).into()
     };
     object(&[("ok", constant(json!(false))), ("error", error)], &[])
 }

@@ -147,8 +147,7 @@ impl Links {
             return Self {
                 previous: match page.end {
                     PageEnd::Last => None,
-                    PageEnd::Full(id) => Some(back(id)),
-                    PageEnd::LookedThrough(id) => Some(back(id)),
+                    PageEnd::Full(id) | PageEnd::LookedThrough(id) => Some(back(id)),
                 },
                 next: last.map(|request| on(request.id)),
                 further: None,

@@ -2,14 +2,15 @@
 //! geometry is here; colours are classes of the style sheet, words come from whoever asks.
 
 /// The box: units of the `viewBox`.
-const WIDTH: u64 = 720;
-const HEIGHT: u64 = 200;
-/// Room for the labels at the lines' ends, for those of the scale above the lines, and for the times below.
-const RIGHT: u64 = 96;
-const TOP: u64 = 18;
+const WIDTH: u64 = 480;
+const HEIGHT: u64 = 160;
+/// Room for the scale, for the labels at the lines' ends, and for the times below; enough for a phone's larger letters.
+const LEFT: u64 = 44;
+const RIGHT: u64 = 84;
+const TOP: u64 = 10;
 const BOTTOM: u64 = 22;
 /// Labels nearer than this lie over each other.
-const LABEL_HEIGHT: u64 = 15;
+const LABEL_HEIGHT: u64 = 14;
 /// A single point is a dot, and so is each of few.
 const MAX_DOTS: usize = 40;
 
@@ -61,8 +62,9 @@ pub(super) struct Chart {
     pub(super) dots: Vec<Dot>,
     pub(super) rules: Vec<Rule>,
     pub(super) marks: Vec<Mark>,
+    /// Where the lines begin, and where they end.
+    pub(super) left: u64,
     pub(super) right: u64,
-    pub(super) base: u64,
 }
 
 impl Chart {
@@ -79,7 +81,7 @@ impl Chart {
         let steps = u64::try_from(labels.len().saturating_sub(1)).unwrap_or(0);
         let x_of = |place: usize| {
             let place = u64::try_from(place).unwrap_or(0).min(steps);
-            (WIDTH - RIGHT) * place / steps.max(1)
+            LEFT + (WIDTH - LEFT - RIGHT) * place / steps.max(1)
         };
         let y_of = |value: u64| {
             let rise = u128::from(value) * u128::from(HEIGHT - TOP - BOTTOM) / u128::from(top);
@@ -98,8 +100,8 @@ impl Chart {
                     class: line.class,
                     label: line.label,
                     points: points.join(" "),
-                    label_x: x_of(values.len().saturating_sub(1)) + 8,
-                    label_y: y_of(values.last().copied().unwrap_or(0)) + 4,
+                    label_x: x_of(values.len().saturating_sub(1)) + 6,
+                    label_y: y_of(values.last().copied().unwrap_or(0)) + 3,
                 }
             })
             .collect();
@@ -123,7 +125,7 @@ impl Chart {
             .collect();
         let rules = [top, top / 2, 0].map(|value| Rule {
             y: y_of(value),
-            label_y: y_of(value) - 4,
+            label_y: y_of(value) + 3,
             label: written(value),
         });
         Self {
@@ -133,8 +135,8 @@ impl Chart {
             dots,
             rules: rules.into(),
             marks: marks(labels, x_of),
+            left: LEFT,
             right: WIDTH - RIGHT,
-            base: HEIGHT - BOTTOM,
         }
     }
 }
@@ -218,8 +220,8 @@ mod tests {
             line("before", &[1, 2]),
         ];
         let chart = Chart::draw("T", "S".into(), &labels, &lines, &|value| value.to_string());
-        assert_eq!(chart.lines[0].points, "0,178 312,98 624,18");
-        assert_eq!(chart.lines[2].points, "0,162 312,146");
+        assert_eq!(chart.lines[0].points, "44,138 220,74 396,10");
+        assert_eq!(chart.lines[2].points, "44,126 220,113");
         let mut at: Vec<u64> = chart.lines.iter().map(|line| line.label_y).collect();
         at.sort_unstable();
         assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= LABEL_HEIGHT), "{at:?}");

@@ -354,7 +354,7 @@ fn charts(period: &Period, seen: &Seen, said: &str) -> Vec<Chart> {
             words::sentence(&seen.whole, said, &period.said_before()),
             &period.labels,
             &[
-                line("before", "Sent before", of(&seen.before, &sent)),
+                line("before", "Before", of(&seen.before, &sent)),
                 line("sent", "Sent", of(&seen.current, &sent)),
                 line(
                     "valid",

@@ -30,10 +30,10 @@ pub(super) fn new_numbers(sum: &UsageSum) -> u64 {
     (sum.shown(UsageCount::NewNumbers1024) + 512) / 1024
 }
 
-/// Cost for each verified request; `None` where none is.
+/// Cost for each verified request, to a hundredth of a cent; `None` where none is.
 pub(super) fn cost_per_verified(sum: &UsageSum) -> Option<Credits> {
     let valid = sum.count(UsageCount::Valid);
-    (valid > 0).then(|| Credits::from_micros((sum.cost().micros() + valid / 2) / valid))
+    (valid > 0).then(|| Credits::from_micros((sum.cost().micros() + 50 * valid) / (100 * valid) * 100))
 }
 
 pub(super) fn share_of_sent(sum: &UsageSum, part: UsageCount) -> String {
@@ -93,12 +93,8 @@ pub(super) fn figures(whole: &Pair, different: Option<[u64; 2]>) -> Vec<Figure> 
     let each = [cost_per_verified(now), cost_per_verified(before)];
     let mut figures = vec![
         counted("Messages sent", UsageCount::Sent, "accepted and charged"),
-        rate(
-            "Delivery rate",
-            UsageCount::Delivered,
-            "delivered or read, of those sent",
-        ),
-        rate("Conversion", UsageCount::Valid, "right code entered, of those sent"),
+        rate("Delivery rate", UsageCount::Delivered, "of those sent"),
+        rate("Conversion", UsageCount::Valid, "right code, of those sent"),
         Figure {
             label: "Cost",
             value: format::money(now.cost()),
@@ -130,7 +126,7 @@ pub(super) fn figures(whole: &Pair, different: Option<[u64; 2]>) -> Vec<Figure> 
             now.count(UsageCount::NewNumbers1024),
             before.count(UsageCount::NewNumbers1024),
         ),
-        hint: "never asked for before, estimated",
+        hint: "estimated",
     });
     figures
 }

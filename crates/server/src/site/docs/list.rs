@@ -80,6 +80,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Prices, prepaid credit, statements, and the proof that no entry was changed."
             ),
             page!(
+                "statistics",
+                "Statistics",
+                "What each figure means, how exact it is, and how to take it along."
+            ),
+            page!(
                 "cli",
                 "Command line",
                 "Every command, the owner's API and the operator's API."

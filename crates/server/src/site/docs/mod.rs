@@ -62,7 +62,6 @@ struct IndexPage {
     frame: Frame,
     canonical: Option<String>,
     groups: &'static [Group],
-    slug: &'static str,
 }
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -77,7 +76,6 @@ async fn index(State(app): State<Arc<App>>, visitor: Visitor) -> Result<Response
         frame: Frame::light(&app, &visitor, "Documentation", "/docs"),
         canonical: canonical(&app, "/docs"),
         groups: &GROUPS,
-        slug: "",
     })
 }
 
