@@ -1,4 +1,4 @@
-//! How many different numbers: a HyperLogLog sketch of keyed hashes. It holds no number and no hash, only how many zeros the
+//! How many different numbers: a `HyperLogLog` sketch of keyed hashes. It holds no number and no hash, only how many zeros the
 //! rarest hash of each of 4,096 groups began with; sketches of different times can be merged. The estimate of a merged
 //! sketch is off by 1.6 % (one standard deviation); it is worked out where it is shown, since it needs floating point.
 
@@ -160,7 +160,7 @@ pub struct SeenNumbers {
 }
 
 const fn unseen(rank: u8) -> u64 {
-    1 << (if rank < MAX_RANK { MAX_RANK - rank } else { 0 })
+    1 << MAX_RANK.saturating_sub(rank)
 }
 
 impl From<NumberSketch> for SeenNumbers {

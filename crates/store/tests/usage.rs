@@ -327,8 +327,8 @@ async fn ledger(books: &Books) -> (Credits, Credits) {
         after = Some(last.number);
         for entry in &page.entries {
             match entry.kind {
-                EntryKind::Charge => charged = charged - entry.amount,
-                EntryKind::Refund => refunded = refunded + entry.amount,
+                EntryKind::Charge => charged -= entry.amount,
+                EntryKind::Refund => refunded += entry.amount,
                 _ => {}
             }
         }

@@ -365,7 +365,7 @@ async fn cookies_are_out_of_reach_for_scripts_and_other_sites() {
 #[tokio::test]
 async fn a_number_and_an_address_begin_so_many_sign_ins_in_an_hour() {
     let site = Site::start_with(Mode::Sandbox, |settings| {
-        settings.limits.login_attempts_per_hour = Some(2)
+        settings.limits.login_attempts_per_hour = Some(2);
     })
     .await;
     let browser = site.browser();
@@ -459,6 +459,8 @@ async fn the_inbox_shows_who_asks_and_forgets_it_when_it_is_answered() {
     let inbox = site.browser();
     let page = inbox.get("/inbox?phone=%2B393333333333").await;
     page.shows("Is it you who signs in?");
+    // Without a referrer browsers send `Origin: null` with the buttons' form, which is refused as another site's.
+    assert_eq!(page.headers["referrer-policy"], "same-origin");
     page.shows("An unknown browser, from 127.0.0.1");
     page.shows(prompt.code.as_str());
     inbox.get("/inbox").await.shows("Sign-in from An unknown browser");

@@ -8,9 +8,11 @@
 )]
 
 mod api;
+mod console;
 mod login;
 mod messages;
 mod overview;
+mod senders;
 mod settings;
 mod site;
 mod statistics;

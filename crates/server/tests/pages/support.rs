@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, watch};
 
 /// No test waits longer for one answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// What opens the operator's console.
+pub(crate) const OPERATOR_KEY: &str = "the-operators-key-of-a-test";
 /// A number that is no account's own.
 pub(crate) const PHONE: u64 = 391_234_567_890;
 /// The first account's own number.
@@ -49,6 +51,8 @@ pub(crate) struct Browser<'s> {
 pub(crate) struct Page {
     pub(crate) status: u16,
     pub(crate) head: String,
+    /// The head in its own letters.
+    raw_head: String,
     pub(crate) body: String,
 }
 
@@ -74,7 +78,7 @@ impl Server {
             mode,
             inbox: (mode == Mode::Sandbox).then(|| Inbox::new(news)),
             login: LoginDesk::new(&settings).unwrap(),
-            operator_key: OperatorKey::new("the-operators-key-of-a-test").unwrap(),
+            operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
             vitals: Arc::default(),
             draining,
@@ -102,6 +106,31 @@ impl Server {
     /// Another account, signed in.
     pub(crate) async fn other(&self) -> Browser<'_> {
         self.sign_in(2, OTHER_OWNER).await
+    }
+
+    /// A browser with any cookie.
+    pub(crate) fn browser(&self, cookie: &str) -> Browser<'_> {
+        Browser {
+            server: self,
+            account: AccountKey::of_new(AccountId::from_entropy(u64::MAX)),
+            cookie: cookie.to_owned(),
+        }
+    }
+
+    /// The operator, signed in at the console.
+    pub(crate) async fn operator(&self) -> Browser<'_> {
+        let secret = [99; 32];
+        let session = NewSession {
+            token: SessionToken(secret),
+            id: 99,
+            owner: SessionOwner::Operator,
+            device: "Test".into(),
+            address: "127.0.0.1".into(),
+            now: clock::now(),
+            life_ms: DAY_MS,
+        };
+        self.store.begin_session(session).await.unwrap();
+        self.browser(&format!("countersign-operator={}", base64(&secret)))
     }
 
     async fn sign_in(&self, seed: u8, phone: u64) -> Browser<'_> {
@@ -162,15 +191,22 @@ impl Server {
     }
 
     async fn ask(&self, request: &str) -> Page {
-        let mut stream = self.connect(request).await;
+        self.ask_bytes(request.as_bytes()).await
+    }
+
+    async fn ask_bytes(&self, request: &[u8]) -> Page {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes);
         tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-        let text = String::from_utf8(bytes).unwrap();
+        // A picture is no text.
+        let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         Page {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
             head: head.to_ascii_lowercase(),
+            raw_head: head.to_owned(),
             body: body.to_owned(),
         }
     }
@@ -206,9 +242,19 @@ impl Browser<'_> {
         self.server.connect(&format!("{}\r\n", self.head("GET", path))).await
     }
 
+    /// What it sends with each request.
+    pub(crate) fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// The token that stands in this browser's forms.
     pub(crate) async fn csrf(&self) -> String {
-        let page = self.get("/account").await;
+        self.csrf_on("/account").await
+    }
+
+    /// The token that stands in the forms of one page.
+    pub(crate) async fn csrf_on(&self, path: &str) -> String {
+        let page = self.get(path).await;
         let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap();
         rest.split('"').next().unwrap().to_owned()
     }
@@ -230,6 +276,28 @@ impl Browser<'_> {
             body.len()
         );
         self.server.ask(&request).await
+    }
+
+    /// Sends a form that may carry a picture, with its token.
+    pub(crate) async fn upload(&self, path: &str, fields: &[(&str, &str)], picture: Option<&[u8]>) -> Page {
+        const EDGE: &str = "----edge";
+        let csrf = self.csrf().await;
+        let mut body = Vec::new();
+        for (name, value) in [("csrf", csrf.as_str())].iter().chain(fields) {
+            let part = format!("--{EDGE}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            body.extend(part.into_bytes());
+        }
+        // Where no file was chosen, a browser sends an empty one.
+        let part = "content-disposition: form-data; name=\"picture\"; filename=\"picture.png\"";
+        body.extend(format!("--{EDGE}\r\n{part}\r\ncontent-type: image/png\r\n\r\n").into_bytes());
+        body.extend(picture.unwrap_or_default());
+        body.extend(format!("\r\n--{EDGE}--\r\n").into_bytes());
+        let head = format!(
+            "{}content-type: multipart/form-data; boundary={EDGE}\r\ncontent-length: {}\r\n\r\n",
+            self.head("POST", path),
+            body.len()
+        );
+        self.server.ask_bytes(&[head.as_bytes(), &body].concat()).await
     }
 
     /// Sends a message as a program of this account would.
@@ -263,6 +331,17 @@ impl Page {
         assert_eq!(self.status, 303, "{}", self.body);
         let lines = self.head.lines().find_map(|line| line.strip_prefix("location: "));
         lines.unwrap()
+    }
+
+    /// The cookie of that name that it sets, as the browser sends it back.
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        let mut lines = self.raw_head.lines();
+        let set = lines.find_map(|line| {
+            let (header, value) = line.split_once(": ")?;
+            let is_it = header.eq_ignore_ascii_case("set-cookie") && value.starts_with(&format!("{name}="));
+            is_it.then_some(value)
+        });
+        set.and_then(|value| value.split(';').next()).map(str::to_owned)
     }
 
     pub(crate) fn has(&self, text: &str) -> bool {

@@ -8,6 +8,7 @@ mod past;
 mod read;
 mod spans;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use countersign_core::{
@@ -204,7 +205,6 @@ impl Numbers {
             (Level::Day, day),
             (Level::Month, month_of_day(day)),
         ] {
-            use std::collections::btree_map::Entry;
             let (sketch, changed) = match self.of_a_time.entry((account, level, start)) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => entry.insert((
@@ -214,13 +214,11 @@ impl Numbers {
             };
             *changed |= sketch.insert(hash);
         }
-        let (seen, changed) = match self.all_time.get_mut(&account) {
-            Some(held) => held,
-            None => {
+        let (seen, changed) = match self.all_time.entry(account) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
                 let sketch = load_sketch(connection, account, ALL_TIME, 0)?.unwrap_or_default();
-                self.all_time
-                    .entry(account)
-                    .or_insert((SeenNumbers::from(sketch), false))
+                entry.insert((SeenNumbers::from(sketch), false))
             }
         };
         let new = seen.see(hash);

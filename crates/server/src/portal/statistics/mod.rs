@@ -148,7 +148,6 @@ struct Page {
     frame: Frame,
     presets: Vec<Choice>,
     units: Vec<Choice>,
-    is_custom: bool,
     from: String,
     to: String,
     unit: &'static str,
@@ -277,7 +276,6 @@ fn page(frame: Frame, asked: &Ask, period: &Period, seen: &Seen, problem: Option
                 chosen: period.unit == unit,
             })
             .collect(),
-        is_custom,
         from: if is_custom {
             asked.from.clone()
         } else {

@@ -80,6 +80,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Prices, prepaid credit, statements, and the proof that no entry was changed."
             ),
             page!(
+                "senders",
+                "Senders",
+                "The name above a code: how it looks, and the way to its verified mark."
+            ),
+            page!(
                 "statistics",
                 "Statistics",
                 "What each figure means, how exact it is, and how to take it along."

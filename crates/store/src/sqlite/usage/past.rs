@@ -28,7 +28,7 @@ impl Series {
     const ALL: [Self; 5] = [Self::Account, Self::Country, Self::Route, Self::Sender, Self::Full];
 
     /// Of a row's country, route and sender those that this series tells apart.
-    fn names<'a>(self, [country, route, sender]: [&'a str; 3]) -> [&'a str; 3] {
+    fn names(self, [country, route, sender]: [&str; 3]) -> [&str; 3] {
         match self {
             Self::Account => ["", "", ""],
             Self::Country => [country, "", ""],
