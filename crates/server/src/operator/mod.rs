@@ -6,7 +6,7 @@ pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
 mod key;
-mod login_links;
+pub(crate) mod login_links;
 mod orders;
 pub(crate) mod prices;
 pub(crate) mod senders;
