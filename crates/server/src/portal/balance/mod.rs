@@ -60,7 +60,7 @@ pub(super) struct Wish {
 
 #[derive(Template)]
 #[template(path = "balance.html")]
-struct Balance {
+struct BalancePage {
     frame: Frame,
     available: String,
     held: String,
@@ -221,7 +221,7 @@ async fn refused(app: &App, viewer: &Viewer, wish: Wish) -> Result<Response, Pag
     page::html_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
-impl Balance {
+impl BalancePage {
     async fn read(app: &App, viewer: &Viewer, query: Option<&str>, wish: Wish) -> Result<Self, PageError> {
         let account = &viewer.account;
         let now = viewer.account_now();
