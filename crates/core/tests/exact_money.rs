@@ -89,7 +89,14 @@ fn no_float_stands_in_the_rules_or_the_books() {
         let text = std::fs::read_to_string(&file).unwrap();
         let is_float = |word: &&str| matches!(*word, "f32" | "f64");
         let float = text.lines().enumerate().find(|(_, line)| {
-            let code = line.split("//").next().unwrap_or_default();
+            // What OpenAPI calls the wire's numbers is no number of ours.
+            let code = line
+                .split("//")
+                .next()
+                .unwrap_or_default()
+                .split("feature = \"openapi\"")
+                .next()
+                .unwrap_or_default();
             code.split(|letter: char| !letter.is_ascii_alphanumeric())
                 .any(|word| is_float(&word))
         });

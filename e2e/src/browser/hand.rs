@@ -43,6 +43,7 @@ impl Browser {
         let clicked = async {
             loop {
                 let element = self.visible(using, value).await?;
+                self.center(&element).await;
                 match self.command(&format!("element/{element}/click"), &json!({})).await {
                     // A live part of the page was drawn anew under the mouse.
                     Err(error) if is_stale(&error) => {}
@@ -151,6 +152,12 @@ impl Browser {
     /// Forgets every cookie of the page's address.
     pub async fn forget_cookies(&self) -> Result<()> {
         self.delete("cookie").await.map(drop)
+    }
+
+    /// Brings an element to the middle of the window, away from what stays at its edges. One that is gone is looked for anew.
+    async fn center(&self, element: &str) {
+        let script = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })";
+        let _ = self.run_with(script, json!([{ ELEMENT: element }])).await;
     }
 
     /// The first element that can be seen. Looking waits where there is none, but not where all are hidden yet.

@@ -73,6 +73,12 @@ fn attributes(page: &str, mut at: usize) -> (Vec<(String, String)>, usize) {
             let length = quoted.find('"').unwrap_or(quoted.len());
             value = decoded(&quoted[..length]);
             at = (at + 2 + length + 1).min(page.len());
+        } else if let Some(bare) = after.strip_prefix('=') {
+            let length = bare
+                .find(|next: char| next.is_whitespace() || next == '>')
+                .unwrap_or(bare.len());
+            value = decoded(&bare[..length]);
+            at += 1 + length;
         }
         found.push((name.to_ascii_lowercase(), value));
     }
@@ -131,6 +137,9 @@ pub fn forms(page: &str, path: &str) -> Vec<Form> {
             continue;
         };
         let Some(name) = tag.attribute("name") else { continue };
+        if tag.attribute("disabled").is_some() {
+            continue;
+        }
         let kind = tag.attribute("type").unwrap_or_default();
         let ticked = tag.attribute("checked").is_some();
         let known = form.fields.iter().any(|(own, _)| own == name);

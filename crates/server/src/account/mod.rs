@@ -68,9 +68,11 @@ pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Ro
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
         )
         .layer(Extension(Arc::<low_balance::Changes>::default()))
-        .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/cli.md"))
+        .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {
-            Refusal::method_not_allowed("this path of the owner's API takes another HTTP method: see docs/cli.md")
+            Refusal::method_not_allowed(
+                "this path of the owner's API takes another HTTP method: see docs/management-api.md",
+            )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), require_token))

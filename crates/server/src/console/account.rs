@@ -7,7 +7,7 @@ use askama::Template;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
 use countersign_core::{Credits, Grace, LedgerEntry, Timestamp, TokenKind};
@@ -17,7 +17,7 @@ use super::accounts::standing;
 use super::{Problem, link, said_of, senders, status_of};
 use crate::answer::Refusal;
 use crate::app::App;
-use crate::operator::{accounts as deeds, adjustments, find_account, tokens};
+use crate::operator::{accounts as deeds, adjustments, find_account, login_links, tokens};
 use crate::site::form::Form;
 use crate::site::format::{self, When};
 use crate::site::frame::Frame;
@@ -119,6 +119,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/operator/accounts/{id}/credit", post(credit))
         .route("/operator/accounts/{id}/adjust", post(adjust))
         .route("/operator/accounts/{id}/rotate", post(rotate))
+        .route("/operator/accounts/{id}/login-link", post(login_link))
         .route("/operator/accounts/{id}/sign-out", post(sign_out))
         .route("/operator/accounts/{id}/close", post(close))
 }
@@ -316,6 +317,28 @@ async fn rotate(
         .map(|_| "rotated");
     let done = done.map_err(|refusal| ("rotate", refusal));
     answered(&app, &viewer, &id, done, Typed::default()).await
+}
+
+/// Shows the link in its answer, and nowhere else: it stands in no address and no log.
+async fn login_link(
+    State(app): State<Arc<App>>,
+    viewer: OperatorViewer,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, PageError> {
+    Form::read(&headers, body, &viewer.csrf).await?;
+    match login_links::link_for(&app, &id, &uri, &headers).await {
+        Ok((_, url, _)) => {
+            let shown = Shown {
+                login_link: Some(url),
+                ..Shown::default()
+            };
+            shown.page(&app, &viewer, &id, None).await
+        }
+        Err(refusal) => answered(&app, &viewer, &id, Err(("login-link", refusal)), Typed::default()).await,
+    }
 }
 
 async fn sign_out(

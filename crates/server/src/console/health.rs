@@ -312,7 +312,7 @@ fn bytes(count: u64) -> String {
         0..1_024 => format!("{count} B"),
         1_024..1_048_576 => format!("{} KiB", count >> 10),
         1_048_576..1_073_741_824 => format!("{} MiB", count >> 20),
-        _ => format!("{}.{} GiB", count >> 30, (count & 0x3fff_ffff) * 10 >> 30),
+        _ => format!("{}.{} GiB", count >> 30, ((count & 0x3fff_ffff) * 10) >> 30),
     }
 }
 

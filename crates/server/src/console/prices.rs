@@ -146,7 +146,7 @@ impl Shown {
             .in_force(now)
             .any(|row| row.route == PriceRoute::All && row.prefix == NumberPrefix::DEFAULT);
         let in_force = list.in_force(now);
-        let mut shown: Vec<PriceRow> = match &after {
+        let mut page_rows: Vec<PriceRow> = match &after {
             None => in_force.take(PAGE_ROWS + 1).collect(),
             Some((route, prefix)) => in_force
                 .skip_while(|row| (&row.route, row.prefix) != (route, *prefix))
@@ -154,10 +154,10 @@ impl Shown {
                 .take(PAGE_ROWS + 1)
                 .collect(),
         };
-        let more = shown.len() > PAGE_ROWS;
-        shown.truncate(PAGE_ROWS);
-        let last = shown.last().filter(|_| more);
-        let next = last.map(|row| link(PATH, &[("after", &format!("{} {}", row.route, row.prefix))]));
+        let has_more = page_rows.len() > PAGE_ROWS;
+        page_rows.truncate(PAGE_ROWS);
+        let end = page_rows.last().filter(|_| has_more);
+        let next = end.map(|row| link(PATH, &[("after", &format!("{} {}", row.route, row.prefix))]));
         let coming = list.history().filter(|row| row.effective_from > now);
         let mut coming: Vec<PriceRow> = coming.take(SHOWN_COMING + 1).collect();
         let more_coming = coming.len() > SHOWN_COMING;
@@ -166,7 +166,7 @@ impl Shown {
         let page = PricesPage {
             frame: Frame::console(app, viewer, "Prices", PATH).with_done(raw, &DONE),
             built_in: (!has_default && after.is_none()).then(|| format::money(DEFAULT_PRICE)),
-            rows: shown.iter().map(|row| Row::new(row, viewer)).collect(),
+            rows: page_rows.iter().map(|row| Row::new(row, viewer)).collect(),
             coming: coming.iter().map(|row| Row::new(row, viewer)).collect(),
             more_coming,
             later: after.is_some(),

@@ -38,7 +38,7 @@ impl Network {
                 let prefix = address.to_bits() >> 64 << 64;
                 IpAddr::V6(Ipv6Addr::from_bits(prefix))
             }
-            address => address,
+            address @ IpAddr::V4(_) => address,
         })
     }
 }
@@ -56,17 +56,17 @@ pub(super) enum Standing {
 
 /// The rules, with what was used of the limits.
 pub(super) struct Policy {
-    by_network: Pace<Network>,
-    by_number: Pace<PhoneNumber>,
-    by_prefix: Pace<u64>,
+    networks: Pace<Network>,
+    numbers: Pace<PhoneNumber>,
+    prefixes: Pace<u64>,
 }
 
 impl Policy {
     pub(super) fn new() -> Self {
         Self {
-            by_network: Pace::new(OF_A_NETWORK),
-            by_number: Pace::new(OF_A_NUMBER),
-            by_prefix: Pace::new(OF_A_PREFIX),
+            networks: Pace::new(OF_A_NETWORK),
+            numbers: Pace::new(OF_A_NUMBER),
+            prefixes: Pace::new(OF_A_PREFIX),
         }
     }
 
@@ -83,9 +83,9 @@ impl Policy {
             (Standing::Nobody, _) | (Standing::SignUp, true) => false,
             (Standing::Account | Standing::SignUp, false) => true,
             (Standing::Account, true) => {
-                self.by_network.take(network, now).is_ok()
-                    && self.by_number.take(phone, now).is_ok()
-                    && self.by_prefix.take(prefix(phone), now).is_ok()
+                self.networks.take(network, now).is_ok()
+                    && self.numbers.take(phone, now).is_ok()
+                    && self.prefixes.take(prefix(phone), now).is_ok()
             }
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
-use countersign_store::LoginToken;
+use countersign_core::Timestamp;
+use countersign_store::{AccountProfile, LoginToken};
 use serde::Serialize;
 
 use super::accounts::{find, require_open};
@@ -33,21 +34,33 @@ pub(super) async fn make(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
-    let profile = find(&app, &account).await?;
+    let (profile, url, expires_at) = link_for(&app, &account, &uri, &headers).await?;
+    Answer::created(&LinkView {
+        account_id: profile.key.id.to_string(),
+        phone_number: profile.phone.to_string(),
+        url,
+        expires_at: expires_at.unix_seconds(),
+    })
+}
+
+/// Makes a link for an open account's owner; answers it, and until when it stands.
+pub(crate) async fn link_for(
+    app: &App,
+    account: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(AccountProfile, String, Timestamp), Refusal> {
+    let profile = find(app, account).await?;
     require_open(&profile)?;
     let (secret, now) = (random::bytes::<32>(), clock::now());
     app.site
         .make_login_link(profile.key, LoginToken(secret), now, LINK_LIFE_MS)
         .await?;
     tracing::info!(account = %profile.key.id, "operator: login link made");
-    Answer::created(&LinkView {
-        account_id: profile.key.id.to_string(),
-        phone_number: profile.phone.to_string(),
-        url: format!(
-            "{}/login/link/{}",
-            site_url(&app.settings, &uri, &headers),
-            csrf::written(&secret)
-        ),
-        expires_at: now.plus_millis(LINK_LIFE_MS).unix_seconds(),
-    })
+    let url = format!(
+        "{}/login/link/{}",
+        site_url(&app.settings, uri, headers),
+        csrf::written(&secret)
+    );
+    Ok((profile, url, now.plus_millis(LINK_LIFE_MS)))
 }

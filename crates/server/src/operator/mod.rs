@@ -6,7 +6,7 @@ pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
 mod key;
-mod login_links;
+pub(crate) mod login_links;
 mod orders;
 pub(crate) mod prices;
 pub(crate) mod senders;
@@ -75,9 +75,11 @@ pub fn router(app: Arc<App>) -> Router {
             get(backups::show).post(backups::begin).delete(backups::cancel),
         )
         .layer(Extension(Arc::<backups::Backups>::default()))
-        .fallback(async || Refusal::not_found("this path isn't part of the operator's API: see docs/cli.md"))
+        .fallback(async || Refusal::not_found("this path isn't part of the operator's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {
-            Refusal::method_not_allowed("this path of the operator's API takes another HTTP method: see docs/cli.md")
+            Refusal::method_not_allowed(
+                "this path of the operator's API takes another HTTP method: see docs/management-api.md",
+            )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), require_key))

@@ -34,9 +34,10 @@ pub(crate) fn check(bytes: Vec<u8>) -> Result<SenderPicture, String> {
         ));
     }
     let hash = digest(&SHA256, &bytes);
+    let first: [u8; 8] = at(hash.as_ref(), 0).unwrap_or_default();
     Ok(SenderPicture {
         kind: kind.to_owned(),
-        hash: hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+        hash: format!("{:016x}", u64::from_be_bytes(first)),
         bytes,
     })
 }

@@ -45,9 +45,10 @@ impl Terms {
         let mut text = String::new();
         html::push_html(&mut text, events);
         let hash = digest(&SHA256, markdown.as_bytes());
+        let first = hash.as_ref().first_chunk().copied().unwrap_or_default();
         Self {
             html: text,
-            version: hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            version: format!("{:016x}", u64::from_be_bytes(first)),
         }
     }
 }

@@ -169,12 +169,11 @@ impl FromRequestParts<Arc<App>> for Visitor {
         let known = Cookie::Visit
             .read(&parts.headers, &app.settings)
             .and_then(|text| csrf::secret(&text));
-        let (secret, cookie) = match known {
-            Some(secret) => (secret, None),
-            None => {
-                let secret = crate::random::bytes::<32>();
-                (secret, Some(csrf::written(&secret)))
-            }
+        let (secret, cookie) = if let Some(secret) = known {
+            (secret, None)
+        } else {
+            let secret = crate::random::bytes::<32>();
+            (secret, Some(csrf::written(&secret)))
         };
         Ok(Self {
             csrf: Csrf::of(&secret),

@@ -76,6 +76,7 @@ async fn every_form_of_the_console_needs_its_token_and_its_session() {
         format!("/operator/accounts/{account}/credit"),
         format!("/operator/accounts/{account}/adjust"),
         format!("/operator/accounts/{account}/rotate"),
+        format!("/operator/accounts/{account}/login-link"),
         format!("/operator/accounts/{account}/sign-out"),
         format!("/operator/accounts/{account}/close"),
         "/operator/orders/CS-7F3K-92Q8/confirm".to_owned(),
@@ -142,6 +143,20 @@ async fn what_the_operator_does_to_an_account_is_done_and_stands_in_the_audit_lo
     );
     let page = operator.get("/operator/audit?action=balance").await;
     assert!(page.has("-2.5: credited twice") && !page.has("token rotated"));
+}
+
+#[tokio::test]
+async fn a_sign_in_link_is_shown_once_and_noted_without_itself() {
+    let server = Server::start().await;
+    let operator = server.operator().await;
+    let account = server.owner().await.account;
+    let at = format!("/operator/accounts/{}", account.id);
+    let csrf = operator.csrf_on(&at).await;
+    let page = operator.post_with(&format!("{at}/login-link"), &csrf, &[]).await;
+    assert!(page.status == 200 && page.has("/login/link/"), "{}", page.body);
+    assert!(!operator.get(&at).await.has("/login/link/"));
+    let log = server.store.actions(ActionFilter::default(), None, 1).await.unwrap();
+    assert!(log.records[0].action.contains("link") && !log.records[0].detail.contains("/login/link/"));
 }
 
 #[tokio::test]

@@ -365,7 +365,7 @@ async fn cookies_are_out_of_reach_for_scripts_and_other_sites() {
 #[tokio::test]
 async fn a_number_and_an_address_begin_so_many_sign_ins_in_an_hour() {
     let site = Site::start_with(Mode::Sandbox, |settings| {
-        settings.limits.login_attempts_per_hour = Some(2)
+        settings.limits.login_attempts_per_hour = Some(2);
     })
     .await;
     let browser = site.browser();

@@ -11,8 +11,8 @@ const TOP: u64 = 10;
 const BOTTOM: u64 = 22;
 /// Labels nearer than this lie over each other.
 const LABEL_HEIGHT: u64 = 14;
-/// A single point is a dot, and so is each of few.
-const MAX_DOTS: usize = 40;
+/// Each of few points is a dot that tells its value; more of them would make the page heavy.
+const MAX_DOTS: usize = 14;
 
 /// One line.
 pub(super) struct Line {

@@ -39,8 +39,13 @@ use crate::site::frame::Frame;
 use crate::site::page::{self, PageError};
 use crate::site::viewer::Viewer;
 
-/// Rows of the table under the charts; all of them are in the CSV.
-const MAX_TIME_ROWS: usize = 31;
+/// From more units of time on, a page leaves out what the CSV has too, so that it stays light.
+const MANY_UNITS: usize = 92;
+
+/// Rows of the table under the charts.
+const fn time_row_limit(units: usize) -> usize {
+    if units > MANY_UNITS { 12 } else { 31 }
+}
 /// Days that the overview's small chart shows, today among them.
 const DAYS_OF_TODAY: i64 = 14;
 
@@ -259,6 +264,7 @@ fn page(frame: Frame, asked: &Ask, period: &Period, seen: &Seen, problem: Option
         picks
     };
     let is_custom = asked.preset == Preset::Custom;
+    let shown_rows = time_row_limit(period.labels.len());
     Page {
         frame,
         presets: Preset::ALL
@@ -302,11 +308,11 @@ fn page(frame: Frame, asked: &Ask, period: &Period, seen: &Seen, problem: Option
         left_out: period
             .labels
             .len()
-            .checked_sub(MAX_TIME_ROWS)
+            .checked_sub(shown_rows)
             .filter(|&more| more > 0)
             .map(|_| {
                 format!(
-                    "The last {MAX_TIME_ROWS} of {}; the CSV has them all.",
+                    "The last {shown_rows} of {}; the CSV has them all.",
                     period.labels.len()
                 )
             }),
@@ -346,6 +352,19 @@ fn charts(period: &Period, seen: &Seen, said: &str) -> Vec<Chart> {
         format::count(new_in_all),
         most(&new, &format::count)
     );
+    // What came before stands behind every line, but for long times, where the first chart's is enough.
+    let before = |value: &dyn Fn(&UsageSum) -> u64| {
+        let many = period.labels.len() > MANY_UNITS;
+        (!many).then(|| line("before", "Before", of(&seen.before, value)))
+    };
+    let cost_lines: Vec<Line> = before(&micros)
+        .into_iter()
+        .chain([line("sent", "Cost", costs)])
+        .collect();
+    let new_lines: Vec<Line> = before(&words::new_numbers)
+        .into_iter()
+        .chain([line("sent", "First time", new)])
+        .collect();
     vec![
         Chart::draw(
             "Messages",
@@ -362,31 +381,24 @@ fn charts(period: &Period, seen: &Seen, said: &str) -> Vec<Chart> {
             ],
             &format::count,
         ),
-        Chart::draw(
-            "Cost",
-            cost_sentence,
-            &period.labels,
-            &[
-                line("before", "Before", of(&seen.before, &micros)),
-                line("sent", "Cost", costs),
-            ],
-            &money,
-        ),
+        Chart::draw("Cost", cost_sentence, &period.labels, &cost_lines, &money),
         Chart::draw(
             "First-time numbers",
             new_sentence,
             &period.labels,
-            &[
-                line("before", "Before", of(&seen.before, &words::new_numbers)),
-                line("sent", "First time", new),
-            ],
+            &new_lines,
             &format::count,
         ),
     ]
 }
 
 fn time_rows(period: &Period, sums: &[UsageSum]) -> Vec<TimeRow> {
-    let rows = period.labels.iter().zip(sums).rev().take(MAX_TIME_ROWS);
+    let rows = period
+        .labels
+        .iter()
+        .zip(sums)
+        .rev()
+        .take(time_row_limit(period.labels.len()));
     rows.map(|(label, sum)| TimeRow {
         label: label.clone(),
         sent: format::count(sum.shown(UsageCount::Sent)),

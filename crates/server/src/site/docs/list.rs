@@ -89,10 +89,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Statistics",
                 "What each figure means, how exact it is, and how to take it along."
             ),
+            page!("cli", "Command line", "Every command of countersign."),
             page!(
-                "cli",
-                "Command line",
-                "Every command, the owner's API and the operator's API."
+                "management-api",
+                "Owner and operator API",
+                "JSON over HTTP for an account's owner and for the operator: accounts, orders, reports, prices, backups."
             ),
         ],
     },
