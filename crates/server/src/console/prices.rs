@@ -154,10 +154,10 @@ impl Shown {
                 .take(PAGE_ROWS + 1)
                 .collect(),
         };
-        let more = page_rows.len() > PAGE_ROWS;
+        let has_more = page_rows.len() > PAGE_ROWS;
         page_rows.truncate(PAGE_ROWS);
-        let last = page_rows.last().filter(|_| more);
-        let next = last.map(|row| link(PATH, &[("after", &format!("{} {}", row.route, row.prefix))]));
+        let end = page_rows.last().filter(|_| has_more);
+        let next = end.map(|row| link(PATH, &[("after", &format!("{} {}", row.route, row.prefix))]));
         let coming = list.history().filter(|row| row.effective_from > now);
         let mut coming: Vec<PriceRow> = coming.take(SHOWN_COMING + 1).collect();
         let more_coming = coming.len() > SHOWN_COMING;

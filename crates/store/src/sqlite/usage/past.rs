@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{AccountKey, UsageSum};
+use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::encoding;
@@ -15,7 +16,7 @@ use crate::types::StoreError;
 const MAX_WRITTEN: usize = 4_000;
 
 /// What a series tells apart. Its number stands in the books.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Series {
     Account = 0,
     Country = 1,
@@ -41,11 +42,16 @@ impl Series {
 
 type Place = (Series, [String; 3], Level, i64);
 
-/// Sums that are to be added to an account's past.
+/// A series' days, each told apart by its quarters.
+type Days = BTreeMap<i64, BTreeMap<u8, UsageSum>>;
+
+/// Sums that are to be added to an account's past. Only quarters are held, and days and months made of them where they are
+/// written: a row costs one look-up for each of its series.
 #[derive(Default)]
 pub(super) struct Past {
-    days: BTreeMap<Place, BTreeMap<u8, UsageSum>>,
-    sums: BTreeMap<Place, UsageSum>,
+    series: HashMap<(Series, [String; 3]), Days>,
+    /// How many rows it is, about.
+    rows: usize,
 }
 
 impl Past {
@@ -54,40 +60,54 @@ impl Past {
         let day = quarter.div_euclid(QUARTERS_OF_A_DAY);
         let of_day = u8::try_from(quarter.rem_euclid(QUARTERS_OF_A_DAY)).unwrap_or(0);
         for series in Series::ALL {
-            let names = series.names(names).map(str::to_owned);
-            let quarters = self.days.entry((series, names.clone(), Level::Fine, day)).or_default();
+            let days = self
+                .series
+                .entry((series, series.names(names).map(str::to_owned)))
+                .or_default();
+            // With its first day a series has its first month.
+            self.rows += usize::from(days.is_empty());
+            let quarters = days.entry(day).or_default();
+            self.rows += 2 * usize::from(quarters.is_empty());
             quarters.entry(of_day).or_default().add(sum);
-            for (level, start) in [(Level::Day, day), (Level::Month, month_of_day(day))] {
-                let place = (series, names.clone(), level, start);
-                self.sums.entry(place).or_default().add(sum);
-            }
         }
     }
 
     /// Whether so much is held that it should be written.
-    pub(super) fn is_full(&self) -> bool {
-        self.days.len() + self.sums.len() >= MAX_WRITTEN
+    pub(super) const fn is_full(&self) -> bool {
+        self.rows >= MAX_WRITTEN
     }
 
     /// Adds it all to what stands in the books.
     pub(super) fn write(self, connection: &Connection, account: AccountKey) -> Result<(), StoreError> {
-        for (place, mut quarters) in self.days {
-            let is_new = stored(connection, account, &place, |mut bytes| {
-                while let Some(quarter) = encoding::take_quarter(&mut bytes) {
-                    encoding::take_sum(&mut bytes, quarters.entry(quarter).or_default())?;
+        let mut all: Vec<((Series, [String; 3]), Days)> = self.series.into_iter().collect();
+        // In the order of the key: rows that lie together are written together.
+        all.sort_unstable_by(|(series, _), (other, _)| series.cmp(other));
+        for ((series, names), days) in all {
+            let mut sums: BTreeMap<(Level, i64), UsageSum> = BTreeMap::new();
+            for (day, mut quarters) in days {
+                for sum in quarters.values() {
+                    sums.entry((Level::Day, day)).or_default().add(sum);
+                    sums.entry((Level::Month, month_of_day(day))).or_default().add(sum);
                 }
-                Some(())
-            })?
-            .is_none();
-            let day: Vec<(u8, UsageSum)> = quarters.into_iter().collect();
-            write(connection, account, &place, is_new, &encoding::bytes_of_day(&day))?;
-        }
-        for (place, mut sum) in self.sums {
-            let is_new = stored(connection, account, &place, |mut bytes| {
-                encoding::add_sum(&mut bytes, &mut sum)
-            })?
-            .is_none();
-            write(connection, account, &place, is_new, &encoding::bytes_of(&sum))?;
+                let place = (series, names.clone(), Level::Fine, day);
+                let is_new = stored(connection, account, &place, |mut bytes| {
+                    while let Some(quarter) = encoding::take_quarter(&mut bytes) {
+                        encoding::take_sum(&mut bytes, quarters.entry(quarter).or_default())?;
+                    }
+                    Some(())
+                })?
+                .is_none();
+                let day: Vec<(u8, UsageSum)> = quarters.into_iter().collect();
+                write(connection, account, &place, is_new, &encoding::bytes_of_day(&day))?;
+            }
+            for ((level, start), mut sum) in sums {
+                let place = (series, names.clone(), level, start);
+                let is_new = stored(connection, account, &place, |mut bytes| {
+                    encoding::add_sum(&mut bytes, &mut sum)
+                })?
+                .is_none();
+                write(connection, account, &place, is_new, &encoding::bytes_of(&sum))?;
+            }
         }
         Ok(())
     }
