@@ -54,6 +54,8 @@ async fn a_newcomer_gets_from_the_start_page_to_a_checked_code_and_a_paid_one() 
     let pages = person.shows(&inbox).await?;
     browser.wait_until("document.querySelector('.code')").await?;
     let code = browser.text_of(".code").await?;
+    // The phone lies open until the message is read.
+    browser.wait_until("document.querySelector('.chip.read')").await?;
     person.shows(&pages).await?;
     browser
         .wait_until("document.querySelector('#test-message .badge.read')")
@@ -114,7 +116,7 @@ async fn a_newcomer_gets_from_the_start_page_to_a_checked_code_and_a_paid_one() 
     browser.click("Rotate…").await?;
     browser.tick("At once").await?;
     browser.click("Rotate the live token").await?;
-    browser.sees("Token rotated").await?;
+    browser.sees("The token was rotated").await?;
     ensure!(
         refusal(&api).await? == "ACCESS_TOKEN_INVALID",
         "the old token still works"
