@@ -40,9 +40,14 @@ impl AllowList {
 
     /// Reads a text: one entry a line, or several with commas or spaces between them. What follows a `#` is a comment.
     pub(crate) fn read_text(text: &str) -> Result<Self, NoRange> {
+        Self::read(Self::entries(text))
+    }
+
+    /// The entries of a text, unread. Reading compares each with all before it: whoever takes texts from strangers counts first.
+    pub(crate) fn entries(text: &str) -> impl Iterator<Item = &str> {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
         let entries = lines.flat_map(|line| line.split([',', ';', ' ', '\t']));
-        Self::read(entries.filter(|entry| !entry.trim().is_empty()))
+        entries.filter(|entry| !entry.trim().is_empty())
     }
 
     fn add(&mut self, range: IpNet) {

@@ -17,7 +17,7 @@ use super::{Problem, asked, link, said_of, status_of};
 use crate::answer::Refusal;
 use crate::app::App;
 use crate::operator::senders as deeds;
-use crate::senders::{SenderFace, standing};
+use crate::senders::{SenderFace, look_word, standing};
 use crate::site::form::Form;
 use crate::site::format::When;
 use crate::site::frame::Frame;
@@ -49,6 +49,8 @@ pub(super) struct Row {
     /// What its owner says for it, or why it was refused.
     said: String,
     is_verified: bool,
+    /// What of its look was shown: only that is verified.
+    seen: String,
 }
 
 impl Row {
@@ -70,6 +72,7 @@ impl Row {
             since: since.map(when),
             said: said.to_owned(),
             is_verified: matches!(sender.verification, Verification::Verified { .. }),
+            seen: look_word(sender),
         }
     }
 }
@@ -183,9 +186,27 @@ async fn verify(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, PageError> {
-    Form::read(&headers, body, &viewer.csrf).await?;
-    let done = deeds::verify_named(&app, &username).await.map(|_| "verified");
+    let form = Form::read(&headers, body, &viewer.csrf).await?;
+    let done = match as_seen(&app, &username, form.text("seen")).await? {
+        Ok(()) => deeds::verify_named(&app, &username).await.map(|_| "verified"),
+        Err(refusal) => Err(refusal),
+    };
     answered(&app, &viewer, "verify", done, (&username, "")).await
+}
+
+/// Refuses to verify what the operator hasn't seen: an owner can change a sender's look while its request is looked at.
+async fn as_seen(app: &App, username: &str, seen: &str) -> Result<Result<(), Refusal>, PageError> {
+    let Some(username) = SenderUsername::parse(username) else {
+        return Ok(Ok(()));
+    };
+    let sender = app.site.sender_detail(&username).await?;
+    Ok(match sender {
+        Some(sender) if look_word(&sender) != seen => Err(Refusal::conflict(format!(
+            "{username} was changed since this page showed it: look at it again before you verify it"
+        ))),
+        // Whoever isn't there is told so by whoever verifies.
+        _ => Ok(()),
+    })
 }
 
 async fn refuse(

@@ -6,10 +6,10 @@
 
 mod policy;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_channels::{Handover, LoginPrompt};
 use countersign_core::{Code, CodeLength, Limit, PhoneNumber, SandboxNumbers, Timestamp};
@@ -31,6 +31,8 @@ use crate::site::terms::Terms;
 pub(crate) const ATTEMPT_LIFE_MS: i64 = 600_000;
 /// Waiting pages that are told by themselves; more look when they are reloaded.
 const MAX_WAITING: usize = 1_000;
+/// Of one attempt: a browser's tabs. Whoever begins one can't take everybody's place with it.
+const MAX_WAITING_OF_AN_ATTEMPT: usize = 8;
 /// Questions on their way to channels.
 const MAX_UNDER_WAY: usize = 64;
 /// What one address may begin, as a multiple of what one number may.
@@ -41,7 +43,7 @@ const HOUR_MS: i64 = 3_600_000;
 pub struct LoginDesk {
     /// Counts answers: each waiting page looks at its own attempt when it moves.
     answers: watch::Sender<u64>,
-    waiting: AtomicUsize,
+    waiting: Places,
     under_way: Arc<Semaphore>,
     /// `None` where there is no limit.
     limits: Option<Limits>,
@@ -72,7 +74,7 @@ impl LoginDesk {
         });
         Ok(Self {
             answers: watch::Sender::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: Places::default(),
             under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
             limits,
             policy: Policy::new(),
@@ -81,15 +83,12 @@ impl LoginDesk {
     }
 
     /// A place among the waiting pages; `None` where all are taken.
-    pub(crate) fn wait(app: &Arc<App>) -> Option<Waiting> {
+    pub(crate) fn wait(app: &Arc<App>, token: &LoginToken) -> Option<Waiting> {
         let desk = &app.login;
-        if desk.waiting.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING {
-            desk.waiting.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(Waiting {
+        desk.waiting.take(token).then(|| Waiting {
             answers: desk.answers.subscribe(),
             app: Arc::clone(app),
+            token: token.clone(),
         })
     }
 
@@ -102,6 +101,7 @@ impl LoginDesk {
 pub(crate) struct Waiting {
     answers: watch::Receiver<u64>,
     app: Arc<App>,
+    token: LoginToken,
 }
 
 impl Waiting {
@@ -114,7 +114,33 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.app.login.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.app.login.waiting.give_back(&self.token);
+    }
+}
+
+/// How many pages wait, by attempt.
+#[derive(Default)]
+struct Places(Mutex<HashMap<[u8; 32], usize>>);
+
+impl Places {
+    fn take(&self, token: &LoginToken) -> bool {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_this = taken.get(&token.0).copied().unwrap_or_default();
+        if of_this >= MAX_WAITING_OF_AN_ATTEMPT || taken.values().sum::<usize>() >= MAX_WAITING {
+            return false;
+        }
+        taken.insert(token.0, of_this + 1);
+        true
+    }
+
+    fn give_back(&self, token: &LoginToken) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_this) = taken.get_mut(&token.0) {
+            *of_this -= 1;
+            if *of_this == 0 {
+                taken.remove(&token.0);
+            }
+        }
     }
 }
 
@@ -267,5 +293,34 @@ impl Asker {
     /// What limits count it as.
     pub(crate) fn network(&self) -> Network {
         Network::of(self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(number: usize) -> LoginToken {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        LoginToken(bytes)
+    }
+
+    #[test]
+    fn one_attempt_has_few_waiting_pages_and_all_of_them_have_a_bound() {
+        let places = Places::default();
+        for _ in 0..MAX_WAITING_OF_AN_ATTEMPT {
+            assert!(places.take(&token(0)));
+        }
+        assert!(!places.take(&token(0)));
+        assert!(places.take(&token(1)), "another attempt has places of its own");
+        places.give_back(&token(0));
+        assert!(places.take(&token(0)));
+        let more = (2..).take_while(|&number| places.take(&token(number))).count();
+        assert_eq!(more, MAX_WAITING - MAX_WAITING_OF_AN_ATTEMPT - 1);
+        for _ in 0..MAX_WAITING_OF_AN_ATTEMPT {
+            places.give_back(&token(0));
+        }
+        assert!(!places.0.lock().unwrap().contains_key(&token(0).0));
     }
 }

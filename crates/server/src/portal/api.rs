@@ -38,6 +38,8 @@ const CHANGED: Limit = Limit {
 };
 /// Ranges that an owner may list: each call is compared with all of them.
 const MAX_RANGES: usize = 256;
+/// Entries of a text that are read at all: some may be left out for being inside of others.
+const MAX_ENTRIES: usize = 4 * MAX_RANGES;
 
 /// What was done, by the word in the redirect.
 const DONE: [(&str, &str); 6] = [
@@ -171,12 +173,19 @@ async fn set_addresses(
     let (parts, form) = read(&viewer, request).await?;
     let mut typed = Typed::of(&viewer.account);
     form.text("addresses").clone_into(&mut typed.addresses);
+    let too_many = |count: usize| {
+        Some(format!(
+            "These are {count} ranges, and a list holds at most {MAX_RANGES}: join neighbours into larger ones."
+        ))
+    };
+    let count = AllowList::entries(&typed.addresses).count();
+    if count > MAX_ENTRIES {
+        typed.addresses_problem = too_many(count);
+        return again(&app, &viewer, &parts, typed).await;
+    }
     let list = match AllowList::read_text(&typed.addresses) {
         Ok(list) if list.ranges.len() > MAX_RANGES => {
-            typed.addresses_problem = Some(format!(
-                "These are {} ranges, and a list holds at most {MAX_RANGES}: join neighbours into larger ones.",
-                list.ranges.len()
-            ));
+            typed.addresses_problem = too_many(list.ranges.len());
             return again(&app, &viewer, &parts, typed).await;
         }
         Ok(list) => list,

@@ -336,7 +336,7 @@ async fn events(
     let Some(token) = token_of(&headers, &app) else {
         return Err(PageError::NotFound("sign-in"));
     };
-    let Some(waiting) = LoginDesk::wait(&app) else {
+    let Some(waiting) = LoginDesk::wait(&app, &token) else {
         return Err(PageError::TooMany { seconds: 60 });
     };
     let page = with_next("/login/wait", &next_of(query.as_deref()));

@@ -4,17 +4,19 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use countersign_core::Limit;
 use countersign_store::Actor;
 
 use super::export;
 use super::profile_form::ProfileForm;
 use crate::app::App;
+use crate::pace::Pace;
 use crate::site::cookies::Cookie;
 use crate::site::form::Form;
 use crate::site::format::{self, When};
@@ -24,6 +26,11 @@ use crate::site::sign_in::set_cookie;
 use crate::site::viewer::Viewer;
 
 const HERE: &str = "/account/settings";
+/// Changes of one account's profile: each is a sync of the disk and a line in the audit log.
+const CHANGES: Limit = Limit {
+    count: 10,
+    period_ms: 60_000,
+};
 /// What a redirect back says was done.
 const DONE: [(&str, &str); 3] = [
     ("saved", "Your profile is saved."),
@@ -62,6 +69,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route(HERE, get(settings).post(save))
         .route("/account/settings/sessions", post(end_sessions))
         .route("/account/settings/close", post(close))
+        .layer(Extension(Arc::<Pace>::new(Pace::new(CHANGES))))
         .merge(export::router())
 }
 
@@ -112,6 +120,7 @@ async fn settings(
 
 async fn save(
     State(app): State<Arc<App>>,
+    Extension(changes): Extension<Arc<Pace>>,
     viewer: Viewer,
     headers: HeaderMap,
     body: Body,
@@ -121,6 +130,9 @@ async fn save(
         let page = page_of(&app, &viewer, None, form, None).await?;
         return page::html_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
+    changes
+        .take(viewer.account.key.id, viewer.now)
+        .map_err(|seconds| PageError::TooMany { seconds })?;
     app.site
         .set_details(viewer.account.key, form.into_change(None), viewer.now)
         .await?;

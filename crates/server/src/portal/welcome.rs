@@ -72,6 +72,10 @@ async fn answer(
 ) -> Result<Response, PageError> {
     let sent = Form::read(&headers, body, &viewer.csrf).await?;
     let next = next_of(query.as_deref());
+    if viewer.details.onboarded_at.is_some() {
+        // Sent twice, or from an old page: the settings change what was answered.
+        return Ok(page::see_other(&next));
+    }
     let mut form = ProfileForm::sent(&sent);
     form.time_zone.clone_from(&viewer.details.time_zone);
     form.zone_problem = None;

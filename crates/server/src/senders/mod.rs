@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use countersign_core::SenderUsername;
 use countersign_store::{SenderDetail, Verification};
+use ring::digest::{SHA256, digest};
 
 use crate::app::App;
 use crate::site::page::PageError;
@@ -87,6 +88,21 @@ impl SenderFace {
             support_url: String::new(),
         }
     }
+}
+
+/// What a verified mark vouches for, as one word: whose sender it is, and what recipients see of it but its colour. Another word
+/// means that something of it was changed.
+pub(crate) fn look_word(sender: &SenderDetail) -> String {
+    // None of these can hold a line's end.
+    let look = format!(
+        "{}\n{}\n{}\n{}",
+        sender.profile.account.id,
+        sender.look.display_name,
+        sender.look.support_url,
+        sender.picture.as_deref().unwrap_or_default()
+    );
+    let hash = digest(&SHA256, look.as_bytes());
+    hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How far a sender is on its way to the verified mark, as everywhere.

@@ -161,6 +161,11 @@ async fn an_allow_list_is_normalised_and_what_was_made_of_it_is_said() {
         .post("/account/api/addresses", &[("addresses", &many.join("\n"))])
         .await;
     assert!(page.status == 422 && page.has("257 ranges"), "{}", page.body);
+    // A text of very many is refused before it is read, even where it would come down to one.
+    let page = owner
+        .post("/account/api/addresses", &[("addresses", &"10.0.0.1 ".repeat(1_025))])
+        .await;
+    assert!(page.status == 422 && page.has("1025 ranges"), "{}", page.body);
 }
 
 #[tokio::test]

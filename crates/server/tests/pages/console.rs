@@ -256,11 +256,41 @@ async fn a_sender_is_verified_or_refused_with_a_reason_that_its_owner_reads() {
         .await;
     assert_eq!(page.location(), "/operator/senders?done=refused");
     assert!(owner.get("/account/senders/acme_shop").await.has("another’s name"));
+    let page = operator.get("/operator/senders").await;
     operator
-        .post_with("/operator/senders/acme_shop/verify", &csrf, &[])
+        .post_with("/operator/senders/acme_shop/verify", &csrf, &[("seen", seen(&page))])
         .await;
     let sender = server.store.sender_detail(&name).await.unwrap().unwrap();
     assert!(matches!(sender.verification, Verification::Verified { .. }));
+}
+
+/// What the page says it showed of the first sender's look.
+fn seen(page: &crate::support::Page) -> &str {
+    let (_, rest) = page.body.split_once("name=\"seen\" value=\"").unwrap();
+    rest.split_once('"').unwrap().0
+}
+
+#[tokio::test]
+async fn a_sender_that_was_changed_while_the_operator_looked_is_not_verified() {
+    let server = Server::start().await;
+    let operator = server.operator().await;
+    let owner = server.owner().await;
+    let register = [("username", "acme_shop"), ("display_name", "Acme Shop")];
+    owner.upload("/account/senders", &register, None).await;
+    owner.post("/account/senders/acme_shop/request", &[]).await;
+    let csrf = operator.csrf_on("/operator/senders").await;
+    let page = operator.get("/operator/senders").await;
+    let look = [("display_name", "The Bank")];
+    owner.upload("/account/senders/acme_shop", &look, None).await;
+    let path = "/operator/senders/acme_shop/verify";
+    let answer = operator.post_with(path, &csrf, &[("seen", seen(&page))]).await;
+    assert!(answer.status == 422 && answer.has("changed since"), "{}", answer.body);
+    assert_eq!(operator.post_with(path, &csrf, &[]).await.status, 422);
+    let name = SenderUsername::parse("acme_shop").unwrap();
+    let sender = server.store.sender_detail(&name).await.unwrap().unwrap();
+    assert!(!matches!(sender.verification, Verification::Verified { .. }));
+    let answer = operator.post_with(path, &csrf, &[("seen", seen(&answer))]).await;
+    assert_eq!(answer.location(), "/operator/senders?done=verified");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use countersign_core::SenderUsername;
 use countersign_server::clock;
-use countersign_store::{Actor, Senders as _, Store as _, Verification};
+use countersign_store::{Actor, PictureChange, SenderLook, Senders as _, Store as _, Verification};
 
 use crate::support::Server;
 
@@ -81,6 +81,33 @@ async fn a_verified_senders_name_cant_change_without_a_new_verification() {
     assert!(!verified().await);
     let delete = owner.post("/account/senders/acme_shop/delete", &[]).await;
     assert_eq!(delete.location(), "/account/senders?done=deleted");
+}
+
+#[tokio::test]
+async fn a_picture_that_was_made_to_have_the_verified_ones_hash_does_not_take_its_place() {
+    let server = Server::start().await;
+    let owner = server.owner().await;
+    let name = SenderUsername::parse("acme_shop").unwrap();
+    owner
+        .upload("/account/senders", &with_name("acme_shop"), Some(&png(64, 0)))
+        .await;
+    let verify = server.store.verify_sender(name.clone(), clock::now(), Actor::Operator);
+    verify.await.unwrap();
+    let verified = server.store.sender_picture(&name).await.unwrap().unwrap();
+    let mut forged = verified.clone();
+    forged.bytes.push(1);
+    let look = server.store.sender_detail(&name).await.unwrap().unwrap().look.clone();
+    let look = SenderLook {
+        colour: "#c0492f".to_owned(),
+        ..look
+    };
+    let change = PictureChange::Set(forged);
+    server
+        .store
+        .set_sender_look(owner.account, name.clone(), look, change, clock::now(), Actor::Owner)
+        .await
+        .unwrap();
+    assert_eq!(server.store.sender_picture(&name).await.unwrap(), Some(verified));
 }
 
 #[tokio::test]

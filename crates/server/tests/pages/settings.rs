@@ -46,6 +46,24 @@ async fn the_profile_is_kept_and_its_time_zone_shows_on_every_page() {
 }
 
 #[tokio::test]
+async fn the_profile_is_changed_only_so_often() {
+    let site = Site::start().await;
+    let owner = site.owner().await;
+    owner.get("/account/settings").await;
+    let mut taken = 0;
+    // However slow the machine is: a try comes back after six seconds, and each takes less.
+    let refused = loop {
+        let page = owner.submit("/account/settings", &PROFILE).await;
+        if page.status != StatusCode::SEE_OTHER {
+            break page.status;
+        }
+        taken += 1;
+    };
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+    assert!(taken >= 10, "{taken}");
+}
+
+#[tokio::test]
 async fn other_browsers_are_signed_out_one_by_one_or_all_at_once() {
     let site = Site::start().await;
     let (this, second, third) = (site.owner().await, site.owner().await, site.owner().await);
