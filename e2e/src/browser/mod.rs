@@ -21,6 +21,9 @@ pub use hand::keys;
 /// How long a condition on the page may take to come true. Far above what is promised: a loaded machine is no error.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How soon a page is looked at again for what it doesn't show yet.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 /// A browser with one window, and the tabs that a test opens in it.
 #[derive(Debug)]
 pub struct Browser {
@@ -96,29 +99,24 @@ impl Browser {
             .await
     }
 
-    /// Waits until an expression is true in the page. The page looks itself, so nothing is missed between two looks; it may
-    /// go on to another page meanwhile.
+    /// Waits until an expression is true in the page, which may go on to another page meanwhile. It is asked again and again:
+    /// a script that waits in a page is lost with the page, and the driver then waits for it in vain.
     pub async fn wait_until(&self, expression: &str) -> Result<()> {
-        let script = format!(
-            "const done = arguments[arguments.length - 1];
-             const look = () => {{ if ({expression}) done(true); else setTimeout(look, 10); }};
-             look();"
-        );
+        let script = format!("return Boolean({expression})");
         let looked = async {
             loop {
-                let answer = self
-                    .command("execute/async", &json!({ "script": script, "args": [] }))
-                    .await;
-                match answer {
-                    // The page that was asked is gone: its successor is.
+                match self.run(&script).await {
+                    Ok(Value::Bool(true)) => return Ok(()),
+                    Ok(_) => {}
+                    // The page that was asked is gone: its successor is asked.
                     Err(error) if is_unloaded(&error) => {}
-                    answer => return answer,
+                    Err(error) => return Err(error),
                 }
+                tokio::time::sleep(BETWEEN_LOOKS).await;
             }
         };
-        let answer = tokio::time::timeout(PATIENCE, looked).await;
-        match answer {
-            Ok(Ok(_)) => Ok(()),
+        match tokio::time::timeout(PATIENCE, looked).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => bail!("never came true: {expression}\n{error}\n{}", self.told().await),
             Err(_) => bail!("never came true: {expression}\n{}", self.told().await),
         }

@@ -38,7 +38,7 @@ pub struct Demo {
     pub lost_callback_url: Option<String>,
 }
 
-/// Numbers that look random and are the same each time (SplitMix64).
+/// Numbers that look random and are the same each time (`SplitMix64`).
 #[derive(Debug)]
 struct Dice(u64);
 

@@ -146,9 +146,8 @@ pub fn forms(page: &str, path: &str) -> Vec<Form> {
         let value = match (tag.name.as_str(), kind) {
             ("input", "checkbox" | "radio") if !ticked => continue,
             ("input", "checkbox" | "radio") => tag.attribute("value").unwrap_or("on").to_owned(),
-            ("input", _) => tag.attribute("value").unwrap_or_default().to_owned(),
             ("button", _) if known => continue,
-            ("button", _) => tag.attribute("value").unwrap_or_default().to_owned(),
+            ("input" | "button", _) => tag.attribute("value").unwrap_or_default().to_owned(),
             ("textarea", _) => {
                 let content = &page[tag.end..];
                 decoded(&content[..content.find("</textarea").unwrap_or(content.len())])

@@ -5,7 +5,7 @@ pub mod demo;
 pub mod html;
 mod visit;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::StatusCode;
@@ -132,7 +132,7 @@ pub struct Walk {
 pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Walk> {
     let mut found = BTreeMap::new();
     let mut dead = Vec::new();
-    let mut asked = BTreeMap::new();
+    let mut asked = BTreeSet::new();
     let mut waiting: VecDeque<(String, String)> = starts
         .iter()
         .map(|start| ((*start).to_owned(), "the start".to_owned()))
@@ -140,7 +140,7 @@ pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Walk> {
     while let Some((path, from)) = waiting.pop_front() {
         let shape = shape_of(&path);
         // A page's filters and its further pages are the same page.
-        if asked.insert(shape.clone(), ()).is_some() {
+        if !asked.insert(shape.clone()) {
             continue;
         }
         let answer = visit.follow(&path).await?;
@@ -155,7 +155,7 @@ pub async fn walk(visit: &mut Visit, starts: &[&str]) -> Result<Walk> {
             waiting.push_back((link, path.clone()));
         }
         let shape = shape_of(&answer.path);
-        asked.insert(shape.clone(), ());
+        asked.insert(shape.clone());
         found.entry(shape.clone()).or_insert(Page {
             shape,
             path: answer.path,
