@@ -126,7 +126,7 @@ async fn forms_of(visit: &mut Visit, starts: &[&str]) -> Result<BTreeMap<String,
 }
 
 /// What an account's owner and the operator see, without what moves by itself.
-async fn seen(server: &Server) -> Result<String> {
+fn seen(server: &Server) -> Result<String> {
     let account = server.cli_json(["account", "show", site::OWNER])?;
     let token = server.cli_json(["token", "show", site::OWNER])?;
     let senders = server.cli_json(["sender", "list"])?;
@@ -137,7 +137,7 @@ async fn seen(server: &Server) -> Result<String> {
 #[tokio::test]
 async fn no_form_is_taken_that_was_not_ours() -> Result<()> {
     let server = filled().await?;
-    let before = seen(&server).await?;
+    let before = seen(&server)?;
     let strangers_csrf = Visit::new(server.api_url())?
         .get("/login")
         .await?
@@ -176,7 +176,7 @@ async fn no_form_is_taken_that_was_not_ours() -> Result<()> {
     ensure!(wrong.is_empty(), "{} mistakes:\n{}", wrong.len(), wrong.join("\n"));
     // So many there were when this was written; a walk that finds fewer finds nothing.
     ensure!(tried >= 5 * 20, "only {tried} forms were tried");
-    let after = seen(&server).await?;
+    let after = seen(&server)?;
     ensure!(before == after, "something was changed:\n{before}\n{after}");
     Ok(())
 }

@@ -375,6 +375,33 @@ async fn books_that_are_older_than_statistics_are_summed_up_once() {
 }
 
 #[tokio::test]
+async fn one_old_request_that_cannot_be_read_keeps_no_server_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut books = Books::open(directory.path()).await;
+    for number in 0..3 {
+        books.one(number, 0).await;
+    }
+    books.store.close().await.unwrap();
+    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+    database
+        .execute_batch(
+            "DELETE FROM usage_recent; DELETE FROM usage_past; DELETE FROM usage_numbers; \
+             INSERT INTO meta (name, value) VALUES ('usage to fill', x''); \
+             UPDATE request SET delivery = 99 WHERE (created_at, random) = \
+             (SELECT created_at, random FROM request ORDER BY created_at, random LIMIT 1);",
+        )
+        .unwrap();
+    drop(database);
+    let store = open_at(directory.path());
+    let usage = store
+        .usage(books.account, quarters(-10, 96, 2), UsageFilter::default())
+        .await
+        .unwrap();
+    let requests: u64 = usage.iter().map(|sum| sum.shown(UsageCount::Requests)).sum();
+    assert_eq!(requests, 2);
+}
+
+#[tokio::test]
 async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
     let directory = tempfile::tempdir().unwrap();
     let mut books = Books::open(directory.path()).await;

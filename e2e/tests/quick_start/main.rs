@@ -3,7 +3,7 @@
 
 #[cfg(test)]
 #[rustfmt::skip]
-#[expect(dead_code, clippy::print_stdout, reason = "it is a reader's program: compiled, not run")]
+#[expect(dead_code, reason = "it is a reader's program: compiled, not run")]
 mod page {
     include!("page.rs");
 }

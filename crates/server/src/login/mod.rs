@@ -124,21 +124,21 @@ struct Places(Mutex<HashMap<[u8; 32], usize>>);
 
 impl Places {
     fn take(&self, token: &LoginToken) -> bool {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_this = taken.get(&token.0).copied().unwrap_or_default();
-        if of_this >= MAX_WAITING_OF_AN_ATTEMPT || taken.values().sum::<usize>() >= MAX_WAITING {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_this = counts.get(&token.0).copied().unwrap_or_default();
+        if of_this >= MAX_WAITING_OF_AN_ATTEMPT || counts.values().sum::<usize>() >= MAX_WAITING {
             return false;
         }
-        taken.insert(token.0, of_this + 1);
+        counts.insert(token.0, of_this + 1);
         true
     }
 
     fn give_back(&self, token: &LoginToken) {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_this) = taken.get_mut(&token.0) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_this) = counts.get_mut(&token.0) {
             *of_this -= 1;
             if *of_this == 0 {
-                taken.remove(&token.0);
+                counts.remove(&token.0);
             }
         }
     }
@@ -316,7 +316,9 @@ mod tests {
         assert!(places.take(&token(1)), "another attempt has places of its own");
         places.give_back(&token(0));
         assert!(places.take(&token(0)));
-        let more = (2..).take_while(|&number| places.take(&token(number))).count();
+        let more = (2..2 * MAX_WAITING)
+            .take_while(|&number| places.take(&token(number)))
+            .count();
         assert_eq!(more, MAX_WAITING - MAX_WAITING_OF_AN_ATTEMPT - 1);
         for _ in 0..MAX_WAITING_OF_AN_ATTEMPT {
             places.give_back(&token(0));

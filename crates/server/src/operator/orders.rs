@@ -62,7 +62,7 @@ pub(super) async fn cancel(
 
 /// A body that may be left out.
 fn note_of(body: Body) -> Result<NoteBody, Refusal> {
-    if body.as_ref().is_ok_and(|bytes| bytes.is_empty()) {
+    if body.as_ref().is_ok_and(axum::body::Bytes::is_empty) {
         return Ok(NoteBody::default());
     }
     answer::body(body, r#"{"note":"paid on 3 May"}"#)

@@ -113,6 +113,7 @@ impl ProfileForm {
     }
 
     /// For the list of countries.
+    #[expect(clippy::unused_self, reason = "templates ask the form")]
     pub(super) fn nations(&self) -> &'static [(&'static str, &'static str)] {
         &NATIONS
     }

@@ -15,6 +15,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign_core::SenderUsername;
 use countersign_store::{SenderDetail, Verification};
 use ring::digest::{SHA256, digest};
@@ -101,8 +103,7 @@ pub(crate) fn look_word(sender: &SenderDetail) -> String {
         sender.look.support_url,
         sender.picture.as_deref().unwrap_or_default()
     );
-    let hash = digest(&SHA256, look.as_bytes());
-    hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, look.as_bytes()))
 }
 
 /// How far a sender is on its way to the verified mark, as everywhere.

@@ -80,8 +80,8 @@ static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
 static NAMES: LazyLock<[String; 5]> = LazyLock::new(|| {
     ASSETS.each_ref().map(|asset| {
         let hash = digest(&SHA256, asset.content.as_bytes());
-        let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{hash}.{}", asset.stem, asset.extension)
+        let start = hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes);
+        format!("{}-{start:016x}.{}", asset.stem, asset.extension)
     })
 });
 

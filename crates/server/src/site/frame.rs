@@ -42,6 +42,8 @@ pub(crate) static CONSOLE: [Place; 6] = [
 pub(crate) struct Frame {
     /// What stands in the browser's tab before "Countersign".
     pub(crate) title: String,
+    /// The places beside the page, where it is an owner's or the operator's.
+    pub(crate) places: &'static [Place],
     /// The path of the page's place in the navigation; empty for none.
     pub(crate) here: &'static str,
     pub(crate) sandbox: bool,
@@ -63,6 +65,7 @@ impl Frame {
     fn new(app: &App, title: &str, here: &'static str) -> Self {
         Self {
             title: title.to_owned(),
+            places: &[],
             here,
             sandbox: app.mode == Mode::Sandbox,
             who: None,
@@ -99,6 +102,7 @@ impl Frame {
         Self {
             csrf: viewer.csrf.as_str().to_owned(),
             who: Some(viewer.account.name.clone()),
+            places: &PORTAL,
             zone: viewer.zone.name(),
             ..Self::new(app, title, here)
         }
@@ -109,6 +113,7 @@ impl Frame {
         Self {
             csrf: viewer.csrf.as_str().to_owned(),
             who: Some("Operator".to_owned()),
+            places: &CONSOLE,
             zone: viewer.zone.name(),
             ..Self::new(app, title, here)
         }
@@ -122,13 +127,5 @@ impl Frame {
             known.map(|(_, sentence)| *sentence)
         });
         self
-    }
-
-    pub(crate) fn portal_places(&self) -> &'static [Place] {
-        &PORTAL
-    }
-
-    pub(crate) fn console_places(&self) -> &'static [Place] {
-        &CONSOLE
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use countersign_core::{Account, AdjustmentReason, LedgerEntry};
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
 use super::orders;
@@ -105,34 +105,40 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
             }
             continue;
         }
-        insert.execute(params![
-            bucket,
-            account_id,
-            created_at,
-            random,
-            c.phone,
-            c.delivery,
-            c.delivery_at,
-            c.fee,
-            c.refunded,
-            c.verification,
-            c.verification_at,
-            c.wrong_attempts,
-            c.events,
-            c.wake_at,
-            c.code_sealed,
-            c.code_origin,
-            c.sent_at,
-            c.expires_at,
-            c.accepted,
-            c.sender,
-            c.callback_url,
-            c.payload,
-            c.entered_sealed,
-            c.test,
-            c.generation,
-        ])?;
+        insert_request(&mut insert, &c)?;
     }
+    Ok(())
+}
+
+fn insert_request(insert: &mut CachedStatement<'_>, c: &RequestColumns) -> Result<(), StoreError> {
+    let [bucket, account_id, created_at, random] = c.place;
+    insert.execute(params![
+        bucket,
+        account_id,
+        created_at,
+        random,
+        c.phone,
+        c.delivery,
+        c.delivery_at,
+        c.fee,
+        c.refunded,
+        c.verification,
+        c.verification_at,
+        c.wrong_attempts,
+        c.events,
+        c.wake_at,
+        c.code_sealed,
+        c.code_origin,
+        c.sent_at,
+        c.expires_at,
+        c.accepted,
+        c.sender,
+        c.callback_url,
+        c.payload,
+        c.entered_sealed,
+        c.test,
+        c.generation,
+    ])?;
     Ok(())
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Wish {
 
 #[derive(Template)]
 #[template(path = "balance.html")]
-struct Balance {
+struct BalancePage {
     frame: Frame,
     available: String,
     held: String,
@@ -206,7 +206,7 @@ async fn balance(
     viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    let page = Balance::read(&app, &viewer, query.as_deref(), Wish::default()).await?;
+    let page = BalancePage::read(&app, &viewer, query.as_deref(), Wish::default()).await?;
     let status = if page.asked.problem.is_some() {
         StatusCode::UNPROCESSABLE_ENTITY
     } else {
@@ -217,11 +217,11 @@ async fn balance(
 
 /// The page with a wish that was refused.
 async fn refused(app: &App, viewer: &Viewer, wish: Wish) -> Result<Response, PageError> {
-    let page = Balance::read(app, viewer, None, wish).await?;
+    let page = BalancePage::read(app, viewer, None, wish).await?;
     page::html_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
-impl Balance {
+impl BalancePage {
     async fn read(app: &App, viewer: &Viewer, query: Option<&str>, wish: Wish) -> Result<Self, PageError> {
         let account = &viewer.account;
         let now = viewer.account_now();
