@@ -15,13 +15,15 @@ use countersign_e2e::{Browser, Look, Options, Server, Sink};
 /// All pictures together; what doesn't fit is taken again with a lower quality.
 const MAX_BYTES: usize = 2_000_000;
 /// WebP qualities, the best first.
-const QUALITIES: [u32; 6] = [70, 50, 35, 22, 12, 5];
-/// Width, height, and how much of a long page is shown.
-const SIZES: [(u32, u32, u32); 3] = [(390, 844, 1300), (820, 1180, 1180), (1440, 900, 1000)];
+const QUALITIES: [u32; 6] = [80, 65, 50, 35, 20, 8];
+/// Width and height of the window, how much of a long page is shown, and how large its picture is.
+const SIZES: [(u32, u32, u32, f64); 3] = [(390, 844, 844, 0.8), (820, 1180, 900, 0.6), (1440, 900, 900, 0.5)];
 /// A number that has no account yet.
 const NEWCOMER: &str = "+447400123456";
 /// Pages that look like another one.
-const ALIKE: [&str; 9] = [
+const ALIKE: [&str; 11] = [
+    "/docs/management-api",
+    "/docs/senders",
     "/docs/benchmarks",
     "/docs/cli",
     "/docs/errors",
@@ -51,7 +53,7 @@ impl Camera {
 
     /// Takes the page that is open, in every look.
     async fn take(&mut self, name: &str) -> Result<()> {
-        for (width, height, most) in SIZES {
+        for (width, height, most, scale) in SIZES {
             for dark in [false, true] {
                 let look = Look {
                     width,
@@ -60,12 +62,17 @@ impl Camera {
                     dark,
                 };
                 self.browser.look_at_scale(look, 1.0).await?;
+                if !dark {
+                    // What a page does as it opens, it does for this width.
+                    self.browser.reload().await?;
+                }
                 self.browser.run("scrollTo(0, 0)").await?;
                 let file = format!("{name}-{width}-{}", if dark { "dark" } else { "light" });
                 if let Some(directory) = &self.whole {
                     let picture = Picture {
                         quality: None,
                         height: Some(8000),
+                        scale: 1.0,
                     };
                     std::fs::write(
                         directory.join(format!("{file}.png")),
@@ -78,6 +85,7 @@ impl Camera {
                     let picture = Picture {
                         quality: Some(quality),
                         height: Some(most),
+                        scale,
                     };
                     pictures.push(self.browser.picture(picture).await?);
                 }
@@ -101,7 +109,13 @@ impl Camera {
         };
         let quality = (0..QUALITIES.len())
             .find(|quality| weight(*quality) <= MAX_BYTES)
-            .with_context(|| format!("{} pictures don't fit into {MAX_BYTES} bytes", self.taken.len()))?;
+            .with_context(|| {
+                let weights: Vec<_> = (0..QUALITIES.len()).map(weight).collect();
+                format!(
+                    "{} pictures don't fit into {MAX_BYTES} bytes: {weights:?}",
+                    self.taken.len()
+                )
+            })?;
         std::fs::create_dir_all(directory)?;
         for old in std::fs::read_dir(directory)? {
             let old = old?.path();

@@ -31,6 +31,8 @@ pub struct Picture {
     pub quality: Option<u32>,
     /// How much of the page, from its top, in CSS pixels; `None` for what the window shows.
     pub height: Option<u32>,
+    /// How many pixels of the picture for one of the window; where `height` is given.
+    pub scale: f64,
 }
 
 /// What a page took to load. Bytes are those of bodies as they were sent, whether they came from the cache or not.
@@ -143,6 +145,7 @@ impl Browser {
         let picture = Picture {
             quality: None,
             height: None,
+            scale: 1.0,
         };
         let png = self.picture(picture).await?;
         std::fs::write(file, png).with_context(|| file.display().to_string())
@@ -158,7 +161,7 @@ impl Browser {
             let size = "const page = document.documentElement; return [page.clientWidth, page.scrollHeight]";
             let size = self.run(size).await?;
             let height = size[1].as_u64().unwrap_or_default().min(u64::from(most));
-            wanted["clip"] = json!({ "x": 0, "y": 0, "width": size[0], "height": height, "scale": 1 });
+            wanted["clip"] = json!({ "x": 0, "y": 0, "width": size[0], "height": height, "scale": picture.scale });
             wanted["captureBeyondViewport"] = Value::Bool(true);
         }
         let shot = self.devtools("Page.captureScreenshot", wanted).await?;

@@ -21,6 +21,9 @@
     code.closest(".code").append(button);
   }
 
+  // On a phone the places stand in a row that scrolls: the present one comes into it.
+  document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // Copy buttons: data-copy holds the text, data-copy-from the id of what holds it.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");
