@@ -1,6 +1,6 @@
 //! How an owner's requests are searched, paged and watched: through [`Messages`], over the SQLite books.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

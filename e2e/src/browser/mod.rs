@@ -1,5 +1,5 @@
 //! A headless Chromium, driven by its `WebDriver` over plain HTTP: no more than these tests need. Here is the session and
-//! what runs in a page; [`hand`] is what a person does with keys and a mouse, [`eye`] what there is to be seen. Whatever
+//! what runs in a page; `hand` is what a person does with keys and a mouse, `eye` what there is to be seen. Whatever
 //! happens to the test, the browser is gone when its [`Browser`] is.
 
 mod driver;
