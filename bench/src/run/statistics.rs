@@ -14,7 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use countersign_core::{DAY_MS, PhoneNumber, SenderUsername, Timestamp};
 use countersign_server::clock;
-use countersign_store::{Actor, NewSession, SessionOwner, SessionToken, Sessions as _, Store as _};
+use countersign_store::{
+    Actor, DetailsChange, NewSession, Profiles as _, SessionOwner, SessionToken, Sessions as _, Store as _,
+};
 use rusqlite::{Connection, params};
 
 use super::books::Books;
@@ -123,6 +125,12 @@ fn fill(directory: &Path, requests: u32) -> Result<Figure> {
             store.add_sender(account, name.clone(), now, Actor::Operator).await?;
             store.verify_sender(name, now, Actor::Operator).await?;
         }
+        // An account that has answered the first questions: else every page leads to them.
+        let answers = DetailsChange {
+            accepted_terms: Some("benchmark".into()),
+            ..DetailsChange::default()
+        };
+        store.set_details(account, answers, now).await?;
         let session = NewSession {
             token: SessionToken(SECRET),
             id: 1,

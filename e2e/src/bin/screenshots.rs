@@ -3,6 +3,7 @@
 //! they go to DIR instead, whole and sharp, to be looked at.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ impl Camera {
                 self.taken.insert(format!("{file}.webp"), pictures);
             }
         }
-        println!("{name}");
+        writeln!(std::io::stdout(), "{name}")?;
         Ok(())
     }
 
@@ -126,12 +127,13 @@ impl Camera {
         for (file, pictures) in &self.taken {
             std::fs::write(directory.join(file), &pictures[quality])?;
         }
-        println!(
+        writeln!(
+            std::io::stdout(),
             "{} pictures, {} bytes, quality {}",
             self.taken.len(),
             weight(quality),
             QUALITIES[quality]
-        );
+        )?;
         Ok(())
     }
 }
@@ -252,7 +254,7 @@ async fn main() -> Result<()> {
         callback_url: Some(sink.url().to_owned()),
         lost_callback_url: Some(deaf.url().to_owned()),
     };
-    println!("A month happens …");
+    writeln!(std::io::stdout(), "A month happens …")?;
     demo::happen(&server, &server.api()?, &happened).await?;
     more_happens(&server).await?;
 

@@ -1,10 +1,10 @@
 //! What all pages share, and the pages that need no sign-in. The owner's pages are in `portal/`, the operator's in `console/`.
 //!
-//! A page is a handler that takes its viewer ([`viewer`]), asks the books, fills a template in `templates/`, and answers
-//! [`page::html`]. A form is a `POST` that takes [`form::Form`], which has checked the CSRF token, and answers with a
-//! redirect ([`page::see_other`]) or with the same page and what was wrong. Here are the parts: [`assets`] what the browser
-//! loads, [`frame`] what stands around every page, [`state`] how a state looks, [`format`] how money, time and numbers are
-//! written, [`guard`] what every answer carries.
+//! A page is a handler that takes its viewer (`viewer`), asks the books, fills a template in `templates/`, and answers
+//! `page::html`. A form is a `POST` that takes `form::Form`, which has checked the CSRF token, and answers with a
+//! redirect (`page::see_other`) or with the same page and what was wrong. Here are the parts: `assets` what the browser
+//! loads, `frame` what stands around every page, `state` how a state looks, `format` how money, time and numbers are
+//! written, `guard` what every answer carries.
 
 pub(crate) mod address;
 pub(crate) mod asker;
