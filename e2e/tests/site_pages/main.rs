@@ -138,7 +138,7 @@ impl Inspector {
     }
 
     fn conclude(self) -> Result<()> {
-        println!("{}", self.weights);
+        eprintln!("{}", self.weights);
         let wrong: Vec<_> = self
             .wrong
             .iter()
