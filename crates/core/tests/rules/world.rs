@@ -302,6 +302,7 @@ impl World {
 }
 
 /// The live token of a generation.
+#[expect(clippy::unnecessary_wraps, reason = "as a command carries it")]
 pub(crate) const fn live(generation: u32) -> Option<TokenClaim> {
     Some(TokenClaim {
         kind: TokenKind::Live,
@@ -310,6 +311,7 @@ pub(crate) const fn live(generation: u32) -> Option<TokenClaim> {
 }
 
 /// The test-mode token of a generation.
+#[expect(clippy::unnecessary_wraps, reason = "as a command carries it")]
 pub(crate) const fn test(generation: u32) -> Option<TokenClaim> {
     Some(TokenClaim {
         kind: TokenKind::Test,

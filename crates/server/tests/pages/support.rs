@@ -61,6 +61,7 @@ impl Server {
         Self::start_in(Mode::Sandbox).await
     }
 
+    #[expect(clippy::unused_async, reason = "a server starts on its caller's runtime")]
     pub(crate) async fn start_in(mode: Mode) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, committed) = SqliteStore::open(SqliteOptions {
