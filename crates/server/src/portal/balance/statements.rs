@@ -24,7 +24,7 @@ use crate::site::zone::Zone;
 /// Months on one page.
 const PAGE_MONTHS: usize = 12;
 /// Entries that a statement's page shows; the files hold all.
-const PAGE_ENTRIES: usize = 75;
+const PAGE_ENTRIES: usize = 60;
 
 /// A month of the calendar, by its first day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
