@@ -13,6 +13,7 @@ use super::logins::LoginBubble;
 use super::view::Shown;
 use super::{Query, Refusal, Room, asset, dates, view};
 use crate::senders::SenderFace;
+use crate::site::format::phone as grouped;
 use crate::{Mode, clock};
 
 /// Numbers in the list, newest first. More are a matter for `GET /inbox/numbers`.
@@ -274,29 +275,6 @@ fn bubble(shown: &Shown, scripted: bool) -> Bubble {
     }
 }
 
-/// The number in groups. Where its country's plan groups nothing, as it has no such number, in groups of three with the
-/// rest at the end: numbers in tutorials are of that kind.
-fn grouped(phone: PhoneNumber) -> String {
-    let text = phone.grouped();
-    let Some((calling_code, national)) = text.split_once(' ') else {
-        return text;
-    };
-    if national.len() < 7 || !national.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text;
-    }
-    let mut grouped = calling_code.to_owned();
-    let mut rest = national;
-    while rest.len() > 4 {
-        let (group, after) = rest.split_at(3);
-        grouped.push(' ');
-        grouped.push_str(group);
-        rest = after;
-    }
-    grouped.push(' ');
-    grouped.push_str(rest);
-    grouped
-}
-
 /// What stands in front of a number: its region, or its calling code where several regions share that.
 fn badge(phone: PhoneNumber) -> String {
     match phone.details().region {
@@ -364,17 +342,6 @@ async fn sandbox_token(room: &Room) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_even_where_no_plan_has_them() {
-        for (digits, text) in [
-            (391_234_567_890, "+39 123 456 7890"),
-            (447_400_123_456, "+44 7400 123456"),
-            (9_996_610_002, "+999 661 0002"),
-        ] {
-            assert_eq!(grouped(PhoneNumber::from_stored(digits)), text);
-        }
-    }
 
     #[test]
     fn a_badge_says_where_a_number_is_from() {
