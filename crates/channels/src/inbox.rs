@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use countersign_core::{AccountKey, Code, DeliveryState, News, PhoneNumber, RequestId, SenderUsername, Timestamp};
+use countersign_core::{
+    AccountKey, Code, DeliveryState, LegName, News, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
+};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::{Channel, ChannelNews, Handover, LoginPrompt, OutgoingMessage, Receipts};
+use crate::{Channel, ChannelNews, Destination, Finding, Handover, LoginPrompt, OutgoingMessage, Receipts, Verdict};
 use logins::Logins;
 use shelf::{CAPACITY, Shelf};
 
@@ -58,7 +60,7 @@ pub struct InboxMessage {
 impl InboxMessage {
     /// What the recipient reads.
     pub fn text(&self) -> String {
-        format!("{} is your verification code.", self.code.as_str())
+        crate::message_text(&self.code)
     }
 
     /// When it was sent, in real time: orders messages of accounts whose clocks differ.
@@ -309,8 +311,16 @@ impl Inbox {
 }
 
 impl Channel for Inbox {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &LegName {
+        &LegName::INBOX
+    }
+
+    fn kind(&self) -> &'static str {
         "inbox"
+    }
+
+    fn reach<'a>(&'a self, _to: &'a Destination) -> BoxFuture<'a, Reach> {
+        std::future::ready(Reach::Reachable).boxed()
     }
 
     fn receipts(&self) -> Receipts {
@@ -353,7 +363,7 @@ impl Channel for Inbox {
         state.logins.insert(prompt);
         self.tell_all(&state, phone);
         drop(state);
-        std::future::ready(Handover::Accepted).boxed()
+        std::future::ready(Handover::Accepted(None)).boxed()
     }
 
     fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()> {
@@ -363,6 +373,15 @@ impl Channel for Inbox {
         }
         drop(state);
         std::future::ready(()).boxed()
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+        let well = Finding {
+            verdict: Verdict::Well,
+            found: "the built-in inbox takes every message".to_owned(),
+            remedy: String::new(),
+        };
+        std::future::ready(vec![well]).boxed()
     }
 }
 
@@ -429,7 +448,9 @@ impl InboxReader {
                     permit.send(ChannelNews {
                         account,
                         request,
+                        leg: LegName::INBOX,
                         news: News::Delivered,
+                        detail: None,
                     });
                 }
             }

@@ -5,14 +5,26 @@
 //! knows nothing of money or of states.
 //!
 //! To add one: a file here that implements [`Channel`], and says in its documentation what *reach*, *delivered*, *read* and
-//! *withdraw* mean there; its settings and its start in the server's `start` module; its tests against something real.
+//! *withdraw* mean there; one line in `registry.rs`; its page in docs/; its tests against something real.
 
+mod config;
 mod inbox;
+mod ports;
+mod registry;
 
+pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};
+pub use ports::{Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost};
+pub use registry::{KINDS, Kind, make};
 
-use countersign_core::{AccountKey, Code, News, PhoneNumber, RequestId, SenderUsername, Timestamp};
-use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_core::{
+    AccountKey, Code, Detail, LegName, News, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
+};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::sync::watch;
 
 /// A message on its way to a phone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +66,62 @@ pub struct LoginPrompt {
     pub expires_at: Timestamp,
 }
 
+impl OutgoingMessage {
+    /// What the recipient reads.
+    pub fn text(&self) -> String {
+        message_text(&self.code)
+    }
+
+    /// How long it lives from a moment of real time on; zero once its life is over.
+    pub fn life_left(&self, now: Timestamp) -> Duration {
+        let ends_at = self.expires_at.plus_millis(self.clock_offset_ms.saturating_neg());
+        Duration::from_millis(u64::try_from(ends_at.millis().saturating_sub(now.millis())).unwrap_or(0))
+    }
+}
+
+/// What a recipient reads in a message with that code.
+pub(crate) fn message_text(code: &Code) -> String {
+    format!("{} is your verification code.", code.as_str())
+}
+
+/// To whom a message would go, and in whose name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The recipient.
+    pub phone: PhoneNumber,
+    /// Whom the recipient would see as its sender.
+    pub sender: Option<SenderUsername>,
+}
+
+/// What the network answered about a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A message would reach it.
+    Reaches,
+    /// None would.
+    CannotReach(Detail),
+    /// There was no answer that says so or so.
+    Unknown(Detail),
+}
+
 /// What a channel did with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handover {
     /// The recipient isn't there: the message waits in the books, and a restart hands it over again.
     Waiting,
-    /// The channel took responsibility: it is noted in the books, and the message never handed over again.
-    Accepted,
-    /// This channel can't deliver it, now or later.
-    Failed,
+    /// It can't be taken at this moment (throttled, no connection), and nothing was sent: it waits in the books, and is handed
+    /// over again after that time.
+    Later(Duration),
+    /// The channel took responsibility: it is noted in the books, and the message never handed over again. The other side's
+    /// name of the message, where later news comes under it, is kept with it.
+    Accepted(Option<Handle>),
+    /// The number can't be reached on this leg.
+    CannotReach(Detail),
+    /// The other side refuses this message.
+    Refused(Detail),
+    /// Something failed: a time-out, a broken connection, an answer that makes no sense. It may have been sent, so it isn't
+    /// handed over to this leg again. Failures in a row open the leg's circuit.
+    Failed(Detail),
 }
 
 /// Whether a channel hears of a message's arrival.
@@ -75,32 +134,110 @@ pub enum Receipts {
 }
 
 /// News of a message, on its way to the books.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelNews {
     /// Whose request.
     pub account: AccountKey,
     /// The request.
     pub request: RequestId,
+    /// The leg that tells it.
+    pub leg: LegName,
     /// What happened.
     pub news: News,
+    /// What the other side said besides.
+    pub detail: Option<Detail>,
+}
+
+/// A call that the other side makes: `POST /channels/NAME/…` on our server.
+#[derive(Debug, Clone)]
+pub struct WebhookCall {
+    /// What follows the channel's name, without a slash at its beginning.
+    pub path: String,
+    /// Its headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl WebhookCall {
+    /// The first header of that name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(header, _)| header == name);
+        found.next().map(|(_, value)| value.as_str())
+    }
+}
+
+/// The answer to such a call: an HTTP status, without a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebhookAnswer(pub u16);
+
+/// What an examination of a channel found: for `countersign doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// What was tried and found, in one sentence.
+    pub found: String,
+    /// What to do about it; empty where nothing is to be done.
+    pub remedy: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Well,
+    /// It works, and yet something should be looked at.
+    Warning,
+    /// It doesn't work.
+    Broken,
 }
 
 /// A way to reach a phone.
 pub trait Channel: Send + Sync + 'static {
-    /// Its name in settings, tables and pages.
-    fn name(&self) -> &'static str;
+    /// Its name in settings, routes, tables and pages.
+    fn name(&self) -> &LegName;
+    /// Which kind of channel it is, as settings write it.
+    fn kind(&self) -> &'static str;
     /// Whether it hears of arrivals.
     fn receipts(&self) -> Receipts;
-    /// Hands a message over. May be called again with the same message after a restart.
-    fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover>;
-    /// Takes back a message that was not delivered yet: it was revoked, or its life ended.
-    fn withdraw(&self, account: AccountKey, request: RequestId) -> BoxFuture<'_, ()>;
     /// Whether it costs the operator money to use it. A sign-in uses such a channel only for accounts that are known.
     fn is_paid(&self) -> bool;
     /// Whether a question can be answered there by pressing a button; else its code is typed on the waiting page.
     fn carries_buttons(&self) -> bool;
-    /// Asks the holder of a phone whether it is they who sign in. [`Handover::Failed`]: they can't be asked here.
+    /// How many messages are handed over at once at most.
+    fn concurrency(&self) -> usize {
+        64
+    }
+
+    /// Whether it reaches a number, as far as that is known here: without asking anybody, and without cost.
+    fn reach<'a>(&'a self, to: &'a Destination) -> BoxFuture<'a, Reach>;
+    /// Asks the network, where [`Channel::reach`] said that it must be asked. The fee is on hold by now. Bounded in time by the
+    /// caller.
+    fn ask<'a>(&'a self, to: &'a Destination) -> BoxFuture<'a, Asked> {
+        let _ = to;
+        std::future::ready(Asked::Reaches).boxed()
+    }
+    /// Hands a message over. May be called again with the same message after a crash between sending and noting it.
+    fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover>;
+    /// Takes back a message that was not delivered yet: it was revoked, or its life ended.
+    fn withdraw(&self, account: AccountKey, request: RequestId) -> BoxFuture<'_, ()>;
+
+    /// Asks the holder of a phone whether it is they who sign in. [`Handover::CannotReach`]: they can't be asked here.
     fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover>;
     /// Takes a question back: it was answered, here or elsewhere.
     fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()>;
+
+    /// What it does all the time: keeps a connection, polls. Runs until the signal, or for ever; is started again after a panic.
+    fn run(self: Arc<Self>, ended: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        drop(ended);
+        std::future::ready(()).boxed()
+    }
+    /// Takes a call of the other side. What it checks first is the secret that the two share.
+    fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
+        drop(call);
+        std::future::ready(WebhookAnswer(404)).boxed()
+    }
+    /// Tries everything that can be tried without a message to anyone, and says what is wrong and what to do.
+    fn examine(&self) -> BoxFuture<'_, Vec<Finding>>;
 }

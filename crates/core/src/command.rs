@@ -166,6 +166,8 @@ pub enum News {
     Read,
     /// The last way to deliver it has failed for good.
     Failed,
+    /// Its recipient says that they asked for no code.
+    Disowned,
 }
 
 /// An idempotency key and what it was first used for.

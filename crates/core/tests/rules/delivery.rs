@@ -230,9 +230,15 @@ fn late_news_has_a_bound() {
 #[test]
 fn news_that_the_graph_has_no_move_for_moves_nothing() {
     for state in DeliveryState::ALL {
-        for news in [News::Accepted, News::Delivered, News::Read, News::Failed] {
+        for news in [
+            News::Accepted,
+            News::Delivered,
+            News::Read,
+            News::Failed,
+            News::Disowned,
+        ] {
             let target = match news {
-                News::Accepted => None,
+                News::Accepted | News::Disowned => None,
                 News::Delivered => Some(DeliveryState::Delivered),
                 News::Read => Some(DeliveryState::Read),
                 News::Failed => Some(DeliveryState::Expired),

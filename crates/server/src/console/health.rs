@@ -138,7 +138,7 @@ async fn routes(app: &App, viewer: &OperatorViewer) -> Result<Vec<Route>, PageEr
     let waiting = app.store.waiting_messages(viewer.now, None, COUNT_MESSAGES + 1).await?;
     let figures = app.vitals.messages();
     Ok(vec![Route {
-        name: inbox.name(),
+        name: inbox.kind(),
         badge: Badge::new("good", "On", "tick"),
         waiting: up_to(waiting.len(), COUNT_MESSAGES),
         accepted: format::count(figures.accepted),

@@ -239,8 +239,8 @@ async fn ask(app: &App, prompt: LoginPrompt, network: Network) -> Result<(), Sto
             continue;
         }
         match channel.deliver_login(prompt.clone()).await {
-            Handover::Accepted | Handover::Waiting => return Ok(()),
-            Handover::Failed => {}
+            Handover::Accepted(_) | Handover::Waiting => return Ok(()),
+            _ => {}
         }
     }
     Ok(())

@@ -74,14 +74,14 @@ struct Busy<'c> {
 }
 
 /// What a channel was busy with, and is done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Done {
     HandedOver(HandedOver),
     Withdrawn,
 }
 
 /// What a channel made of a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct HandedOver {
     account: AccountKey,
     request: RequestId,
@@ -196,8 +196,8 @@ impl Dispatch {
             handover,
         } = handed_over;
         match handover {
-            Handover::Waiting => {}
-            Handover::Accepted => {
+            Handover::Waiting | Handover::Later(_) => {}
+            Handover::Accepted(_) => {
                 self.vitals.message_accepted();
                 self.follow_up(
                     account,
@@ -218,7 +218,7 @@ impl Dispatch {
                     .await;
                 }
             }
-            Handover::Failed => {
+            Handover::CannotReach(_) | Handover::Refused(_) | Handover::Failed(_) => {
                 self.vitals.message_failed(clock::now());
                 let failed = Action::News {
                     request,
@@ -358,8 +358,9 @@ impl Worker for Dispatch {
                     None => break,
                 },
                 Some(done) = finished(&mut busy) => {
-                    if let (Done::HandedOver(handed_over), Some(busy)) = (done, &busy) {
-                        self.note(busy.channel.receipts(), handed_over).await;
+                    let receipts = busy.as_ref().map(|busy| busy.channel.receipts());
+                    if let (Done::HandedOver(handed_over), Some(receipts)) = (done, receipts) {
+                        self.note(receipts, handed_over).await;
                     }
                 }
                 () = tokio::time::sleep_until(resume_at.unwrap_or_else(Instant::now)), if resume_at.is_some() => {}

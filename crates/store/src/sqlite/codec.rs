@@ -74,11 +74,18 @@ const fn news_number(news: News) -> i64 {
         News::Delivered => 2,
         News::Read => 3,
         News::Failed => 4,
+        News::Disowned => 5,
     }
 }
 
 pub(super) fn news_of(number: i64) -> Result<News, StoreError> {
-    let all = [News::Accepted, News::Delivered, News::Read, News::Failed];
+    let all = [
+        News::Accepted,
+        News::Delivered,
+        News::Read,
+        News::Failed,
+        News::Disowned,
+    ];
     let found = all.into_iter().find(|news| news_number(*news) == number);
     found.ok_or_else(|| damaged("a channel's news"))
 }

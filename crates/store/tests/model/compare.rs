@@ -438,6 +438,7 @@ const fn timeline_numbers(kind: TimelineKind) -> (i64, i64) {
                 News::Delivered => 2,
                 News::Read => 3,
                 News::Failed => 4,
+                News::Disowned => 5,
             },
         ),
         TimelineKind::DeliveryFailed => (3, 0),

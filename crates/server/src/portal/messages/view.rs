@@ -240,5 +240,6 @@ const fn too_late(news: News) -> &'static str {
         News::Delivered => "Delivered later",
         News::Read => "Read later",
         News::Failed => "Failed later",
+        News::Disowned => "Its recipient says that they asked for no code",
     }
 }

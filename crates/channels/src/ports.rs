@@ -1,0 +1,154 @@
+//! What the server lends to its channels: where their news goes, and what the books keep for them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use countersign_core::{AccountKey, LegName, PhoneNumber, RequestId, Timestamp};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::ChannelNews;
+
+/// Names the message of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageKey {
+    /// Whose request.
+    pub account: AccountKey,
+    /// The request.
+    pub request: RequestId,
+}
+
+/// The other side's name of a message: at most 128 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle(Arc<str>);
+
+impl Handle {
+    /// The longest that is kept, in bytes.
+    pub const MAX_BYTES: usize = 128;
+
+    /// A name that the other side gave; `None` where it is empty or too long.
+    pub fn new(text: &str) -> Option<Self> {
+        (1..=Self::MAX_BYTES).contains(&text.len()).then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Somebody who opted in to a channel, or out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The number.
+    pub phone: PhoneNumber,
+    /// Where the channel reaches it (a chat's id); empty where the number itself is the address.
+    pub address: String,
+    /// Whether they want no messages there any more.
+    pub stopped: bool,
+    /// Since when it is so, real time.
+    pub since: Timestamp,
+}
+
+/// Why the books couldn't help at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the books can't be asked: {0}")]
+pub struct PortError(pub String);
+
+/// Who may be reached over a channel, as recipients themselves said, whichever account writes to them. Kept in the books.
+pub trait Recipients: Send + Sync {
+    /// What is known of a number on a channel.
+    fn find<'a>(
+        &'a self,
+        channel: &'a LegName,
+        phone: PhoneNumber,
+    ) -> BoxFuture<'a, Result<Option<Recipient>, PortError>>;
+    /// The numbers that a channel reaches at an address.
+    fn at_address<'a>(
+        &'a self,
+        channel: &'a LegName,
+        address: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Recipient>, PortError>>;
+    /// Notes what a recipient said. What was known of that number on that channel is replaced.
+    fn put<'a>(&'a self, channel: &'a LegName, recipient: Recipient) -> BoxFuture<'a, Result<(), PortError>>;
+    /// Forgets a number on a channel.
+    fn remove<'a>(&'a self, channel: &'a LegName, phone: PhoneNumber) -> BoxFuture<'a, Result<(), PortError>>;
+}
+
+/// Which message the other side means, and what it calls ours. Kept in the books, for some days.
+pub trait Handles: Send + Sync {
+    /// The message that goes by that name.
+    fn message<'a>(
+        &'a self,
+        channel: &'a LegName,
+        handle: &'a Handle,
+    ) -> BoxFuture<'a, Result<Option<MessageKey>, PortError>>;
+    /// The name by which a message goes.
+    fn handle<'a>(
+        &'a self,
+        channel: &'a LegName,
+        message: MessageKey,
+    ) -> BoxFuture<'a, Result<Option<Handle>, PortError>>;
+    /// Small things that a channel must remember over a restart (how far it has polled), by name.
+    fn note<'a>(&'a self, channel: &'a LegName, name: &'a str) -> BoxFuture<'a, Result<Option<String>, PortError>>;
+    /// Remembers one; at most 1,024 bytes.
+    fn put_note<'a>(
+        &'a self,
+        channel: &'a LegName,
+        name: &'a str,
+        value: String,
+    ) -> BoxFuture<'a, Result<(), PortError>>;
+}
+
+/// What a recipient said to the question whether it is they who sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginReply {
+    /// The question ([`crate::LoginPrompt::attempt`]).
+    pub attempt: i64,
+    /// Who said it, as the channel knows for sure: whoever else is asked, only this number's holder may answer.
+    pub phone: PhoneNumber,
+    /// Whether it is they.
+    pub is_me: bool,
+}
+
+/// What an upstream charged, for the operator's reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamCost {
+    /// Which channel.
+    pub leg: LegName,
+    /// For which message, where that is known: a question before a send has none.
+    pub message: Option<MessageKey>,
+    /// How much, in millionths of the upstream's unit of money; negative for what it gave back.
+    pub micros: i64,
+    /// The upstream's own name of what it charged for.
+    pub upstream: Option<Handle>,
+    /// When, real time.
+    pub at: Timestamp,
+}
+
+/// All of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Ports {
+    /// News of messages. A full queue makes the channel wait.
+    pub news: mpsc::Sender<ChannelNews>,
+    /// Answers to questions about signing in.
+    pub logins: mpsc::Sender<LoginReply>,
+    /// What upstreams charged.
+    pub costs: mpsc::Sender<UpstreamCost>,
+    /// Who opted in and out.
+    pub recipients: Arc<dyn Recipients>,
+    /// Which message is which.
+    pub handles: Arc<dyn Handles>,
+    /// How the other side reaches this server, without a slash at its end; `None` where it can't: then channels poll.
+    pub public_url: Option<String>,
+    /// Certificates to trust besides the platform's: a PEM file.
+    pub extra_ca_file: Option<std::path::PathBuf>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports")
+            .field("public_url", &self.public_url)
+            .finish_non_exhaustive()
+    }
+}
