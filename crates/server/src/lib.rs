@@ -25,6 +25,7 @@ mod portal;
 pub mod price_table;
 pub mod random;
 mod reports;
+mod routes;
 mod senders;
 pub mod settings;
 pub mod site;
@@ -35,4 +36,5 @@ pub mod workers;
 
 pub use app::{App, Mode};
 pub use login::LoginDesk;
+pub use routes::Routes;
 pub use vitals::Vitals;

@@ -312,12 +312,10 @@ async fn submit(
         payload: None,
         ttl,
         id_entropy: u64::from_ne_bytes(random::bytes()),
-        // The built-in inbox is the only leg of the route yet, and takes any number.
-        reach: if app.inbox.is_some() {
-            Reach::Reachable
-        } else {
-            Reach::Unreachable
-        },
+        // What can be reached is planned by `routes::submit`.
+        reach: Reach::Unreachable,
+        plan: None,
+        skipped: Vec::new(),
     };
     let command = Command {
         now: viewer.now,
@@ -325,10 +323,14 @@ async fn submit(
         idempotency: None,
         action: Action::Send(Box::new(send)),
     };
-    let outcome = app.store.submit(viewer.account.key, command).await?;
+    let sending = Sending {
+        account: viewer.account.key,
+        owner: viewer.account.phone,
+        kind: TokenKind::Live,
+    };
+    let outcome = routes::submit(app, sending, command).await?;
     Ok(match outcome {
         Ok(Answer::Status(status)) => RequestId::parse(&status.request_id).ok_or(ApiError::RequestIdInvalid),
-        Ok(Answer::Admitted(id)) => Ok(id),
         Ok(_) => Err(ApiError::RequestIdInvalid),
         Err(error) => Err(error),
     })
