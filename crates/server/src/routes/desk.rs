@@ -35,9 +35,9 @@ impl Desk {
 async fn take_replies(app: Arc<App>, mut replies: mpsc::Receiver<LoginReply>) {
     while let Some(reply) = replies.recv().await {
         let answer = if reply.is_me {
-            LoginAnswer::Confirmed
+            LoginAnswer::Confirm
         } else {
-            LoginAnswer::Refused
+            LoginAnswer::Refuse
         };
         match login::answer(&app, reply.attempt, answer, clock::now()).await {
             Ok(_) => {}

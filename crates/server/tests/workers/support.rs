@@ -12,6 +12,7 @@ use countersign_core::{
 use countersign_server::workers::{
     CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
 };
+use countersign_server::settings::Settings;
 use countersign_server::{Mode, clock, random};
 use countersign_store::{
     Actor, DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions,
@@ -105,6 +106,7 @@ impl House {
             site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,
             inbox: Some(Arc::clone(&inbox)),
+            routes: countersign_server::Routes::built_in(&Settings::defaults(Mode::Sandbox), Some(&inbox)),
             reports,
             draining,
         };
