@@ -12,6 +12,7 @@ pub mod api;
 mod app;
 pub mod clock;
 mod console;
+pub mod doctor;
 pub mod http;
 pub mod inbox;
 pub mod keys;
