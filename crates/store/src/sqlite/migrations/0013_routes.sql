@@ -1,0 +1,2 @@
+-- Routes and legs: this migration's place.
+SELECT 1;
