@@ -116,7 +116,12 @@ fn text(view: &DoctorView, output: &Output) -> String {
         text.push_str("No channel is set: all messages go to the built-in inbox, where it is on. docs/channels.md has the kinds.\n");
     }
     for channel in &view.channels {
-        text.extend([&output.styled(Style::Strong, &channel.channel), " (", &channel.kind, ")\n"]);
+        text.extend([
+            &output.styled(Style::Strong, &channel.channel),
+            " (",
+            &channel.kind,
+            ")\n",
+        ]);
         for finding in &channel.findings {
             let sign = match finding.verdict {
                 "well" => output.styled(Style::Good, "✓"),

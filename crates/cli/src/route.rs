@@ -217,14 +217,25 @@ fn warned(text: &mut String, warnings: &[String], output: &Output) {
 fn print_routes(found: &Routes, output: &Output) -> anyhow::Result<()> {
     output.show(found, |output| {
         if found.routes.is_empty() && found.legs.len() <= 1 {
-            return "All messages go to the built-in inbox. To reach phones, set channels and routes: docs/routes.md\n".to_owned();
+            return "All messages go to the built-in inbox. To reach phones, set channels and routes: docs/routes.md\n"
+                .to_owned();
         }
         let routes: Vec<Vec<Cell>> = found.routes.iter().map(route_row).collect();
         let legs: Vec<Vec<Cell>> = found.legs.iter().map(leg_row).collect();
         let mut text = output.table(&["Route", "Legs", "For"], &routes);
         text.push('\n');
         text.push_str(&output.table(
-            &["Leg", "Kind", "State", "Accepted", "Failed", "Success", "Takes", "Cost", "Last failure"],
+            &[
+                "Leg",
+                "Kind",
+                "State",
+                "Accepted",
+                "Failed",
+                "Success",
+                "Takes",
+                "Cost",
+                "Last failure",
+            ],
             &legs,
         ));
         warned(&mut text, &found.warnings, output);
@@ -246,7 +257,11 @@ fn route_row(route: &Route) -> Vec<Cell> {
     whom.extend((!route.accounts.is_empty()).then(|| format!("accounts {}", route.accounts.join(" "))));
     whom.extend((!route.prefixes.is_empty()).then(|| route.prefixes.join(" ")));
     whom.extend((!route.kinds.is_empty()).then(|| format!("{} messages", route.kinds.join(" and "))));
-    let whom = if whom.is_empty() { "all messages".to_owned() } else { whom.join(", ") };
+    let whom = if whom.is_empty() {
+        "all messages".to_owned()
+    } else {
+        whom.join(", ")
+    };
     vec![Cell::new(&route.name), Cell::new(legs.join(" → ")), Cell::new(whom)]
 }
 
@@ -266,8 +281,14 @@ fn leg_row(leg: &Leg) -> Vec<Cell> {
         state,
         Cell::number(leg.accepted.to_string()),
         Cell::number(leg.failed.to_string()),
-        Cell::number(leg.success_percent.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %"))),
-        Cell::number(leg.latency_ms.map_or_else(|| "–".to_owned(), |millis| format!("{millis} ms"))),
+        Cell::number(
+            leg.success_percent
+                .map_or_else(|| "–".to_owned(), |percent| format!("{percent} %")),
+        ),
+        Cell::number(
+            leg.latency_ms
+                .map_or_else(|| "–".to_owned(), |millis| format!("{millis} ms")),
+        ),
         Cell::number(leg.cost.map_or_else(|| "–".to_owned(), format::money)),
         Cell::new(failure),
     ]
@@ -282,7 +303,13 @@ fn print_explanation(found: &Explanation, output: &Output) -> anyhow::Result<()>
         };
         let mut text = output.facts(&[
             ("Number", found.phone_number.clone()),
-            ("Route", found.route.clone().unwrap_or_else(|| "none: the built-in inbox, if it is on".to_owned())),
+            (
+                "Route",
+                found
+                    .route
+                    .clone()
+                    .unwrap_or_else(|| "none: the built-in inbox, if it is on".to_owned()),
+            ),
             ("Price", format::money(found.price)),
             ("Reach", reach),
         ]);
@@ -327,7 +354,16 @@ fn print_costs(found: &Costs, output: &Output) -> anyhow::Result<()> {
             })
             .collect();
         let mut text = output.table(
-            &["Channel", "Charges", "Charged", "Given back", "Settled", "Sold for", "Unsettled", "Amount"],
+            &[
+                "Channel",
+                "Charges",
+                "Charged",
+                "Given back",
+                "Settled",
+                "Sold for",
+                "Unsettled",
+                "Amount",
+            ],
             &rows,
         );
         if !found.unsettled.is_empty() {
@@ -349,7 +385,8 @@ fn print_costs(found: &Costs, output: &Output) -> anyhow::Result<()> {
             text.push_str(&output.table(&["Channel", "Upstream’s id", "Amount", "When", "Why"], &rows));
         }
         if !found.complete {
-            let warning = "there were more charges than one answer looks at: the settled and unsettled columns are not complete";
+            let warning =
+                "there were more charges than one answer looks at: the settled and unsettled columns are not complete";
             warned(&mut text, &[warning.to_owned()], output);
         }
         text

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_channels::{
-    Finding, Handle, Handles, MessageKey, PortError, Ports, Recipient, Recipients, Verdict,
-};
+use countersign_channels::{Finding, Handle, Handles, MessageKey, PortError, Ports, Recipient, Recipients, Verdict};
 use countersign_core::{LegName, PhoneNumber};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -38,8 +36,11 @@ impl Examined {
 
 /// Tries all channels, side by side.
 pub async fn examine(settings: &Settings) -> Vec<Examined> {
-    let mut examined: FuturesOrdered<_> =
-        settings.channels.iter().map(|channel| examine_channel(settings, channel)).collect();
+    let mut examined: FuturesOrdered<_> = settings
+        .channels
+        .iter()
+        .map(|channel| examine_channel(settings, channel))
+        .collect();
     let mut all = Vec::new();
     while let Some(one) = examined.next().await {
         all.push(one);
@@ -69,7 +70,10 @@ async fn examine_channel(settings: &Settings, channel: &ChannelSettings) -> Exam
         }]
     };
     let findings = match countersign_channels::make(channel.config.clone(), ports) {
-        Err(error) => broken(error.to_string(), "mend the setting; the channel’s page in docs/ lists them"),
+        Err(error) => broken(
+            error.to_string(),
+            "mend the setting; the channel’s page in docs/ lists them",
+        ),
         Ok(made) => match tokio::time::timeout(LIMIT, made.examine()).await {
             Ok(findings) => findings,
             Err(_) => broken(

@@ -159,11 +159,19 @@ async fn routes(app: &App, viewer: &OperatorViewer) -> Result<Vec<Route>, PageEr
             name: name.to_string(),
             kind: leg.channel.kind(),
             badge,
-            waiting: if waiting.len() > COUNT_MESSAGES { format!("{} or more", number(count)) } else { number(count) },
+            waiting: if waiting.len() > COUNT_MESSAGES {
+                format!("{} or more", number(count))
+            } else {
+                number(count)
+            },
             accepted: format::count(figures.accepted),
             failed: format::count(figures.failed),
-            success: figures.success_percent.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %")),
-            takes: figures.latency.map_or_else(|| "–".to_owned(), |took| format!("{} ms", took.as_millis())),
+            success: figures
+                .success_percent
+                .map_or_else(|| "–".to_owned(), |percent| format!("{percent} %")),
+            takes: figures
+                .latency
+                .map_or_else(|| "–".to_owned(), |took| format!("{} ms", took.as_millis())),
             last_failure: figures
                 .last_failure
                 .map(|(at, why)| (When::new(at, viewer.now, &viewer.zone), why.to_string())),

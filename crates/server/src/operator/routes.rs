@@ -151,7 +151,9 @@ fn dear_legs(app: &App, route: &RouteSettings, prices: &PriceList, now: Timestam
         route.prefixes.clone()
     };
     for set in &route.legs {
-        let Some(cost) = app.routes.leg(&set.channel).and_then(|leg| leg.cost) else { continue };
+        let Some(cost) = app.routes.leg(&set.channel).and_then(|leg| leg.cost) else {
+            continue;
+        };
         for prefix in &prefixes {
             let price = price_of_prefix(prices, *prefix, &route.name, now);
             if cost > price {
@@ -212,9 +214,16 @@ pub(super) async fn explain(State(app): State<Arc<App>>, RawQuery(raw): RawQuery
     let prices = price_list(&app).await?;
     let now = clock::now();
     let phone = question.to.phone;
-    let route = planned.plan.as_ref().map_or(RouteName::INBOX, |plan| plan.route.clone());
+    let route = planned
+        .plan
+        .as_ref()
+        .map_or(RouteName::INBOX, |plan| plan.route.clone());
     let free = phone == question.sending.owner;
-    let price = if free { Credits::ZERO } else { prices.price_of(phone, &route, now) };
+    let price = if free {
+        Credits::ZERO
+    } else {
+        prices.price_of(phone, &route, now)
+    };
     let (legs, warnings) = explained(&app, &planned, price, ttl_ms);
     Answer::ok(&ExplanationView {
         phone_number: phone.to_string(),
@@ -251,7 +260,13 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
             "kind" if value == MessageKind::Login.name() => kind = MessageKind::Login,
             "kind" if value == MessageKind::Code.name() => {}
             "kind" => return Err(wrong("`code` or `login`")),
-            "ttl" => ttl = value.parse().ok().and_then(Ttl::new).ok_or_else(|| wrong("30 to 3600 seconds"))?,
+            "ttl" => {
+                ttl = value
+                    .parse()
+                    .ok()
+                    .and_then(Ttl::new)
+                    .ok_or_else(|| wrong("30 to 3600 seconds"))?
+            }
             _ => {}
         }
     }
@@ -316,7 +331,11 @@ fn explained(app: &App, planned: &Planned, price: Credits, ttl_ms: i64) -> (Vec<
                  take the leg out of the route"
             ));
         }
-        let first = if place == 0 { "goes first" } else { "goes where the legs before it did not deliver" };
+        let first = if place == 0 {
+            "goes first"
+        } else {
+            "goes where the legs before it did not deliver"
+        };
         legs.push(ExplainedLeg {
             leg: name.to_string(),
             kind: kind_of(name),
@@ -380,7 +399,13 @@ pub(super) async fn costs(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) 
     let month = month.unwrap_or_else(|| month_of(clock::now()));
     let (from, to) = month_bounds(&month)
         .ok_or_else(|| Refusal::bad_request("`month` must be a month like 2026-11 (UTC); left out, it is this one"))?;
-    let mut channels: Vec<_> = app.site.cost_sums(from, to).await?.into_iter().map(channel_costs).collect();
+    let mut channels: Vec<_> = app
+        .site
+        .cost_sums(from, to)
+        .await?
+        .into_iter()
+        .map(channel_costs)
+        .collect();
     let mut unsettled = Vec::new();
     let (mut after, mut seen) = (None, 0);
     let complete = loop {
@@ -439,7 +464,10 @@ async fn settle(
         (None, Some(_)) => Some("the request is not in these books"),
         (None, None) => Some("it was asked whether the number can be reached, and no message followed"),
     };
-    let Some(channel) = channels.iter_mut().find(|channel| channel.channel == cost.channel.as_str()) else {
+    let Some(channel) = channels
+        .iter_mut()
+        .find(|channel| channel.channel == cost.channel.as_str())
+    else {
         return Ok(());
     };
     let amount = Credits::from_micros(cost.micros);

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
 use countersign_core::{
-    Action, Answer, ApiError, CodeLength, Command, DeliveryState, EnteredCode, Reach, RequestId, Send, SendCode, Ttl,
-    VerificationRequest, VerificationState,
+    Action, Answer, ApiError, CodeLength, Command, DeliveryState, EnteredCode, Reach, RequestId, Send, SendCode,
+    TokenKind, Ttl, VerificationRequest, VerificationState,
 };
 use countersign_store::{MessageFilter, MessageOrder};
 
@@ -20,6 +20,7 @@ use super::messages::view::{self, LineView, RowView};
 use super::statistics;
 use crate::app::{App, Mode};
 use crate::random;
+use crate::routes::{self, Sending};
 use crate::site::address::site_url;
 use crate::site::form::Form;
 use crate::site::format;

@@ -7,8 +7,8 @@ use countersign_channels::Asked;
 use countersign_core::{Detail, RoutePlan};
 use tokio::time::Instant;
 
-use super::plan::{Planned, Question, Skipped};
 use super::Routes;
+use super::plan::{Planned, Question, Skipped};
 
 /// What the network said.
 #[derive(Debug)]
@@ -27,7 +27,9 @@ impl Routes {
             return Settled { plan: None, skipped };
         };
         for (place, planned_leg) in plan.legs.iter().enumerate() {
-            let Some(leg) = self.leg(&planned_leg.name) else { continue };
+            let Some(leg) = self.leg(&planned_leg.name) else {
+                continue;
+            };
             let asked = tokio::time::timeout_at(deadline, leg.channel.ask(&question.to)).await;
             let why = match asked {
                 Ok(Asked::Reaches) => {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use countersign_channels::{ChannelNews, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost};
+use countersign_channels::{
+    ChannelNews, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
+};
 use countersign_core::{LegName, PhoneNumber};
 use countersign_store::{ChannelRecipient, RequestRef, SiteStore, StoreError};
 use futures_util::future::BoxFuture;
@@ -67,7 +69,11 @@ impl Recipients for Books {
         address: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Recipient>, PortError>> {
         Box::pin(async move {
-            let found = self.0.recipients_at(channel, address, MOST_AT_ADDRESS).await.map_err(trouble)?;
+            let found = self
+                .0
+                .recipients_at(channel, address, MOST_AT_ADDRESS)
+                .await
+                .map_err(trouble)?;
             Ok(found.into_iter().map(recipient).collect())
         })
     }
@@ -96,7 +102,11 @@ impl Handles for Books {
         handle: &'a Handle,
     ) -> BoxFuture<'a, Result<Option<MessageKey>, PortError>> {
         Box::pin(async move {
-            let found = self.0.message_of_handle(channel, handle.as_str()).await.map_err(trouble)?;
+            let found = self
+                .0
+                .message_of_handle(channel, handle.as_str())
+                .await
+                .map_err(trouble)?;
             Ok(found.map(|request| MessageKey {
                 account: request.account,
                 request: request.id,
@@ -129,6 +139,11 @@ impl Handles for Books {
         name: &'a str,
         value: String,
     ) -> BoxFuture<'a, Result<(), PortError>> {
-        Box::pin(async move { self.0.put_channel_note(channel.clone(), name.to_owned(), value).await.map_err(trouble) })
+        Box::pin(async move {
+            self.0
+                .put_channel_note(channel.clone(), name.to_owned(), value)
+                .await
+                .map_err(trouble)
+        })
     }
 }

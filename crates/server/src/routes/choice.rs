@@ -11,15 +11,28 @@ type Fit = (bool, Option<u64>, bool);
 
 impl Routes {
     /// The route of a message; `None` where no route is for it.
-    pub(super) fn route_of(&self, account: Option<AccountId>, phone: PhoneNumber, kind: MessageKind) -> Option<&RouteSettings> {
-        let fitting = self.routes.iter().filter_map(|route| Some((fit(route, account, phone, kind)?, route)));
+    pub(super) fn route_of(
+        &self,
+        account: Option<AccountId>,
+        phone: PhoneNumber,
+        kind: MessageKind,
+    ) -> Option<&RouteSettings> {
+        let fitting = self
+            .routes
+            .iter()
+            .filter_map(|route| Some((fit(route, account, phone, kind)?, route)));
         fitting.max_by_key(|(fit, _)| *fit).map(|(_, route)| route)
     }
 }
 
 fn fit(route: &RouteSettings, account: Option<AccountId>, phone: PhoneNumber, kind: MessageKind) -> Option<Fit> {
     let own = account.is_some_and(|account| route.accounts.contains(&account));
-    let longest = route.prefixes.iter().filter(|prefix| prefix.matches(phone)).map(|prefix: &NumberPrefix| prefix.digits()).max();
+    let longest = route
+        .prefixes
+        .iter()
+        .filter(|prefix| prefix.matches(phone))
+        .map(|prefix: &NumberPrefix| prefix.digits())
+        .max();
     let this_kind = route.kinds.contains(&kind);
     let fits = (own || route.accounts.is_empty())
         && (longest.is_some() || route.prefixes.is_empty())
@@ -61,7 +74,12 @@ mod tests {
         };
         let chosen = |account: i64, phone: &str, kind| {
             let phone = PhoneNumber::parse(phone, SandboxNumbers::Refused).unwrap();
-            routes.route_of(AccountId::new(account), phone, kind).unwrap().name.as_str().to_owned()
+            routes
+                .route_of(AccountId::new(account), phone, kind)
+                .unwrap()
+                .name
+                .as_str()
+                .to_owned()
         };
         assert_eq!(chosen(1, "+447400123456", MessageKind::Code), "main");
         assert_eq!(chosen(1, "+393471234567", MessageKind::Code), "italy");

@@ -117,7 +117,9 @@ impl LegHealth {
         LegFigures {
             accepted: state.accepted,
             failed: state.failed,
-            success_percent: (good * 100).checked_div(state.recent.len()).and_then(|percent| u8::try_from(percent).ok()),
+            success_percent: (good * 100)
+                .checked_div(state.recent.len())
+                .and_then(|percent| u8::try_from(percent).ok()),
             latency: times.get(times.len() / 2).copied(),
             rests_for: state.circuit.open_until(now).map(|until| until - now),
             last_failure: state.last_failure.clone(),
@@ -146,10 +148,17 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(health.ended(HandoverEnd::Failed(detail()), Duration::ZERO, NOW), None);
         }
-        assert!(health.ended(HandoverEnd::Failed(detail()), Duration::ZERO, NOW).is_some());
+        assert!(
+            health
+                .ended(HandoverEnd::Failed(detail()), Duration::ZERO, NOW)
+                .is_some()
+        );
         assert!(!health.lets_through(Instant::now()));
         let figures = health.figures();
-        assert_eq!((figures.accepted, figures.failed, figures.success_percent), (0, 25, Some(0)));
+        assert_eq!(
+            (figures.accepted, figures.failed, figures.success_percent),
+            (0, 25, Some(0))
+        );
         assert!(figures.rests_for.is_some() && figures.last_failure == Some((NOW, detail())));
         health.ended(HandoverEnd::Accepted, Duration::from_millis(30), NOW);
         assert!(health.lets_through(Instant::now()) && health.figures().rests_for.is_none());

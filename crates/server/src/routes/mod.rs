@@ -54,7 +54,9 @@ impl Routes {
     pub fn new(settings: &Settings, inbox: Option<&Arc<Inbox>>, channels: Vec<Arc<dyn Channel>>) -> Self {
         let cost_of = |name: &LegName| {
             let mut settings = settings.channels.iter();
-            settings.find(|channel| channel.config.name == *name).and_then(|channel| channel.cost)
+            settings
+                .find(|channel| channel.config.name == *name)
+                .and_then(|channel| channel.cost)
         };
         let built_in = inbox.map(|inbox| Arc::clone(inbox) as Arc<dyn Channel>);
         let legs = built_in.into_iter().chain(channels).map(|channel| {
@@ -88,7 +90,11 @@ impl Routes {
         }
         let to = Destination { phone, sender: None };
         let mut legs = Vec::new();
-        for set in self.route_of(account, phone, MessageKind::Login).iter().flat_map(|route| &route.legs) {
+        for set in self
+            .route_of(account, phone, MessageKind::Login)
+            .iter()
+            .flat_map(|route| &route.legs)
+        {
             if set.skip.iter().any(|prefix| prefix.matches(phone)) {
                 continue;
             }

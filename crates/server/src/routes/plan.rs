@@ -59,7 +59,11 @@ impl Planned {
     /// Over the built-in inbox, where there is one.
     fn built_in(reachable: bool) -> Self {
         Self {
-            reach: if reachable { Reach::Reachable } else { Reach::Unreachable },
+            reach: if reachable {
+                Reach::Reachable
+            } else {
+                Reach::Unreachable
+            },
             plan: None,
             skipped: Vec::new(),
             to_ask: Vec::new(),
@@ -73,7 +77,9 @@ impl Planned {
                 send.plan.clone_from(&self.plan);
                 send.skipped.clone_from(&self.skipped);
             }
-            Action::CheckAbility { reach, plan, skipped, .. } => {
+            Action::CheckAbility {
+                reach, plan, skipped, ..
+            } => {
                 *reach = self.reach;
                 plan.clone_from(&self.plan);
                 skipped.clone_from(&self.skipped);

@@ -23,7 +23,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// The paths of all channels.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new().route("/channels/{name}/{*path}", post(receive)).with_state(app)
+    Router::new()
+        .route("/channels/{name}/{*path}", post(receive))
+        .with_state(app)
 }
 
 async fn receive(
@@ -54,5 +56,7 @@ async fn receive(
         leg.channel.receive(call).await
     });
     let WebhookAnswer(status) = answered.await.unwrap_or(WebhookAnswer(503));
-    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+    StatusCode::from_u16(status)
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        .into_response()
 }

@@ -105,7 +105,10 @@ fn sections<'t>(table: &'t Table, name: &str) -> Result<Vec<(&'t String, &'t Tab
         return refuse(format!("{name}: expected sections like [{name}.NAME]"));
     };
     if sections.len() > MOST {
-        return refuse(format!("{name}: there may be {MOST} of them, and here are {}", sections.len()));
+        return refuse(format!(
+            "{name}: there may be {MOST} of them, and here are {}",
+            sections.len()
+        ));
     }
     let one = |(key, value): (&'t String, &'t Value)| match value.as_table() {
         Some(section) => Ok((key, section)),
@@ -120,7 +123,9 @@ fn read_channels(table: &Table, environment: &Environment) -> Result<Vec<Channel
         let mut values = BTreeMap::new();
         for (key, value) in section {
             let Some(value) = config_value(value) else {
-                return refuse(format!("channels.{name}.{key}: expected a text, true or false, a whole number, or an array of texts"));
+                return refuse(format!(
+                    "channels.{name}.{key}: expected a text, true or false, a whole number, or an array of texts"
+                ));
             };
             values.insert(key.clone(), value);
         }
@@ -135,7 +140,10 @@ fn read_channels(table: &Table, environment: &Environment) -> Result<Vec<Channel
 fn read_environment(found: &mut BTreeMap<String, BTreeMap<String, ConfigValue>>, environment: &Environment) {
     let prefix = format!("{PREFIX}CHANNELS_");
     for (variable, _) in environment.beginning_with(&prefix) {
-        if let Some(name) = variable.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix("_KIND")) {
+        if let Some(name) = variable
+            .strip_prefix(&prefix)
+            .and_then(|rest| rest.strip_suffix("_KIND"))
+        {
             let known = found.keys().any(|known| in_variables(known) == name);
             if !known {
                 found.insert(name.to_lowercase(), BTreeMap::new());
@@ -145,10 +153,16 @@ fn read_environment(found: &mut BTreeMap<String, BTreeMap<String, ConfigValue>>,
     for (variable, text) in environment.beginning_with(&prefix) {
         let rest = variable.strip_prefix(&prefix).unwrap_or_default();
         // The longest name that fits: one channel's name may begin with another's.
-        let fits = |name: &&String| rest.strip_prefix(&in_variables(name)).is_some_and(|key| key.starts_with('_'));
+        let fits = |name: &&String| {
+            rest.strip_prefix(&in_variables(name))
+                .is_some_and(|key| key.starts_with('_'))
+        };
         if let Some(name) = found.keys().filter(fits).max_by_key(|name| name.len()).cloned() {
             let key = rest[in_variables(&name).len() + 1..].to_lowercase();
-            found.entry(name).or_default().insert(key, ConfigValue::Text(text.to_owned()));
+            found
+                .entry(name)
+                .or_default()
+                .insert(key, ConfigValue::Text(text.to_owned()));
         }
     }
 }
@@ -187,13 +201,20 @@ fn channel(name: &str, values: BTreeMap<String, ConfigValue>) -> Result<ChannelS
         None => None,
         Some(text) => match Credits::parse(&text) {
             Ok(cost) if !cost.is_negative() => Some(cost),
-            _ => return refuse(format!("channels.{name}.cost: expected an amount in quotes, like \"0.045\"")),
+            _ => {
+                return refuse(format!(
+                    "channels.{name}.cost: expected an amount in quotes, like \"0.045\""
+                ));
+            }
         },
     };
     if !KINDS.iter().any(|kind| kind.name == config.kind) {
         let kinds: Vec<_> = KINDS.iter().map(|kind| format!("{:?}", kind.name)).collect();
         let kind = &config.kind;
-        return refuse(format!("channels.{name}.kind: expected one of {}, found {kind:?}", kinds.join(", ")));
+        return refuse(format!(
+            "channels.{name}.kind: expected one of {}, found {kind:?}",
+            kinds.join(", ")
+        ));
     }
     Ok(ChannelSettings { config, cost })
 }
@@ -209,7 +230,10 @@ fn read_routes(table: &Table) -> Result<Vec<RouteSettings>, SettingsError> {
 fn route(name: &str, section: &Table) -> Result<RouteSettings, SettingsError> {
     let known = ["legs", "shares", "skip", "accounts", "prefixes", "kinds"];
     if let Some(unknown) = section.keys().find(|key| !known.contains(&key.as_str())) {
-        return refuse(format!("routes.{name}.{unknown}: a route has {}, and nothing else", known.join(", ")));
+        return refuse(format!(
+            "routes.{name}.{unknown}: a route has {}, and nothing else",
+            known.join(", ")
+        ));
     }
     let Some(route) = RouteName::parse(name) else {
         return refuse(format!(
@@ -224,7 +248,11 @@ fn route(name: &str, section: &Table) -> Result<RouteSettings, SettingsError> {
         if legs.iter().any(|leg: &LegSettings| leg.channel == channel) {
             return refuse(format!("routes.{name}.legs: {channel} stands there twice"));
         }
-        legs.push(LegSettings { channel, share: 0, skip: Vec::new() });
+        legs.push(LegSettings {
+            channel,
+            share: 0,
+            skip: Vec::new(),
+        });
     }
     if legs.is_empty() || legs.len() > MAX_LEGS {
         return refuse(format!(
@@ -259,9 +287,9 @@ fn route(name: &str, section: &Table) -> Result<RouteSettings, SettingsError> {
     let prefixes = read("prefixes", "prefixes")?.into_iter().map(|text| {
         NumberPrefix::parse(&text).ok_or_else(|| parsed("prefixes", "first digits of numbers, like \"+39\"", &text))
     });
-    let kinds = read("kinds", "kinds of messages")?.into_iter().map(|text| {
-        MessageKind::parse(&text).ok_or_else(|| parsed("kinds", "\"code\" or \"login\"", &text))
-    });
+    let kinds = read("kinds", "kinds of messages")?
+        .into_iter()
+        .map(|text| MessageKind::parse(&text).ok_or_else(|| parsed("kinds", "\"code\" or \"login\"", &text)));
     Ok(RouteSettings {
         name: route,
         legs,
@@ -289,7 +317,10 @@ fn share_out(name: &str, section: &Table, legs: &mut [LegSettings]) -> Result<()
         shares.iter().map(percent).collect()
     });
     let Some(percents) = percents else { return wrong() };
-    if percents.len() != legs.len() || percents.contains(&0) || percents.iter().map(|&share| u32::from(share)).sum::<u32>() != 100 {
+    if percents.len() != legs.len()
+        || percents.contains(&0)
+        || percents.iter().map(|&share| u32::from(share)).sum::<u32>() != 100
+    {
         return wrong();
     }
     for (leg, percent) in legs.iter_mut().zip(percents) {
@@ -318,13 +349,17 @@ fn check(channels: &[ChannelSettings], routes: &[RouteSettings]) -> Result<(), S
     for route in routes {
         if let Some(leg) = route.legs.iter().find(|leg| !exists(&leg.channel)) {
             let (route, leg) = (route.name.as_str(), &leg.channel);
-            return refuse(format!("routes.{route}.legs: there is no channel {leg}: describe it in [channels.{leg}]"));
+            return refuse(format!(
+                "routes.{route}.legs: there is no channel {leg}: describe it in [channels.{leg}]"
+            ));
         }
     }
-    if let Some(channel) = channels
-        .iter()
-        .find(|channel| !routes.iter().flat_map(|route| &route.legs).any(|leg| leg.channel == channel.config.name))
-    {
+    if let Some(channel) = channels.iter().find(|channel| {
+        !routes
+            .iter()
+            .flat_map(|route| &route.legs)
+            .any(|leg| leg.channel == channel.config.name)
+    }) {
         let name = &channel.config.name;
         return refuse(format!(
             "channels.{name}: no route has this leg, so nothing would go over it: add a section [routes.main] with legs = \

@@ -9,8 +9,8 @@ use toml::{Table, Value};
 use super::channels;
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
-    CallbackSettings, DEFAULT_FILE, DeliverySettings, InboxSettings, KeySettings, LimitSettings, PaymentSettings, SandboxSettings,
-    ServerSettings, Settings, SettingsError, SiteSettings,
+    CallbackSettings, DEFAULT_FILE, DeliverySettings, InboxSettings, KeySettings, LimitSettings, PaymentSettings,
+    SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;

@@ -305,7 +305,12 @@ pub static TABLE: &[Setting] = &[
         production: "5",
         doc: "How long the legs of a route may take together to answer whether they reach a number, where that must be asked \
               before a message is sent.",
-        set: |settings, text| put(&mut settings.delivery.ask_timeout, within(text, 1, 30).map(|seconds: u32| Duration::from_secs(seconds.into()))),
+        set: |settings, text| {
+            put(
+                &mut settings.delivery.ask_timeout,
+                within(text, 1, 30).map(|seconds: u32| Duration::from_secs(seconds.into())),
+            )
+        },
     },
     Setting {
         section: "delivery",

@@ -128,7 +128,8 @@ impl Dispatch {
                     self.deliver_to_inbox(request).await;
                     self.follow_up(account, Action::Wake { request: id }).await;
                 }
-                Some(Work::Withdraw) => self.withdraw(&request),
+                Some(Work::Withdraw) => self.withdraw(&request, None),
+                Some(Work::WithdrawOthers { arrived_on }) => self.withdraw(&request, Some(arrived_on)),
                 None => {
                     if let Some(inbox) = &self.inbox {
                         inbox.touch(account, id);
@@ -187,25 +188,32 @@ impl Dispatch {
         self.follow_up(request.account, failed).await;
     }
 
-    /// Takes a message back from every leg that it went over.
-    fn withdraw(&self, request: &VerificationRequest) {
+    /// Takes a message back from every leg that it went over, but for the one on which it arrived.
+    fn withdraw(&self, request: &VerificationRequest, arrived_on: Option<u8>) {
         self.unreached.tell(request);
         let place = RequestRef {
             account: request.account,
             id: request.id,
         };
-        let gone = match (&request.plan, &request.message) {
-            (Some(plan), Some(message)) => &plan.legs[..=usize::from(message.legs.leg).min(plan.legs.len() - 1)],
-            _ => &[],
+        let Some(plan) = &request.plan else {
+            self.withdraw_from_inbox(request);
+            return;
         };
-        for leg in gone {
-            if let Some(lane) = self.lanes.get(&leg.name) {
-                lane.withdraw(place);
+        let under_way = request.message.as_ref().map_or(0, |message| message.legs.leg);
+        for (number, leg) in (0..=under_way).zip(&plan.legs) {
+            if arrived_on == Some(number) {
+                continue;
+            }
+            match self.lanes.get(&leg.name) {
+                Some(lane) => lane.withdraw(place),
+                None if leg.name == LegName::INBOX => self.withdraw_from_inbox(request),
+                None => {}
             }
         }
-        if let Some(inbox) = &self.inbox
-            && (gone.is_empty() || gone.iter().any(|leg| leg.name == LegName::INBOX))
-        {
+    }
+
+    fn withdraw_from_inbox(&self, request: &VerificationRequest) {
+        if let Some(inbox) = &self.inbox {
             // It has nothing to wait for.
             let _ = inbox.withdraw(request.account, request.id).now_or_never();
         }

@@ -21,7 +21,6 @@ use super::news::{FollowUp, bring};
 use super::{Worker, signalled};
 use crate::clock;
 use crate::routes::{HandoverEnd, Leg, Routes};
-use crate::vitals::Vitals;
 
 /// Messages that may wait for a channel in memory; the books keep the rest.
 const QUEUE: usize = 1_024;
@@ -144,7 +143,6 @@ pub(super) struct Lane {
     routes: Arc<Routes>,
     store: Arc<dyn Store>,
     site: Arc<dyn SiteStore>,
-    vitals: Arc<Vitals>,
     deliveries: mpsc::Receiver<Delivery>,
     withdrawals: mpsc::Receiver<RequestRef>,
     known: Arc<Known>,
@@ -167,7 +165,6 @@ impl Lane {
         routes: Arc<Routes>,
         store: Arc<dyn Store>,
         site: Arc<dyn SiteStore>,
-        vitals: Arc<Vitals>,
         draining: watch::Receiver<bool>,
     ) -> (Self, LaneEntry) {
         let (delivery_sender, deliveries) = mpsc::channel(QUEUE);
@@ -183,7 +180,6 @@ impl Lane {
             routes,
             store,
             site,
-            vitals,
             deliveries,
             withdrawals,
             known: Arc::clone(&entry.known),
@@ -225,13 +221,14 @@ struct Tools {
     routes: Arc<Routes>,
     store: Arc<dyn Store>,
     site: Arc<dyn SiteStore>,
-    vitals: Arc<Vitals>,
     known: Arc<Known>,
 }
 
 impl Tools {
     async fn deliver(self, delivery: Delivery, again: bool) -> Done {
-        let Some(leg) = self.routes.leg(&self.name) else { return Done::Over };
+        let Some(leg) = self.routes.leg(&self.name) else {
+            return Done::Over;
+        };
         if again && !self.still_waits(delivery.place).await {
             self.known.forget(delivery.place);
             return Done::Over;
@@ -258,7 +255,10 @@ impl Tools {
         match self.store.request(place.request.account, place.request.id).await {
             Ok(Some(request)) => {
                 let waits = request.delivery == DeliveryState::Sent;
-                waits && request.message.is_some_and(|message| !message.accepted && message.legs.leg == place.leg)
+                waits
+                    && request
+                        .message
+                        .is_some_and(|message| !message.accepted && message.legs.leg == place.leg)
             }
             Ok(None) => false,
             // The channel is asked to send what was to be sent a moment ago; the books will say.
@@ -269,16 +269,9 @@ impl Tools {
     fn watch(&self, leg: &Leg, handover: &Handover, took: Duration) {
         let now = clock::now();
         let end = match handover {
-            Handover::Accepted(_) | Handover::Waiting => {
-                self.vitals.message_accepted();
-                HandoverEnd::Accepted
-            }
-            Handover::CannotReach(why) | Handover::Refused(why) => {
-                self.vitals.message_failed(now);
-                HandoverEnd::Declined(why.clone())
-            }
+            Handover::Accepted(_) | Handover::Waiting => HandoverEnd::Accepted,
+            Handover::CannotReach(why) | Handover::Refused(why) => HandoverEnd::Declined(why.clone()),
             Handover::Failed(why) => {
-                self.vitals.message_failed(now);
                 tracing::warn!(leg = %self.name, %why, "a message failed on its leg");
                 HandoverEnd::Failed(why.clone())
             }
@@ -298,7 +291,8 @@ impl Tools {
                 if let Some(handle) = handle {
                     self.note_handle(place, &handle).await;
                 }
-                self.bring(place, News::Accepted, None, receipts == Receipts::Reported).await;
+                self.bring(place, News::Accepted, None, receipts == Receipts::Reported)
+                    .await;
                 if receipts == Receipts::AssumedOnAcceptance {
                     self.bring(place, News::Delivered, None, false).await;
                 }
@@ -316,10 +310,7 @@ impl Tools {
             request: place.request,
         };
         for _ in 0..NOTE_RETRIES {
-            let noted = self
-                .site
-                .note_handle(named.clone(), clock::now())
-                .await;
+            let noted = self.site.note_handle(named.clone(), clock::now()).await;
             match noted {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(leg = %self.name, %error, "a message’s name could not be written down"),
@@ -345,7 +336,9 @@ impl Tools {
 
     async fn withdraw(self, account: AccountKey, request: RequestId) -> Done {
         if let Some(leg) = self.routes.leg(&self.name)
-            && tokio::time::timeout(WITHDRAW_LIMIT, leg.channel.withdraw(account, request)).await.is_err()
+            && tokio::time::timeout(WITHDRAW_LIMIT, leg.channel.withdraw(account, request))
+                .await
+                .is_err()
         {
             tracing::warn!(leg = %self.name, "a message could not be withdrawn in time");
         }
@@ -372,10 +365,12 @@ impl Worker for Lane {
             routes: Arc::clone(&self.routes),
             store: Arc::clone(&self.store),
             site: Arc::clone(&self.site),
-            vitals: Arc::clone(&self.vitals),
             known: Arc::clone(&self.known),
         };
-        let at_once = tools.routes.leg(&self.name).map_or(1, |leg| leg.channel.concurrency().max(1));
+        let at_once = tools
+            .routes
+            .leg(&self.name)
+            .map_or(1, |leg| leg.channel.concurrency().max(1));
         let mut draining = self.draining.clone();
         let mut under_way: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut ending = false;

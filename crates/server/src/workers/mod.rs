@@ -199,7 +199,6 @@ pub fn start_with(
             Arc::clone(&routes),
             Arc::clone(&store),
             Arc::clone(&site),
-            Arc::clone(&vitals),
             draining.clone(),
         );
         lanes.insert(name, entry);

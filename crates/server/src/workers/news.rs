@@ -141,7 +141,9 @@ async fn begin(store: &dyn Store, place: u64, follow_up: FollowUp) -> Option<Box
 pub(super) async fn bring(store: &dyn Store, follow_up: FollowUp) {
     let mut next = Some(follow_up);
     while let Some(follow_up) = next.take() {
-        let Some(answer) = hand_in(store, &follow_up).await else { return };
+        let Some(answer) = hand_in(store, &follow_up).await else {
+            return;
+        };
         next = see_through(store, follow_up, answer).await;
         if next.is_some() {
             tokio::time::sleep(DISK_FULL_PAUSE).await;

@@ -98,7 +98,12 @@ mod tests {
             event(1, TimelineKind::LegSkipped, "telegram", Some("no opt-in")),
             event(2, TimelineKind::LegAccepted, "gateway", None),
             event(3, TimelineKind::LegEnded(LegEnd::NotInTime), "gateway", None),
-            event(4, TimelineKind::LegEnded(LegEnd::Refused), "sms", Some("0x0B, bad number")),
+            event(
+                4,
+                TimelineKind::LegEnded(LegEnd::Refused),
+                "sms",
+                Some("0x0B, bad number"),
+            ),
         ];
         assert_eq!(
             reasons(&timeline),

@@ -9,10 +9,10 @@ use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, News,
     PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, TokenClaim, Ttl,
 };
+use countersign_server::settings::Settings;
 use countersign_server::workers::{
     CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
 };
-use countersign_server::settings::Settings;
 use countersign_server::{Mode, clock, random};
 use countersign_store::{
     Actor, DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions,
@@ -263,6 +263,8 @@ fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Acti
         ttl: Ttl::new(ttl_seconds).unwrap(),
         id_entropy: u64::from_ne_bytes(random::bytes()),
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     };
     Action::Send(Box::new(send))
 }
@@ -289,7 +291,7 @@ pub(crate) async fn send_with_token(
 pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_url: String) {
     let request = send(store, account, PHONE, Some(callback_url), 3600).await;
     let news = News::Delivered;
-    submit(store, account, Action::News { request, news }).await;
+    submit(store, account, Action::news(request, news)).await;
 }
 
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
