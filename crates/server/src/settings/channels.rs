@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_channels::{ChannelConfig, ConfigValue, KINDS};
+use countersign_channels::{ChannelConfig, ConfigValue};
 use countersign_core::{AccountId, Credits, LegName, MAX_LEGS, NumberPrefix, RouteName};
 use toml::{Table, Value};
 
@@ -208,14 +208,6 @@ fn channel(name: &str, values: BTreeMap<String, ConfigValue>) -> Result<ChannelS
             }
         },
     };
-    if !KINDS.iter().any(|kind| kind.name == config.kind) {
-        let kinds: Vec<_> = KINDS.iter().map(|kind| format!("{:?}", kind.name)).collect();
-        let kind = &config.kind;
-        return refuse(format!(
-            "channels.{name}.kind: expected one of {}, found {kind:?}",
-            kinds.join(", ")
-        ));
-    }
     Ok(ChannelSettings { config, cost })
 }
 

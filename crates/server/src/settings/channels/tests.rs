@@ -1,6 +1,5 @@
 use super::*;
 
-/// Without a kind of channel that exists, nothing could be set at all.
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<(Vec<ChannelSettings>, Vec<RouteSettings>), String> {
     let environment = variables
         .iter()
