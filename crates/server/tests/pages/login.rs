@@ -461,9 +461,9 @@ async fn the_inbox_shows_who_asks_and_forgets_it_when_it_is_answered() {
     page.shows("Is it you who signs in?");
     // Without a referrer browsers send `Origin: null` with the buttons' form, which is refused as another site's.
     assert_eq!(page.headers["referrer-policy"], "same-origin");
-    page.shows("An unknown browser, from 127.0.0.1");
+    page.shows("Unknown browser, from 127.0.0.1");
     page.shows(prompt.code.as_str());
-    inbox.get("/inbox").await.shows("Sign-in from An unknown browser");
+    inbox.get("/inbox").await.shows("Sign-in from Unknown browser");
     let listed = inbox.get("/inbox/logins?phone=%2B393333333333").await;
     let listed: serde_json::Value = serde_json::from_str(&listed.text).unwrap();
     assert_eq!(listed[0]["attempt"], prompt.attempt.to_string());
