@@ -16,7 +16,7 @@ mod docs;
 pub(crate) mod form;
 pub(crate) mod format;
 pub(crate) mod frame;
-mod guard;
+pub(crate) mod guard;
 mod icons;
 mod landing;
 pub(crate) mod nations;

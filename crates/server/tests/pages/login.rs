@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign_channels::LoginPrompt;
 use countersign_server::Mode;
-use countersign_store::{LoginToken, Logins as _, SessionOwner, Sessions as _, Store as _};
+use countersign_store::{
+    ActionFilter, Actions as _, Actor, LoginToken, Logins as _, SessionOwner, Sessions as _, Store as _,
+};
 use reqwest::{Method, StatusCode};
 
 use crate::site::{Browser, OWNER, PATIENCE, PHONE, Page, Site, now, phone};
@@ -356,6 +358,13 @@ async fn cookies_are_out_of_reach_for_scripts_and_other_sites() {
         "{cookie}"
     );
     assert_eq!(browser.get("/account").await.status, StatusCode::OK);
+    // The audit log tells that the link was used.
+    let filter = ActionFilter {
+        action_prefix: Some("login link used".to_owned()),
+        ..ActionFilter::default()
+    };
+    let used = secure.store.actions(filter, None, 10).await.unwrap().records;
+    assert_eq!((used.len(), used[0].actor.as_str()), (1, Actor::Owner.name()));
     // Under the plain name the same value opens nothing.
     let plain = secure.browser();
     plain.set_cookie(SESSION, &browser.cookie("__Host-countersign-session").unwrap());
