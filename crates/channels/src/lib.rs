@@ -8,9 +8,11 @@
 //! *withdraw* mean there; one line in `registry.rs`; its page in docs/; its tests against something real.
 
 mod config;
+mod http;
 mod inbox;
 mod ports;
 mod registry;
+mod telegram_bot;
 #[cfg(feature = "testing")]
 pub mod testing;
 
