@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
+use crate::telegram_gateway;
 
 /// A kind of channel.
 pub struct Kind {
@@ -15,7 +16,10 @@ pub struct Kind {
 }
 
 /// All kinds, by name.
-pub static KINDS: &[Kind] = &[];
+pub static KINDS: &[Kind] = &[Kind {
+    name: telegram_gateway::KIND,
+    make: telegram_gateway::make,
+}];
 
 /// Makes a channel as it was set.
 pub fn make(config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
