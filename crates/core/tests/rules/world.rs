@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
-    NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus,
-    Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState,
-    decide,
+    Decision, DeliveryState, Detail, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, LegName,
+    News, NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId,
+    RequestStatus, Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest,
+    VerificationState, decide,
 };
 
 /// Somebody's number.
@@ -151,6 +151,8 @@ impl World {
             ttl: Ttl::default(),
             id_entropy: self.made,
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         }
     }
 
@@ -189,6 +191,8 @@ impl World {
                 phone,
                 id_entropy,
                 reach,
+                plan: None,
+                skipped: Vec::new(),
             },
         ))
     }
@@ -200,6 +204,8 @@ impl World {
             phone,
             id_entropy: self.made,
             reach: Reach::MustAsk,
+            plan: None,
+            skipped: Vec::new(),
         };
         self.submit(None, action)
     }
@@ -218,12 +224,20 @@ impl World {
             phone: PHONE,
             id_entropy: self.made,
             reach: Reach::MustAsk,
+            plan: None,
+            skipped: Vec::new(),
         };
         admitted(self.submit(None, action))
     }
 
     pub(crate) fn settle(&mut self, request: RequestId, reachable: bool) -> Result<RequestStatus, ApiError> {
-        status(self.submit(Some(request), Action::Settle { request, reachable }))
+        let action = Action::Settle {
+            request,
+            reachable,
+            plan: None,
+            skipped: Vec::new(),
+        };
+        status(self.submit(Some(request), action))
     }
 
     /// Checks a code; the answer's whole status.
@@ -247,9 +261,26 @@ impl World {
 
     pub(crate) fn news(&mut self, request: RequestId, news: News) {
         assert_eq!(
-            self.submit(Some(request), Action::News { request, news }),
+            self.submit(Some(request), Action::news(request, news)),
             Ok(Answer::Done)
         );
+    }
+
+    /// News that a leg tells. Whoever accepts here hears of arrivals.
+    pub(crate) fn news_by(&mut self, request: RequestId, leg: &str, news: News) {
+        let action = Action::News {
+            request,
+            leg: LegName::parse(leg),
+            news,
+            detail: Some(Detail::new("no opt-in")),
+            receipts: true,
+        };
+        assert_eq!(self.submit(Some(request), action), Ok(Answer::Done));
+    }
+
+    /// "Next leg now".
+    pub(crate) fn next_leg(&mut self, request: RequestId) -> Result<Answer, ApiError> {
+        self.submit(Some(request), Action::NextLeg { request })
     }
 
     pub(crate) fn wake(&mut self, request: RequestId) {

@@ -79,7 +79,7 @@ impl UsageBook {
             let key = UsageKey {
                 quarter: Quarter::of(new.created_at),
                 country: self.country(new.phone),
-                route: route.clone(),
+                route: new.route.as_ref().unwrap_or(route).clone(),
                 sender: new.sender.clone(),
             };
             let sum = sums.entry((new.account, key)).or_default();

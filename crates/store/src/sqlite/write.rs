@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use countersign_core::{Account, AdjustmentReason, LedgerEntry};
+use countersign_core::{Account, AdjustmentReason, Detail, LedgerEntry, LegName};
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
@@ -34,18 +34,19 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
     static INSERT: LazyLock<String> = LazyLock::new(|| {
         format!(
             "INSERT INTO request ({REQUEST_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-             ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
+             ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
         )
     });
     let mut insert = connection.prepare_cached(&INSERT)?;
     let mut update = connection.prepare_cached(
         "UPDATE request SET delivery = ?5, delivery_at = ?6, fee = ?7, refunded = ?8, verification = ?9, \
-         verification_at = ?10, wrong_attempts = ?11, events = ?12, wake_at = ?13, accepted = ?14, entered_sealed = ?15 \
+         verification_at = ?10, wrong_attempts = ?11, events = ?12, wake_at = ?13, accepted = ?14, entered_sealed = ?15, \
+         leg = ?16, leg_at = ?17, open_legs = ?18 \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
     let mut update_message = connection.prepare_cached(
         "UPDATE request SET code_sealed = ?5, code_origin = ?6, sent_at = ?7, expires_at = ?8, sender = ?9, \
-         callback_url = ?10, payload = ?11, generation = ?12 \
+         callback_url = ?10, payload = ?11, generation = ?12, plan = ?13 \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
     let mut changed: Vec<_> = batch
@@ -86,6 +87,9 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
                 c.wake_at,
                 c.accepted,
                 c.entered_sealed,
+                c.leg,
+                c.leg_at,
+                c.open_legs,
             ])?;
             if *message_changed {
                 update_message.execute(params![
@@ -101,6 +105,7 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
                     c.callback_url,
                     c.payload,
                     c.generation,
+                    c.plan,
                 ])?;
             }
             continue;
@@ -138,6 +143,10 @@ fn insert_request(insert: &mut CachedStatement<'_>, c: &RequestColumns) -> Resul
         c.entered_sealed,
         c.test,
         c.generation,
+        c.plan,
+        c.leg,
+        c.leg_at,
+        c.open_legs,
     ])?;
     Ok(())
 }
@@ -218,8 +227,8 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
         let (kind, state) = timeline_numbers(event.kind);
         connection
             .prepare_cached(
-                "INSERT INTO timeline (bucket, account_id, created_at, random, number, kind, state, at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO timeline (bucket, account_id, created_at, random, number, kind, state, at, leg, detail) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 bucket,
@@ -229,7 +238,9 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 event.number,
                 kind,
                 state,
-                event.at.millis()
+                event.at.millis(),
+                event.leg.as_ref().map(LegName::as_str),
+                event.detail.as_ref().map(Detail::as_str),
             ])?;
     }
     for ((account, key), answer) in &batch.answers {

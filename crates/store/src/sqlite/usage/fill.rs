@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 
 use countersign_core::{
-    AccountKey, Country, Credits, DeliveryState, NumberSketch, PhoneNumber, Quarter, RouteName, SeenNumbers,
+    AccountKey, Country, Credits, DeliveryState, NumberSketch, PhoneNumber, Quarter, RouteName, RoutePlan, SeenNumbers,
     SenderUsername, Timestamp, UsageCount, UsageFacts, UsageSum,
 };
 use rusqlite::{Connection, Row, params};
 
 use super::spans::{HOUR_MS, Level, month_of_day};
 use super::{ALL_TIME, Past, sender_column, write_sketch};
-use crate::sqlite::codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, phone_of, verification_of};
+use crate::sqlite::codec::{
+    TIMELINE_BECAME, account_key, damaged, delivery_number, delivery_of, phone_of, verification_of,
+};
 use crate::sqlite::disk::in_transaction;
 use crate::sqlite::read::readable;
 use crate::types::StoreError;
@@ -50,6 +52,7 @@ pub(in crate::sqlite) fn fill_once(
 struct PastRequest {
     created_at: Timestamp,
     phone: PhoneNumber,
+    route: Option<RouteName>,
     sender: Option<SenderUsername>,
     delivery: DeliveryState,
     fee: Credits,
@@ -66,6 +69,14 @@ impl PastRequest {
         Ok(Self {
             created_at: Timestamp::from_millis(row.get(0)?),
             phone: phone_of(row.get(1)?)?,
+            route: match row.get::<_, Option<String>>(11)? {
+                None => None,
+                Some(plan) => Some(
+                    RoutePlan::decode(&plan)
+                        .ok_or_else(|| damaged("a plan of a route"))?
+                        .route,
+                ),
+            },
             sender: row
                 .get::<_, Option<String>>(2)?
                 .as_deref()
@@ -85,6 +96,7 @@ impl PastRequest {
         UsageFacts {
             created_at: self.created_at,
             phone: self.phone,
+            route: self.route.as_ref(),
             sender: self.sender.as_ref(),
             delivery: self.delivery,
             fee: self.fee,
@@ -132,7 +144,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
          sent_at, CASE WHEN delivery IN (?3, ?4) THEN coalesce((SELECT min(at) FROM timeline AS event \
          WHERE event.bucket = request.bucket AND event.account_id = request.account_id \
          AND event.created_at = request.created_at AND event.random = request.random AND event.kind = ?5 \
-         AND event.state IN (?3, ?4)), delivery_at) END \
+         AND event.state IN (?3, ?4)), delivery_at) END, plan \
          FROM request WHERE bucket = ?1 AND account_id = ?2 AND test = 0 ORDER BY created_at, random",
     )?;
     let mut rows = statement.query(params![
@@ -176,6 +188,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
         let country = *countries
             .entry(request.phone)
             .or_insert_with(|| Country::of(request.phone));
+        let route = request.route.as_ref().unwrap_or(route);
         let names = [country.as_str(), route.as_str(), sender_column(request.sender.as_ref())];
         past.add(Quarter::of(request.created_at).number(), names, &sum);
         if past.is_full() {
