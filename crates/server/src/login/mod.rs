@@ -17,7 +17,7 @@ use countersign_store::{LoginAnswer, LoginAttempt, LoginEntry, LoginToken, NewLo
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use policy::Network;
-use policy::{Policy, Standing};
+use policy::{NetworkPace, Policy, Standing};
 
 use crate::app::{App, Mode};
 use crate::pace::Pace;
@@ -53,8 +53,8 @@ pub struct LoginDesk {
 
 struct Limits {
     by_number: Pace<PhoneNumber>,
-    by_network: Pace<Network>,
-    codes_by_network: Pace<Network>,
+    by_network: NetworkPace,
+    codes_by_network: NetworkPace,
 }
 
 impl LoginDesk {
@@ -68,8 +68,8 @@ impl LoginDesk {
             let of_a_network = count.saturating_mul(ADDRESS_SHARE);
             Limits {
                 by_number: Pace::new(in_an_hour(count)),
-                by_network: Pace::new(in_an_hour(of_a_network)),
-                codes_by_network: Pace::new(in_an_hour(of_a_network)),
+                by_network: NetworkPace::new(in_an_hour(of_a_network)),
+                codes_by_network: NetworkPace::new(in_an_hour(of_a_network)),
             }
         });
         Ok(Self {

@@ -93,8 +93,8 @@ struct TodayView {
     delivered: String,
     valid: String,
     cost: String,
-    /// A line through the last fourteen days; empty where nothing was sent.
-    line: String,
+    /// A line through the last fourteen days, and its step to today, which isn't over; empty where nothing was sent.
+    line: [String; 2],
     /// The same in words.
     said: String,
 }
