@@ -62,7 +62,9 @@ impl World {
     async fn reported(&self, status: &str) -> Result<Value> {
         let state = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
         let reports = self.sink.wait_until(PATIENCE, |reports| {
-            reports.iter().any(|report| state(&report.body)["delivery_status"]["status"] == status)
+            reports
+                .iter()
+                .any(|report| state(&report.body)["delivery_status"]["status"] == status)
         });
         let reports = reports.await?;
         reports.last().map(|report| state(&report.body)).context("a report")
@@ -85,7 +87,10 @@ async fn a_number_without_telegram_gets_its_code_by_sms_and_pays_once() -> Resul
     let before = sent["remaining_balance"].as_f64().context("a balance")?;
     let submitted = world.smsc.event("submit").await?;
     ensure!(submitted["to"] == PHONE.trim_start_matches('+'), "{submitted}");
-    ensure!(submitted["text"].as_str().is_some_and(|text| text.contains("482913")), "{submitted}");
+    ensure!(
+        submitted["text"].as_str().is_some_and(|text| text.contains("482913")),
+        "{submitted}"
+    );
     // The network’s receipt, after a while.
     world.smsc.tell(json!({ "do": "receipt", "stat": "DELIVRD" })).await?;
     let report = world.reported("delivered").await?;
@@ -94,7 +99,10 @@ async fn a_number_without_telegram_gets_its_code_by_sms_and_pays_once() -> Resul
     let id = sent["request_id"].as_str().context("an id")?;
     let parameters = json!({ "request_id": id, "code": "482913" });
     let checked = world.api()?.call("checkVerificationStatus", &parameters).await?;
-    ensure!(checked["result"]["verification_status"]["status"] == "code_valid", "{checked}");
+    ensure!(
+        checked["result"]["verification_status"]["status"] == "code_valid",
+        "{checked}"
+    );
 
     // The next message tells what is left: both were charged once, the first one over two legs.
     let next = world.send(PHONE).await?;
@@ -102,10 +110,15 @@ async fn a_number_without_telegram_gets_its_code_by_sms_and_pays_once() -> Resul
     ensure!((before - after - 0.01).abs() < 1e-9, "{before} {after}");
 
     let explained = world.server.cli_json(["route", "explain", PHONE, "--json"])?;
-    ensure!(explained["legs"][0]["leg"] == "bot" && explained["legs"][0]["verdict"] == "skipped", "{explained}");
+    ensure!(
+        explained["legs"][0]["leg"] == "bot" && explained["legs"][0]["verdict"] == "skipped",
+        "{explained}"
+    );
     ensure!(explained["legs"][1]["verdict"] == "goes", "{explained}");
     ensure!(
-        explained["warnings"][0].as_str().is_some_and(|warning| warning.contains("costs you 0.045")),
+        explained["warnings"][0]
+            .as_str()
+            .is_some_and(|warning| warning.contains("costs you 0.045")),
         "{explained}"
     );
     ensure!(!world.server.log().contains("482913") && !world.server.log().contains(BOT_TOKEN));
@@ -150,7 +163,10 @@ async fn the_doctor_tries_both_and_says_what_is_wrong() -> Result<()> {
         let said: Value = serde_json::from_slice(&output.stdout).context("the doctor’s words")?;
         ensure!(output.status.success() == works && said["ok"] == works, "{said}");
         ensure!(said["channels"][1]["ok"] == works, "{said}");
-        ensure!(!said.to_string().contains(password) || works, "the password is told: {said}");
+        ensure!(
+            !said.to_string().contains(password) || works,
+            "the password is told: {said}"
+        );
     }
     ensure!(world.smsc.left("submit") == 0, "the doctor sent something");
     Ok(())

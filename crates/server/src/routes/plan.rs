@@ -132,7 +132,7 @@ impl Routes {
             legs.append(&mut ailing);
         }
         for (set, _) in ailing {
-            let why = "it failed several times in a row, and rests for a while";
+            let why = "it fails of late, and rests for a while";
             skipped.push((set.channel.clone(), Detail::new(why)));
         }
         planned(route, &legs, skipped)

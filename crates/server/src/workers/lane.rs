@@ -270,7 +270,8 @@ impl Tools {
         let now = clock::now();
         let end = match handover {
             Handover::Accepted(_) | Handover::Waiting => HandoverEnd::Accepted,
-            Handover::CannotReach(why) | Handover::Refused(why) => HandoverEnd::Declined(why.clone()),
+            Handover::CannotReach(why) => HandoverEnd::CannotReach(why.clone()),
+            Handover::Refused(why) => HandoverEnd::Refused(why.clone()),
             Handover::Failed(why) => {
                 tracing::warn!(leg = %self.name, %why, "a message failed on its leg");
                 HandoverEnd::Failed(why.clone())
