@@ -14,6 +14,7 @@ pub(crate) fn name(leg: &str) -> LegName {
 }
 
 /// A route of these legs with equal shares.
+#[expect(clippy::unnecessary_wraps, reason = "as a command carries it")]
 pub(crate) fn plan(legs: &[&str]) -> Option<Arc<RoutePlan>> {
     let share = u16::try_from(1_000 / legs.len()).unwrap();
     Some(Arc::new(RoutePlan {

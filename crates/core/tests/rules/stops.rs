@@ -5,7 +5,7 @@ use countersign_core::{
     TimelineKind, Ttl, VerificationState, Work,
 };
 
-use crate::routes::{lines, name, plan, send_over, under_way};
+use crate::routes::{lines, plan, send_over, under_way};
 use crate::world::{CODE, World, credits, id};
 
 #[test]
