@@ -155,7 +155,7 @@ async fn the_doctor_tries_both_and_says_what_is_wrong() -> Result<()> {
         let config = tempfile::tempdir()?;
         let file = config.path().join("countersign.toml");
         std::fs::write(&file, configuration(world.telegram.url(), world.smsc.port(), password))?;
-        let output = std::process::Command::new(countersign_e2e::binary())
+        let output = std::process::Command::new(countersign_e2e::binary()?)
             .args(["doctor", "--json", "--config"])
             .arg(&file)
             .env("COUNTERSIGN_CHANNELS_BOT_TOKEN", BOT_TOKEN)
