@@ -15,7 +15,10 @@ pub struct Kind {
 }
 
 /// All kinds, by name.
-pub static KINDS: &[Kind] = &[];
+pub static KINDS: &[Kind] = &[Kind {
+    name: crate::smpp::KIND,
+    make: crate::smpp::make,
+}];
 
 /// Makes a channel as it was set.
 pub fn make(config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
