@@ -9,10 +9,12 @@
 
 mod clock;
 mod config;
+mod http;
 mod inbox;
 mod ports;
 mod registry;
 mod smpp;
+mod telegram_bot;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -5,20 +5,27 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
+use crate::{smpp, telegram_bot};
 
 /// A kind of channel.
 pub struct Kind {
     /// As settings write it: `kind = "…"`.
     pub name: &'static str,
     /// Makes a channel as it was set. Opens no connection.
-    pub make: fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>,
+    pub make: Make,
 }
 
-/// All kinds, by name.
-pub static KINDS: &[Kind] = &[Kind {
-    name: crate::smpp::KIND,
-    make: crate::smpp::make,
-}];
+/// All kinds, by name: a line each.
+pub static KINDS: &[Kind] = &[
+    kind(smpp::KIND, smpp::make),
+    kind(telegram_bot::KIND, telegram_bot::make),
+];
+
+type Make = fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>;
+
+const fn kind(name: &'static str, make: Make) -> Kind {
+    Kind { name, make }
+}
 
 /// Makes a channel as it was set.
 pub fn make(config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {

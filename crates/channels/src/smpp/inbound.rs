@@ -206,7 +206,7 @@ impl Inbound {
 
 /// What a phone wants, if it wants anything that is known here.
 fn wish(deliver: &DeliverSm) -> Option<(PhoneNumber, Wish)> {
-    if !receipt::is_of_phone(deliver) {
+    if !receipt::is_from_phone(deliver) {
         return None;
     }
     let written = text::decode(u8::from(deliver.data_coding), &receipt::content(deliver));

@@ -16,6 +16,8 @@ mod order;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod sends;

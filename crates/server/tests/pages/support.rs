@@ -73,11 +73,13 @@ impl Server {
         let settings = Settings::defaults(mode);
         let (drain, draining) = watch::channel(false);
         let (news, news_queue) = mpsc::channel(64);
+        let inbox = (mode == Mode::Sandbox).then(|| Inbox::new(news));
         let app = Arc::new(App {
             store: Arc::clone(&store) as Arc<dyn Store>,
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode,
-            inbox: (mode == Mode::Sandbox).then(|| Inbox::new(news)),
+            routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
+            inbox,
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
