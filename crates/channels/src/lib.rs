@@ -15,6 +15,7 @@ mod ports;
 mod registry;
 mod smpp;
 mod telegram_bot;
+mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -133,12 +133,9 @@ impl Smpp {
                 return Handover::Later(AGAIN);
             }
         }
-        let session = match self.link.session(SESSION_WAIT).await {
+        let session = match self.session().await {
             Ok(session) => session,
-            Err(down) if down.lasts >= self.settings.patience => {
-                return Handover::Failed(Detail::new(&format!("no connection to the SMSC: {}", down.why)));
-            }
-            Err(_) => return Handover::Later(AGAIN),
+            Err(handover) => return handover,
         };
         let patience = self.settings.response_timeout;
         let Ok(Ok(_place)) = tokio::time::timeout(patience, self.window.acquire()).await else {
@@ -169,6 +166,26 @@ impl Smpp {
             Err(NoAnswer::NotSent) => Handover::Later(AGAIN),
             Err(NoAnswer::Lost) => Handover::Failed(Detail::new("the connection was lost before the SMSC answered")),
             Err(NoAnswer::TimedOut) => Handover::Failed(Detail::new("the SMSC did not answer in time")),
+        }
+    }
+
+    /// A session, or what becomes of a message without one. Nothing was sent yet.
+    async fn session(&self) -> Result<session::Session, Handover> {
+        let is_over = |down: &link::Down| down.lasts >= self.settings.patience;
+        let no_connection = |down: link::Down| {
+            let detail = format!("no connection to the SMSC: {}", down.why);
+            Handover::Failed(Detail::new(&detail))
+        };
+        match self.link.session(Duration::ZERO).await {
+            Ok(session) => return Ok(session),
+            // It isn't waited for any more: many messages come here, and none should hold up the others.
+            Err(down) if is_over(&down) => return Err(no_connection(down)),
+            Err(_) => {}
+        }
+        match self.link.session(SESSION_WAIT).await {
+            Ok(session) => Ok(session),
+            Err(down) if is_over(&down) => Err(no_connection(down)),
+            Err(_) => Err(Handover::Later(AGAIN)),
         }
     }
 

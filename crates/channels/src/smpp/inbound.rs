@@ -111,18 +111,20 @@ impl Inbound {
     /// Which message a receipt names: by what this process knows, then by the books, then by what is answered shortly. An error: the
     /// books can't be asked.
     async fn about(&self, id: &str, phone: Option<u64>) -> Result<About, ()> {
-        let early = match self.messages.find(id, phone) {
-            Found::Here(sent) => return Ok(About::Ours(sent)),
-            Found::NotYet(early) => Some(early),
-            Found::Unknown => None,
-        };
+        let found = self.messages.find(id, phone);
+        if let Found::Here(sent) = found {
+            return Ok(About::Ours(sent));
+        }
         if let Some(key) = self.booked(id).await? {
             return Ok(About::Booked(key));
         }
-        let Some(early) = early else { return Err(()) };
-        match tokio::time::timeout(EARLY, early).await {
-            Ok(Ok(sent)) => Ok(About::Ours(sent)),
-            _ => Ok(About::Nobody),
+        match found {
+            Found::NotYet(early) => match tokio::time::timeout(EARLY, early).await {
+                Ok(Ok(sent)) => Ok(About::Ours(sent)),
+                _ => Ok(About::Nobody),
+            },
+            Found::TooMany => Err(()),
+            Found::Nowhere | Found::Here(_) => Ok(About::Nobody),
         }
     }
 

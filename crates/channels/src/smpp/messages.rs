@@ -2,7 +2,7 @@
 //! the answer to their submit. All of it is bounded; what falls out is found in the books.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_core::{PhoneNumber, Timestamp};
@@ -72,13 +72,27 @@ pub(super) enum Found {
     Here(Arc<Sent>),
     /// Not here; it is told once a submit is answered with that id.
     NotYet(oneshot::Receiver<Arc<Sent>>),
+    /// Not here, and no answer is awaited that could bring it.
+    Nowhere,
     /// Not here, and too many wait.
-    Unknown,
+    TooMany,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     inner: Mutex<Inner>,
+    /// Submits that may still be answered.
+    awaited: AtomicUsize,
+}
+
+/// A submit that may still be answered; while it is kept, receipts wait for it.
+#[derive(Debug)]
+pub(super) struct Awaited(Arc<Messages>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +113,12 @@ struct Early {
 }
 
 impl Messages {
+    /// A submit is about to go out.
+    pub(super) fn await_answer(self: &Arc<Self>) -> Awaited {
+        self.awaited.fetch_add(1, Ordering::SeqCst);
+        Awaited(Arc::clone(self))
+    }
+
     /// The message centre took a submission under that id. Receipts that came before are told.
     pub(super) fn accepted(&self, submission: Submission, id: Handle) {
         let key = canonical(id.as_str());
@@ -138,9 +158,13 @@ impl Messages {
         if let Some(sent) = other.find(|sent| is_same_number(phone, sent)) {
             return Found::Here(Arc::clone(sent));
         }
+        // Looked at after the ids: an answer is noted first and no longer awaited then.
+        if self.awaited.load(Ordering::SeqCst) == 0 {
+            return Found::Nowhere;
+        }
         inner.early.retain(|early| !early.told.is_closed());
         if inner.early.len() >= MAX_EARLY {
-            return Found::Unknown;
+            return Found::TooMany;
         }
         let (told, found) = oneshot::channel();
         inner.early.push_back(Early { id: key, phone, told });
@@ -217,7 +241,7 @@ mod tests {
     fn subject(found: Found) -> Option<Subject> {
         match found {
             Found::Here(sent) => Some(sent.submission.subject),
-            Found::NotYet(_) | Found::Unknown => None,
+            Found::NotYet(_) | Found::Nowhere | Found::TooMany => None,
         }
     }
 
@@ -245,7 +269,9 @@ mod tests {
 
     #[test]
     fn a_receipt_before_its_answer_is_told_when_the_answer_comes() {
-        let messages = Messages::default();
+        let messages = Arc::new(Messages::default());
+        assert!(matches!(messages.find("6699", DIGITS), Found::Nowhere));
+        let _awaited = messages.await_answer();
         let Found::NotYet(mut early) = messages.find("6699", DIGITS) else {
             panic!("it is known already")
         };
@@ -257,13 +283,16 @@ mod tests {
 
     #[test]
     fn early_receipts_are_bounded_and_make_room_when_nobody_waits() {
-        let messages = Messages::default();
+        let messages = Arc::new(Messages::default());
+        let awaited = messages.await_answer();
         let waiting: Vec<_> = (0..MAX_EARLY)
             .map(|id| messages.find(&format!("x{id}"), None))
             .collect();
-        assert!(matches!(messages.find("y", None), Found::Unknown));
+        assert!(matches!(messages.find("y", None), Found::TooMany));
         drop(waiting);
         assert!(matches!(messages.find("y", None), Found::NotYet(_)));
+        drop(awaited);
+        assert!(matches!(messages.find("z", None), Found::Nowhere));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::dial::Stream;
-use super::messages::{Messages, Submission};
+use super::messages::{Awaited, Messages, Submission};
 use super::wire::{self, Frame, ReadError};
 use crate::Handle;
 
@@ -112,6 +112,8 @@ struct Waiting {
     /// `None` once it was given up.
     answer: Option<oneshot::Sender<Answer>>,
     submission: Option<Submission>,
+    /// Of a submission that somebody waits for: receipts that come before its answer wait as well.
+    awaited: Option<Awaited>,
 }
 
 struct Outgoing {
@@ -178,7 +180,13 @@ impl Shared {
             return false;
         }
         let answer = Some(answer);
-        pending.waiting.insert(sequence, Waiting { answer, submission });
+        let awaited = submission.as_ref().map(|_| self.messages.await_answer());
+        let waiting = Waiting {
+            answer,
+            submission,
+            awaited,
+        };
+        pending.waiting.insert(sequence, waiting);
         true
     }
 
@@ -195,6 +203,7 @@ impl Shared {
             return;
         };
         waiting.answer = None;
+        waiting.awaited = None;
         pending.late.push_back(sequence);
         if pending.late.len() > MAX_LATE
             && let Some(oldest) = pending.late.pop_front()
@@ -229,6 +238,8 @@ impl Shared {
                 tracing::warn!("a message was accepted without a usable id: its delivery can't be reported");
             }
         }
+        // Only now: the id is noted.
+        drop(waiting.awaited);
         if let Some(answer) = waiting.answer {
             let _ = answer.send(Answer { status, message_id });
         }
