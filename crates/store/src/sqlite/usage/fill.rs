@@ -1,8 +1,6 @@
 //! Sums up the requests of books that were written before there were statistics: once, at the start after the migration, in
 //! one transaction and bounded memory. The sketches need the master key, which migrations don't have.
 
-use std::collections::HashMap;
-
 use countersign_core::{
     AccountKey, Country, Credits, DeliveryState, NumberSketch, PhoneNumber, Quarter, RouteName, SeenNumbers,
     SenderUsername, Timestamp, UsageCount, UsageFacts, UsageSum,
@@ -10,7 +8,8 @@ use countersign_core::{
 use rusqlite::{Connection, Row, params};
 
 use super::spans::{HOUR_MS, Level, month_of_day};
-use super::{ALL_TIME, Past, sender_column, write_sketch};
+use super::numbers::{ALL_TIME, write_sketch};
+use super::{Past, sender_column};
 use crate::sqlite::codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, phone_of, verification_of};
 use crate::sqlite::disk::in_transaction;
 use crate::sqlite::read::readable;
@@ -121,7 +120,7 @@ impl Latest {
         if self.sketch == NumberSketch::default() {
             return Ok(());
         }
-        write_sketch(connection, account, self.level.number(), self.start, &self.sketch)
+        write_sketch(connection, account, self.level.number(), self.start, &self.sketch, false)
     }
 }
 
@@ -149,7 +148,6 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
         start: i64::MIN,
         sketch: NumberSketch::default(),
     });
-    let mut countries: HashMap<PhoneNumber, Country> = HashMap::new();
     while let Some(row) = rows.next()? {
         // One row that can't be read must not keep the server from starting.
         let Some(request) = readable(PastRequest::read(row))? else {
@@ -170,12 +168,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
                 latest.see(connection, account, start, hash)?;
             }
         }
-        if countries.len() >= super::REMEMBERED_COUNTRIES {
-            countries.clear();
-        }
-        let country = *countries
-            .entry(request.phone)
-            .or_insert_with(|| Country::of(request.phone));
+        let country = Country::of(request.phone);
         let names = [country.as_str(), route.as_str(), sender_column(request.sender.as_ref())];
         past.add(Quarter::of(request.created_at).number(), names, &sum);
         if past.is_full() {
@@ -187,7 +180,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
         latest.write(connection, account)?;
     }
     if seen.sketch() != &NumberSketch::default() {
-        write_sketch(connection, account, ALL_TIME, 0, seen.sketch())?;
+        write_sketch(connection, account, ALL_TIME, 0, seen.sketch(), false)?;
     }
     Ok(())
 }

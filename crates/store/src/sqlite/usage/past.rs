@@ -113,7 +113,7 @@ impl Past {
     }
 }
 
-/// Looks a row up; `None` where there is none.
+/// Looks a row up; `None` where there is none. One that can't be read counts as empty.
 fn stored(
     connection: &Connection,
     account: AccountKey,
