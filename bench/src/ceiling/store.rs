@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, LowBalance, Message, PhoneNumber, RequestId, RequestStatus, Send,
-    SendCode, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, VerificationState,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, LegState, LowBalance, Message, PhoneNumber, RequestId, RequestStatus,
+    Send, SendCode, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, VerificationState,
     VerificationStatus,
 };
 use countersign_store::{
@@ -88,6 +88,7 @@ fn sent_request(account: AccountKey, id: RequestId, phone: PhoneNumber, code: Co
         delivery_updated_at: sent_at,
         fee: DEFAULT_PRICE,
         refunded: false,
+        plan: None,
         message: Some(Message {
             code,
             origin: CodeOrigin::Generated,
@@ -98,6 +99,7 @@ fn sent_request(account: AccountKey, id: RequestId, phone: PhoneNumber, code: Co
             // Never overdue, whenever a benchmark asks about it.
             expires_at: Timestamp::from_millis(i64::MAX - MESSAGE_LIFE_MS),
             accepted: false,
+            legs: LegState::first(sent_at),
         }),
         verification: VerificationState::Unchecked,
         verification_updated_at: sent_at,

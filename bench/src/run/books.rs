@@ -126,10 +126,7 @@ impl Books {
             .map(|number| async move {
                 let now = clock::now();
                 let waiting = self.send(now, number, origin).await?;
-                let news = Action::News {
-                    request: waiting.id,
-                    news: News::Accepted,
-                };
+                let news = Action::news(waiting.id, News::Accepted);
                 self.command(now, news).await?;
                 Ok(waiting)
             })
@@ -157,7 +154,7 @@ impl Books {
                     }
                     7..9 => {
                         let news = News::Delivered;
-                        (answered_at, Action::News { request: id, news })
+                        (answered_at, Action::news(id, news))
                     }
                     _ => (now.plus_millis(OVERDUE_AFTER_MS), Action::Wake { request: id }),
                 };
@@ -214,6 +211,8 @@ pub(crate) fn send_to(phone: PhoneNumber, length: CodeLength, entropy: u128) -> 
         ttl: Ttl::default(),
         id_entropy: u64::from_be_bytes(random::bytes()),
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     }
 }
 

@@ -11,6 +11,8 @@ mod config;
 mod inbox;
 mod ports;
 mod registry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};

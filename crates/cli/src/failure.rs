@@ -99,6 +99,7 @@ fn api_remedy(error: ApiError) -> Option<String> {
             "the account's allow-list doesn't hold this machine's address; `countersign account allow-list` sets it"
         }
         ApiError::PhoneNumberInvalid => "write the number in international form, like +391234567890",
+        ApiError::ResendNotPossible => "there is no other way on which this message could go now",
         ApiError::PhoneNumberNotFound => "this number can't be reached; nothing was charged",
         ApiError::RequestIdInvalid => {
             "this account has no such request, or it can't be used for this; copy the id again from the answer to `send`"

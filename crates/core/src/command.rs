@@ -1,5 +1,7 @@
 //! What can be asked of the books, what `decide` must know to answer, and what comes of it.
 
+use std::sync::Arc;
+
 use crate::account::{Account, Purchase};
 use crate::code::{Code, CodeLength, EnteredCode};
 use crate::error::ApiError;
@@ -13,6 +15,7 @@ use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Tt
 use crate::phone::PhoneNumber;
 use crate::price::{PriceList, RouteName};
 use crate::request::{DeliveryState, VerificationRequest};
+use crate::route::{Detail, LegName, RoutePlan};
 use crate::time::Timestamp;
 use crate::token::TokenClaim;
 use crate::wire::RequestStatus;
@@ -43,6 +46,10 @@ pub enum Action {
         id_entropy: u64,
         /// Whether the number can be reached.
         reach: Reach,
+        /// The legs over which a message goes; `None`: the built-in messenger alone.
+        plan: Option<Arc<RoutePlan>>,
+        /// Legs that were passed over before anything was asked, with why.
+        skipped: Vec<(LegName, Detail)>,
     },
     /// The answer about an admitted request's reachability.
     Settle {
@@ -50,6 +57,10 @@ pub enum Action {
         request: RequestId,
         /// Whether a leg reaches the number.
         reachable: bool,
+        /// Takes the place of the plan that was admitted: legs that said no are gone.
+        plan: Option<Arc<RoutePlan>>,
+        /// Legs that said no, with why.
+        skipped: Vec<(LegName, Detail)>,
     },
     /// `checkVerificationStatus`.
     Check {
@@ -67,8 +78,19 @@ pub enum Action {
     News {
         /// The request.
         request: RequestId,
+        /// The leg that tells it; `None`: the one under way.
+        leg: Option<LegName>,
         /// What happened.
         news: News,
+        /// What the other side said besides.
+        detail: Option<Detail>,
+        /// Whether the leg will hear of the message's arrival; counts with [`News::Accepted`] only.
+        receipts: bool,
+    },
+    /// The recipient got nothing yet and asks again: the next leg begins at once, on the same request, code and fee.
+    NextLeg {
+        /// The request.
+        request: RequestId,
     },
     /// Time has come for a request: applies what is due, nothing else.
     Wake {
@@ -107,6 +129,19 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// News of a message by the leg under way, with nothing said besides.
+    pub const fn news(request: RequestId, news: News) -> Self {
+        Self::News {
+            request,
+            leg: None,
+            news,
+            detail: None,
+            receipts: false,
+        }
+    }
+}
+
 /// The parameters of a send, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
@@ -128,6 +163,11 @@ pub struct Send {
     pub id_entropy: u64,
     /// Whether the number can be reached.
     pub reach: Reach,
+    /// The legs over which the message goes; `None`: the built-in messenger alone. A send on an ability check goes by that
+    /// one's plan, if it has one.
+    pub plan: Option<Arc<RoutePlan>>,
+    /// Legs that were passed over before anything was asked, with why.
+    pub skipped: Vec<(LegName, Detail)>,
 }
 
 /// The code of a send.
@@ -164,7 +204,11 @@ pub enum News {
     Delivered,
     /// The recipient saw it.
     Read,
-    /// The last way to deliver it has failed for good.
+    /// It can't be reached on this leg.
+    CannotReach,
+    /// The other side of this leg refuses the message.
+    Refused,
+    /// This leg has failed for good.
     Failed,
     /// Its recipient says that they asked for no code.
     Disowned,
@@ -219,7 +263,7 @@ pub struct FloodCounters {
 pub struct Rules {
     /// What messages cost.
     pub prices: PriceList,
-    /// The route on which every message goes: there is one so far.
+    /// The route of messages without a plan: the built-in messenger's.
     pub route: RouteName,
     /// Wrong codes after which no code counts any more (the fifth, by default).
     pub max_check_attempts: u8,
@@ -324,6 +368,36 @@ pub struct TimelineEvent {
     pub kind: TimelineKind,
     /// When, on the account's clock.
     pub at: Timestamp,
+    /// The leg that it is about; `None` where the built-in messenger is the only one.
+    pub leg: Option<LegName>,
+    /// What was said besides.
+    pub detail: Option<Detail>,
+}
+
+/// How a leg ended, so that the next one went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegEnd {
+    /// The number can't be reached on it.
+    CannotReach,
+    /// Its other side refused the message.
+    Refused,
+    /// It failed for good.
+    Failed,
+    /// It told of no arrival within its wait; one may still come.
+    NotInTime,
+    /// Its recipient asked again before the wait was over ([`Action::NextLeg`]).
+    Resent,
+}
+
+impl LegEnd {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::CannotReach,
+        Self::Refused,
+        Self::Failed,
+        Self::NotInTime,
+        Self::Resent,
+    ];
 }
 
 /// What a timeline says.
@@ -335,6 +409,14 @@ pub enum TimelineKind {
     TooLate(News),
     /// The last way to deliver failed; the message expired early.
     DeliveryFailed,
+    /// A leg was passed over: it was known not to reach the number, or not to work.
+    LegSkipped,
+    /// A leg took the message.
+    LegAccepted,
+    /// A leg ended without having delivered.
+    LegEnded(LegEnd),
+    /// Its recipient says that they asked for no code: the code ended.
+    Disowned,
 }
 
 /// A delivery report, frozen at the commit of its state.
@@ -355,10 +437,15 @@ pub struct DeliveryReport {
 /// What a committed change asks of the workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Deliver the request's message.
+    /// Deliver the request's message on the leg under way.
     Deliver,
-    /// Withdraw it from its channel: it was revoked, or expired.
+    /// Withdraw it from all legs that have begun: it was revoked, disowned, proved by its code, or it expired.
     Withdraw,
+    /// It arrived on the leg at this place of the plan: withdraw it from all others that have begun.
+    WithdrawOthers {
+        /// The place.
+        arrived_on: u8,
+    },
     /// Send [`Action::Wake`] at once: the sandbox's script goes on.
     Wake,
 }

@@ -5,17 +5,21 @@
 //! and not the sweep.
 
 mod check;
+mod legs;
 mod money;
+mod news;
 mod send;
 mod view;
 
+pub use legs::RESEND_PAUSE_MS;
 pub use view::status_at;
 
 use crate::command::{
-    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, News, TimelineEvent, TimelineKind, Work,
+    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, TimelineEvent, TimelineKind, Work,
 };
 use crate::error::ApiError;
 use crate::request::{DeliveryState, DueStep, VerificationRequest, VerificationState};
+use crate::route::{Detail, LegName};
 use crate::time::{DAY_MS, Timestamp};
 use crate::token::TokenKind;
 use crate::wire::RequestStatus;
@@ -39,8 +43,8 @@ struct Decider<'a> {
     request: Option<VerificationRequest>,
 }
 
-/// Late news beyond this many timeline events is dropped: a channel that repeats itself must not fill the books (P6). What
-/// changes a state has three events at most.
+/// News that changes nothing is dropped beyond this many timeline events: a channel that repeats itself must not fill the books
+/// (P6). What changes a state has three events at most, and three more on each leg.
 const MAX_EVENTS_WITH_LATE_NEWS: u16 = 32;
 
 type Outcome = Result<Answer, ApiError>;
@@ -96,11 +100,25 @@ impl<'a> Decider<'a> {
                 phone,
                 id_entropy,
                 reach,
-            } => self.check_ability(*phone, *id_entropy, *reach),
-            Action::Settle { reachable, .. } => self.settle(*reachable),
+                plan,
+                skipped,
+            } => self.check_ability(*phone, *id_entropy, *reach, plan.as_ref(), skipped),
+            Action::Settle {
+                reachable,
+                plan,
+                skipped,
+                ..
+            } => self.settle(*reachable, plan.as_ref(), skipped),
             Action::Check { code, .. } => self.check(code.as_ref()),
             Action::Revoke { .. } => self.revoke(),
-            Action::News { news, .. } => Ok(self.news(*news)),
+            Action::News {
+                leg,
+                news,
+                detail,
+                receipts,
+                ..
+            } => Ok(self.news(leg.as_ref(), *news, detail.as_ref(), *receipts)),
+            Action::NextLeg { .. } => self.next_leg_now(),
             // What was due has been applied above.
             Action::Wake { .. } | Action::Lapse => Ok(Answer::Done),
             Action::Purchase { amount } => self.purchase(*amount),
@@ -173,6 +191,7 @@ impl<'a> Decider<'a> {
             let moved = match step {
                 DueStep::Scripted(state) => self.move_delivery(state, at),
                 DueStep::EndOfLife => self.expire(at),
+                DueStep::NextLeg => self.end_wait_of_leg(),
                 DueStep::ReleaseHold => self.release_hold(at),
             };
             if !moved {
@@ -186,24 +205,37 @@ impl<'a> Decider<'a> {
 
     /// A delivery state change with, once a message is under way, its timeline event and its report.
     fn move_delivery(&mut self, next: DeliveryState, at: Timestamp) -> bool {
+        self.move_delivery_by(next, at, None, None)
+    }
+
+    /// The same, as the news of a leg.
+    fn move_delivery_by(
+        &mut self,
+        next: DeliveryState,
+        at: Timestamp,
+        leg: Option<LegName>,
+        detail: Option<&Detail>,
+    ) -> bool {
         let Some(request) = &mut self.request else { return false };
         if !request.move_delivery(next, at) {
             return false;
         }
         if next > DeliveryState::Sent {
-            self.record(TimelineKind::Became(next), at);
+            self.record(TimelineKind::Became(next), at, leg, detail);
             self.report();
         }
         true
     }
 
-    fn record(&mut self, kind: TimelineKind, at: Timestamp) {
+    fn record(&mut self, kind: TimelineKind, at: Timestamp, leg: Option<LegName>, detail: Option<&Detail>) {
         let Some(request) = &mut self.request else { return };
         request.events = request.events.saturating_add(1);
         self.decision.timeline.push(TimelineEvent {
             number: request.events,
             kind,
             at,
+            leg,
+            detail: detail.cloned(),
         });
     }
 
@@ -242,42 +274,6 @@ impl<'a> Decider<'a> {
         }
         self.decision.work = Some(Work::Withdraw);
         self.move_delivery(DeliveryState::Expired, at)
-    }
-
-    /// A channel's news. What comes too late goes into the timeline only; scripted numbers listen to their script alone.
-    fn news(&mut self, news: News) -> Answer {
-        let at = self.account_now;
-        let Some(request) = &mut self.request else {
-            return Answer::Done;
-        };
-        if request.message.is_none() || crate::sandbox::Script::of(request.phone).is_some() {
-            return Answer::Done;
-        }
-        match (news, request.delivery) {
-            (News::Accepted, DeliveryState::Sent) => {
-                if let Some(message) = &mut request.message {
-                    message.accepted = true;
-                }
-            }
-            (News::Delivered, DeliveryState::Sent) => {
-                self.move_delivery(DeliveryState::Delivered, at);
-            }
-            (News::Read, DeliveryState::Sent | DeliveryState::Delivered) => {
-                self.move_delivery(DeliveryState::Read, at);
-            }
-            (News::Failed, DeliveryState::Sent) => {
-                self.record(TimelineKind::DeliveryFailed, at);
-                self.expire(at);
-            }
-            (News::Delivered | News::Read | News::Failed, DeliveryState::Expired | DeliveryState::Revoked)
-                if request.events < MAX_EVENTS_WITH_LATE_NEWS =>
-            {
-                self.record(TimelineKind::TooLate(news), at);
-            }
-            // A repeated receipt, or one that a later state has overtaken, says nothing new.
-            _ => {}
-        }
-        Answer::Done
     }
 
     /// The request's state as an answer.

@@ -49,6 +49,8 @@ pub enum ApiError {
     BalanceNotEnough,
     /// No leg of the route reaches this number.
     PhoneNumberNotFound,
+    /// There is no next leg to begin on this request, or none may begin any more.
+    ResendNotPossible,
 }
 
 impl ApiError {
@@ -74,6 +76,7 @@ impl ApiError {
             Self::FloodWait { seconds } => return Cow::Owned(format!("FLOOD_WAIT_{seconds}")),
             Self::BalanceNotEnough => "BALANCE_NOT_ENOUGH",
             Self::PhoneNumberNotFound => "PHONE_NUMBER_NOT_FOUND",
+            Self::ResendNotPossible => "RESEND_NOT_POSSIBLE",
         })
     }
 
@@ -86,7 +89,7 @@ impl ApiError {
     }
 
     /// Every error but [`ApiError::FloodWait`], whose name carries a number.
-    pub const NAMED: [Self; 18] = [
+    pub const NAMED: [Self; 19] = [
         Self::UnknownMethod,
         Self::AccessTokenRequired,
         Self::AccessTokenInvalid,
@@ -105,6 +108,7 @@ impl ApiError {
         Self::SenderNotVerified,
         Self::BalanceNotEnough,
         Self::PhoneNumberNotFound,
+        Self::ResendNotPossible,
     ];
 }
 

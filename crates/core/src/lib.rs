@@ -36,11 +36,11 @@ pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
 pub use calendar::{civil_date, days_of_date};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{
-    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, News, Reach,
-    Rules, Send, SendCode, SenderFact, TimelineEvent, TimelineKind, Work,
+    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, LegEnd, News,
+    Reach, Rules, Send, SendCode, SenderFact, TimelineEvent, TimelineKind, Work,
 };
 pub use country::Country;
-pub use decide::{decide, status_at};
+pub use decide::{RESEND_PAUSE_MS, decide, status_at};
 pub use error::ApiError;
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
 pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
@@ -57,7 +57,7 @@ pub use price::{
     PriceRow, RouteName,
 };
 pub use request::{
-    ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, Message, VerificationRequest,
+    ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, LegState, Message, VerificationRequest,
     VerificationState,
 };
 pub use route::{Detail, LAST_START_MS, LegName, MAX_DETAIL_CHARS, MAX_LEGS, PlannedLeg, RoutePlan};

@@ -3,11 +3,14 @@
 //! Both graphs are here, each as one `match` ([`DeliveryState::may_become`], [`VerificationState::may_become`]); a test
 //! draws them. Nothing outside this file changes a state.
 
+use std::sync::Arc;
+
 use crate::code::{Code, EnteredCode};
 use crate::ids::{AccountKey, RequestId};
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, Payload, SenderUsername};
 use crate::phone::PhoneNumber;
+use crate::route::{LAST_START_MS, LegName, RoutePlan};
 use crate::sandbox::Script;
 use crate::time::Timestamp;
 use crate::token::{TokenClaim, TokenKind};
@@ -154,8 +157,58 @@ pub struct Message {
     pub sent_at: Timestamp,
     /// When message and code end, on the account's clock.
     pub expires_at: Timestamp,
-    /// Whether a channel took responsibility for it; until then a restart dispatches it again.
+    /// Whether nothing is left to hand over: the leg under way took responsibility, or no leg is under way any more. Until
+    /// then a restart dispatches it again. Begins anew with each leg.
     pub accepted: bool,
+    /// How far it has come on the legs of its request's plan.
+    pub legs: LegState,
+}
+
+impl Message {
+    /// The last moment at which a leg may begin.
+    const fn last_start(&self) -> Timestamp {
+        self.expires_at.plus_millis(-LAST_START_MS)
+    }
+}
+
+/// How far a message has come on the legs of its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegState {
+    /// The place in the plan of the leg under way; the number of legs once none is under way any more.
+    pub leg: u8,
+    /// When the leg under way began, on the account's clock.
+    pub started_at: Timestamp,
+    /// A bit for each leg that may still deliver: it accepted the message, hears of arrivals, and has told neither of one nor
+    /// of a failure.
+    pub open: u8,
+}
+
+impl LegState {
+    /// At the first leg.
+    pub const fn first(started_at: Timestamp) -> Self {
+        Self {
+            leg: 0,
+            started_at,
+            open: 0,
+        }
+    }
+
+    /// Whether the leg at that place may still deliver.
+    pub const fn is_open(self, place: usize) -> bool {
+        self.open & Self::bit(place) != 0
+    }
+
+    pub(crate) const fn set_open(&mut self, place: usize, open: bool) {
+        if open {
+            self.open |= Self::bit(place);
+        } else {
+            self.open &= !Self::bit(place);
+        }
+    }
+
+    const fn bit(place: usize) -> u8 {
+        if place < 8 { 1 << place } else { 0 }
+    }
 }
 
 /// One verification request, as it stands in the books.
@@ -179,6 +232,8 @@ pub struct VerificationRequest {
     pub fee: Credits,
     /// Whether the fee was given back.
     pub refunded: bool,
+    /// The legs over which its message goes; `None`: the built-in messenger alone.
+    pub plan: Option<Arc<RoutePlan>>,
     /// The message, once one was sent (or is admitted to be).
     pub message: Option<Message>,
     /// What became of the code.
@@ -198,6 +253,8 @@ pub struct VerificationRequest {
 pub enum DueStep {
     /// A state of the sandbox's script for this number.
     Scripted(DeliveryState),
+    /// The end of the wait of the leg under way: the next one begins.
+    NextLeg,
     /// The end of the message's life.
     EndOfLife,
     /// The end of the wait for an answer about reachability: the hold is released.
@@ -249,10 +306,56 @@ impl VerificationRequest {
             .and_then(|script| script.next_state(self.delivery))
             .map(|(delay_ms, state)| (message.sent_at.plus_millis(delay_ms), DueStep::Scripted(state)));
         let end = (self.delivery == DeliveryState::Sent).then_some((message.expires_at, DueStep::EndOfLife));
-        match (scripted, end) {
+        let next_leg = self.next_leg_at().map(|at| (at, DueStep::NextLeg));
+        match (scripted, next_leg.or(end)) {
             (Some(step), Some(end)) => Some(if step.0 < end.0 { step } else { end }),
             (step, end) => step.or(end),
         }
+    }
+
+    /// The leg under way: to it the message is handed over, unless it was accepted. `None` where no leg is under way.
+    pub fn leg_under_way(&self) -> Option<&LegName> {
+        let message = self.message.as_ref().filter(|_| self.delivery == DeliveryState::Sent)?;
+        match &self.plan {
+            None => Some(&LegName::INBOX),
+            Some(plan) => plan.legs.get(usize::from(message.legs.leg)).map(|leg| &leg.name),
+        }
+    }
+
+    /// The legs that have begun, in their order: to them the message was handed over, or may have been.
+    pub fn legs_begun(&self) -> Vec<&LegName> {
+        match (&self.message, &self.plan) {
+            (None, _) => Vec::new(),
+            (Some(_), None) => vec![&LegName::INBOX],
+            (Some(message), Some(plan)) => {
+                let begun = plan.legs.iter().take(usize::from(message.legs.leg) + 1);
+                begun.map(|leg| &leg.name).collect()
+            }
+        }
+    }
+
+    /// Its plan and message, where there is a leg after the one under way and a reason to begin it: it wasn't delivered,
+    /// revoked or disowned, and its code is still to be entered. Scripted numbers listen to their script alone.
+    fn before_next_leg(&self) -> Option<(&RoutePlan, &Message)> {
+        let (plan, message) = (self.plan.as_deref()?, self.message.as_ref()?);
+        let has_next = usize::from(message.legs.leg) + 1 < plan.legs.len();
+        let wanted = self.delivery == DeliveryState::Sent && self.verification.is_open();
+        (has_next && wanted && Script::of(self.phone).is_none()).then_some((plan, message))
+    }
+
+    /// Whether the next leg may begin at that time.
+    pub(crate) fn may_begin_next_leg(&self, at: Timestamp) -> bool {
+        self.before_next_leg()
+            .is_some_and(|(_, message)| at <= message.last_start())
+    }
+
+    /// When the wait of the leg under way is over, if another can begin then.
+    fn next_leg_at(&self) -> Option<Timestamp> {
+        let (plan, message) = self.before_next_leg()?;
+        let life_ms = message.expires_at.millis() - message.sent_at.millis();
+        let wait_ms = plan.wait_ms(usize::from(message.legs.leg), life_ms);
+        let at = message.legs.started_at.plus_millis(wait_ms);
+        (at <= message.last_start()).then_some(at)
     }
 
     /// When a worker must look at this request again, on the account's clock.

@@ -210,6 +210,8 @@ pub struct UsageFacts<'a> {
     pub created_at: Timestamp,
     /// The recipient.
     pub phone: PhoneNumber,
+    /// The route of its plan, if it has one.
+    pub route: Option<&'a RouteName>,
     /// The sender that its message names.
     pub sender: Option<&'a SenderUsername>,
     /// What became of it.
@@ -245,6 +247,7 @@ impl<'a> UsageFacts<'a> {
         Self {
             created_at: request.id.created_at(),
             phone: request.phone,
+            route: request.plan.as_ref().map(|plan| &plan.route),
             sender: message.and_then(|message| message.sender.as_ref()),
             delivery: request.delivery,
             fee: request.fee,
@@ -308,6 +311,7 @@ impl<'a> UsageFacts<'a> {
         UsageChange {
             created_at: self.created_at,
             phone: self.phone,
+            route: self.route,
             sender: self.sender,
             counts: self.counts(),
             delivered_slot: self.has_arrived().then(|| self.since_send(self.arrived_at)).flatten(),
@@ -325,6 +329,8 @@ pub struct UsageChange<'a> {
     pub created_at: Timestamp,
     /// The recipient.
     pub phone: PhoneNumber,
+    /// The route of its plan, if it has one.
+    pub route: Option<&'a RouteName>,
     /// The sender that its message names.
     pub sender: Option<&'a SenderUsername>,
     /// By [`UsageCount`].
@@ -347,8 +353,8 @@ impl UsageChange<'_> {
     }
 }
 
-/// What a change of a request adds to usage. Two changes where a send gives a sender to a request that was only checked
-/// before: all of it goes from one place to the other.
+/// What a change of a request adds to usage. Two changes where a send gives a sender or a route to a request that was only
+/// checked before: all of it goes from one place to the other.
 pub fn usage_change<'a>(
     before: Option<UsageFacts<'a>>,
     after: &UsageFacts<'a>,
@@ -364,8 +370,9 @@ pub fn usage_change<'a>(
         change.valid_slot = None;
     }
     let counted = before.counts();
-    if before.sender != after.sender && counted != [0; USAGE_COUNTS] {
+    if (before.sender, before.route) != (after.sender, after.route) && counted != [0; USAGE_COUNTS] {
         let moved = UsageChange {
+            route: before.route,
             sender: before.sender,
             counts: counted.map(|count| -count),
             delivered_slot: None,
@@ -388,6 +395,7 @@ mod tests {
         UsageFacts {
             created_at: Timestamp::from_millis(1_790_000_000_123),
             phone: PhoneNumber::from_stored(391_234_567_890),
+            route: None,
             sender: None,
             delivery,
             fee: Credits::from_micros(10_000),

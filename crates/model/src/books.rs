@@ -187,6 +187,8 @@ impl Books {
                         phone,
                         id_entropy,
                         reach,
+                        plan: None,
+                        skipped: Vec::new(),
                     },
                 ))
             }
@@ -197,7 +199,7 @@ impl Books {
             } => self.settle(*request, *reachable, *key),
             Step::Check { of, code, key } => self.check(of, *code, *key),
             Step::Revoke { of } => self.revoke(of),
-            Step::News { request, news } => self.work(*request, |request| Action::News { request, news: *news }),
+            Step::News { request, news } => self.work(*request, |request| Action::news(request, *news)),
             Step::Wake { request } => self.work(*request, |request| Action::Wake { request }),
             Step::Purchase { account, micros } => {
                 let amount = Credits::from_micros(*micros);
@@ -282,7 +284,12 @@ impl Books {
             Some(index),
             None,
             key,
-            Action::Settle { request, reachable },
+            Action::Settle {
+                request,
+                reachable,
+                plan: None,
+                skipped: Vec::new(),
+            },
         ))
     }
 
@@ -327,6 +334,8 @@ impl Books {
             ttl: Ttl::new(step.ttl_seconds).unwrap(),
             id_entropy: self.id_entropy(),
             reach: step.reach,
+            plan: None,
+            skipped: Vec::new(),
         }));
         self.call(&step.caller, named.map(|(index, _)| index), fact, action)
     }

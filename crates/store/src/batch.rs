@@ -85,7 +85,7 @@ pub(crate) struct Touched<T> {
     pub(crate) stored: bool,
     /// Whether it must be written.
     pub(crate) changed: bool,
-    /// Whether a request's message came, went or moved in time: only then are its columns written again.
+    /// Whether a request's message came, went or moved in time, or its plan changed: only then are their columns written again.
     pub(crate) message_changed: bool,
 }
 
@@ -305,7 +305,8 @@ impl Batch {
             match self.requests.entry(request) {
                 Entry::Occupied(mut entry) => match entry.get_mut() {
                     Some(touched) => {
-                        touched.message_changed |= life_of(&touched.row) != life_of(&row);
+                        touched.message_changed |=
+                            life_of(&touched.row) != life_of(&row) || touched.row.plan != row.plan;
                         touched.row = row;
                         touched.changed = true;
                     }
@@ -409,6 +410,7 @@ fn named_request(action: &Action) -> Option<RequestId> {
         | Action::Check { request, .. }
         | Action::Revoke { request }
         | Action::News { request, .. }
+        | Action::NextLeg { request }
         | Action::Wake { request } => Some(*request),
     }
 }

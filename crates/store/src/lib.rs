@@ -15,6 +15,7 @@ mod actions;
 mod audit;
 mod backup;
 mod batch;
+mod channel_books;
 mod console;
 mod handover;
 mod logins;
@@ -35,6 +36,10 @@ mod watches;
 pub use actions::{ActionFilter, ActionPage, ActionRecord, Actions, NewAction};
 pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
+pub use channel_books::{
+    ChannelBooks, ChannelCost, ChannelRecipient, CostKind, CostPlace, CostRecord, CostSum, HANDLE_LIFE_MS,
+    MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage,
+};
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
 pub use logins::{
@@ -81,12 +86,23 @@ pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
 pub trait SiteStore:
-    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static
+    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + ChannelBooks + 'static
 {
 }
 
-impl<T: Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + 'static>
-    SiteStore for T
+impl<T> SiteStore for T where
+    T: Tokens
+        + Sessions
+        + Logins
+        + Usage
+        + Orders
+        + Actions
+        + Messages
+        + Profiles
+        + Senders
+        + Console
+        + ChannelBooks
+        + 'static
 {
 }
 

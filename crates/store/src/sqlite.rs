@@ -6,6 +6,7 @@
 mod access;
 mod actions;
 mod backup;
+mod channel_books;
 mod checkpoint;
 mod codec;
 mod console;

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// There are as many already as there may be.
     #[error("there are too many {0}")]
     TooMany(&'static str),
+    /// A text is longer than may be kept.
+    #[error("the {0} is too long to be kept")]
+    TooLong(&'static str),
     /// The price list can't take more rows.
     #[error(transparent)]
     PriceListFull(#[from] PriceListFull),

@@ -66,6 +66,8 @@ pub(crate) struct NewUsage {
     pub(crate) account: AccountKey,
     pub(crate) created_at: Timestamp,
     pub(crate) phone: PhoneNumber,
+    /// The route of its plan, if it has one.
+    pub(crate) route: Option<RouteName>,
     pub(crate) sender: Option<SenderUsername>,
     pub(crate) counts: [i64; USAGE_COUNTS],
     pub(crate) delivered_slot: Option<u8>,
@@ -78,6 +80,7 @@ impl NewUsage {
             account,
             created_at: change.created_at,
             phone: change.phone,
+            route: change.route.cloned(),
             sender: change.sender.cloned(),
             counts: change.counts,
             delivered_slot: change.delivered_slot,
@@ -89,6 +92,7 @@ impl NewUsage {
         UsageChange {
             created_at: self.created_at,
             phone: self.phone,
+            route: self.route.as_ref(),
             sender: self.sender.as_ref(),
             counts: self.counts,
             delivered_slot: self.delivered_slot,

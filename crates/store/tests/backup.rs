@@ -69,6 +69,8 @@ fn send(entropy: u64) -> Action {
         ttl: Ttl::default(),
         id_entropy: entropy,
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     }))
 }
 

@@ -76,6 +76,8 @@ fn send(to: u64, payload: Option<&str>, entropy: u64) -> Action {
         ttl: Ttl::new(60).unwrap(),
         id_entropy: entropy,
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     }))
 }
 
@@ -192,10 +194,7 @@ async fn states_and_times_narrow_the_list() {
     let read = books.sent(NOW, 391_234_567_890, None, 1).await;
     let wrong = books.sent(NOW.plus_millis(10), 391_234_567_890, None, 2).await;
     let untouched = books.sent(NOW.plus_millis(20), 391_234_567_890, None, 3).await;
-    let news = Action::News {
-        request: read,
-        news: News::Read,
-    };
+    let news = Action::news(read, News::Read);
     submit(&books.store, books.account, news, NOW.plus_millis(30)).await;
     let check = |request, code: &str| Action::Check {
         request,
@@ -268,15 +267,14 @@ async fn the_timeline_tells_what_happened_after_the_sending() {
         NOW.plus_millis(5),
     )
     .await;
-    let late = Action::News {
-        request: id,
-        news: News::Delivered,
-    };
+    let late = Action::news(id, News::Delivered);
     submit(&books.store, books.account, late, NOW.plus_millis(9)).await;
     let event = |number, kind, after| TimelineEvent {
         number,
         kind,
         at: NOW.plus_millis(after),
+        leg: None,
+        detail: None,
     };
     assert_eq!(
         books.store.timeline(request).await.unwrap(),
@@ -383,10 +381,7 @@ async fn a_watch_hears_of_its_own_request_alone() {
     };
     let mut watch = books.store.watch(request(id)).unwrap();
     let mut watch_of_other = books.store.watch(request(other)).unwrap();
-    let news = Action::News {
-        request: id,
-        news: News::Delivered,
-    };
+    let news = Action::news(id, News::Delivered);
     submit(&books.store, books.account, news, NOW).await;
     watch.changed().await;
     let silent = futures_util::FutureExt::now_or_never(watch_of_other.changed());

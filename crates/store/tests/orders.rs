@@ -382,6 +382,8 @@ fn send(to: u64, entropy: u64) -> Action {
         ttl: Ttl::new(30).unwrap(),
         id_entropy: entropy,
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     }))
 }
 

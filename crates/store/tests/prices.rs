@@ -56,6 +56,8 @@ async fn charged(store: &SqliteStore, account: AccountKey, now: Timestamp, entro
             phone: PhoneNumber::from_stored(391_234_567_890),
             id_entropy: entropy,
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         },
     };
     let outcome = store.submit(account, command).await.unwrap();

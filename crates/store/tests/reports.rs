@@ -82,6 +82,8 @@ impl Books {
             ttl: Ttl::default(),
             id_entropy,
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         };
         self.ask(account, Action::Send(Box::new(send))).await;
         RequestRef {
@@ -91,10 +93,7 @@ impl Books {
     }
 
     async fn news(&self, request: RequestRef, news: News) {
-        let action = Action::News {
-            request: request.id,
-            news,
-        };
+        let action = Action::news(request.id, news);
         self.ask(request.account, action).await;
     }
 

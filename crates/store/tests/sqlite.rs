@@ -111,6 +111,8 @@ fn send(to: PhoneNumber, id_entropy: u64, callback: Option<&str>) -> Action {
         ttl: Ttl::default(),
         id_entropy,
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     }))
 }
 
@@ -291,16 +293,7 @@ async fn the_audit_finds_a_state_that_moved_backwards() {
     let directory = tempfile::tempdir().unwrap();
     let books = books(directory.path()).await;
     let request = books.send(phone(391_234_567_890), 1, None).await;
-    books
-        .ask(
-            Action::News {
-                request,
-                news: News::Read,
-            },
-            NOW,
-        )
-        .await
-        .unwrap();
+    books.ask(Action::news(request, News::Read), NOW).await.unwrap();
     let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     database.execute("UPDATE request SET delivery = 4", []).unwrap();
     let violation = audit(directory.path(), &[], |_| {}).unwrap().violation.unwrap();
@@ -329,16 +322,7 @@ async fn codes_and_tokens_are_nowhere_in_the_file() {
         )
         .await
         .unwrap();
-    books
-        .ask(
-            Action::News {
-                request,
-                news: News::Read,
-            },
-            NOW,
-        )
-        .await
-        .unwrap();
+    books.ask(Action::news(request, News::Read), NOW).await.unwrap();
     books.store.close().await.unwrap();
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
@@ -395,6 +379,8 @@ async fn an_admitted_message_lives_from_its_settlement_on() {
             Action::Settle {
                 request,
                 reachable: true,
+                plan: None,
+                skipped: Vec::new(),
             },
             later,
         )
@@ -462,7 +448,7 @@ async fn the_audit_finds_a_state_that_no_timeline_tells_of() {
     let books = books(directory.path()).await;
     let request = books.send(phone(391_234_567_890), 1, None).await;
     let news = News::Delivered;
-    books.ask(Action::News { request, news }, NOW).await.unwrap();
+    books.ask(Action::news(request, news), NOW).await.unwrap();
     assert_eq!(audit(directory.path(), &[], |_| {}).unwrap().violation, None);
     let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     database.execute("DELETE FROM timeline", []).unwrap();

@@ -92,6 +92,8 @@ impl Books {
             ttl: Ttl::new(30).unwrap(),
             id_entropy: entropy,
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         };
         let command = Command {
             now,

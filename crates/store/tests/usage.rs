@@ -90,6 +90,8 @@ impl Books {
                 phone,
                 id_entropy,
                 reach,
+                plan: None,
+                skipped: Vec::new(),
             };
             self.ask(now, action).await.unwrap();
         }
@@ -107,10 +109,12 @@ impl Books {
             ttl: Ttl::default(),
             id_entropy: entropy,
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         }));
         self.ask(now, send).await.unwrap();
         let after = |millis: u64| now.plus_millis(i64::try_from(millis).unwrap());
-        let news = |news| Action::News { request: id, news };
+        let news = |news| Action::news(id, news);
         let check = |code: &str| Action::Check {
             request: id,
             code: EnteredCode::new(code.into()),

@@ -43,6 +43,11 @@ impl Decider<'_> {
         if right {
             request.move_verification(VerificationState::Valid, now);
             if proves_delivery {
+                let goes_on = request.delivery == DeliveryState::Sent
+                    && request.plan.as_ref().is_some_and(|plan| plan.legs.len() > 1);
+                if goes_on {
+                    self.decision.work = Some(Work::Withdraw);
+                }
                 self.move_delivery(DeliveryState::Read, now);
             }
             return Ok((VerificationState::Valid, now));

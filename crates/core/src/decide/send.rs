@@ -1,5 +1,7 @@
 //! Sending and asking whether one could: `sendVerificationMessage`, `checkSendAbility`, and the settlement of an admission.
 
+use std::sync::Arc;
+
 use super::{Decider, Outcome};
 use crate::code::Code;
 use crate::command::{Answer, FloodCounters, Reach, Send, SendCode, SenderFact, Work};
@@ -8,7 +10,10 @@ use crate::ids::RequestId;
 use crate::limits::Limit;
 use crate::money::Credits;
 use crate::phone::PhoneNumber;
-use crate::request::{ABILITY_LIFE_MS, CodeOrigin, DeliveryState, Message, VerificationRequest, VerificationState};
+use crate::request::{
+    ABILITY_LIFE_MS, CodeOrigin, DeliveryState, LegState, Message, VerificationRequest, VerificationState,
+};
+use crate::route::{Detail, LegName, RoutePlan};
 use crate::sandbox::{SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 
 impl Decider<'_> {
@@ -23,7 +28,7 @@ impl Decider<'_> {
         let fee = if on_ability_check {
             Credits::ZERO
         } else {
-            self.fee_of(send.phone)
+            self.fee_of(send.phone, send.plan.as_deref())
         };
         self.require_balance(fee)?;
         if !on_ability_check {
@@ -37,26 +42,63 @@ impl Decider<'_> {
         }
         let message = self.message(send);
         if let Some(request) = &mut self.request {
+            let planned_anew = request.plan.is_none();
+            if planned_anew {
+                request.plan.clone_from(&send.plan);
+            }
             request.message = Some(message);
             request.generation = self.command.token.map_or(0, |claim| claim.generation);
+            if planned_anew {
+                self.skip_legs(&send.skipped);
+            }
             self.move_delivery(DeliveryState::Sent, self.account_now);
             self.hand_to_dispatch(send.phone);
             return self.status();
         }
-        self.open_request(send.phone, send.id_entropy, fee, send.reach, Some(message))
+        let outcome = self.open_request(
+            send.phone,
+            send.id_entropy,
+            fee,
+            send.reach,
+            send.plan.as_ref(),
+            Some(message),
+        );
+        self.skip_legs_of_new_request(&outcome, &send.skipped);
+        outcome
     }
 
-    pub(super) fn check_ability(&mut self, phone: PhoneNumber, id_entropy: u64, reach: Reach) -> Outcome {
+    pub(super) fn check_ability(
+        &mut self,
+        phone: PhoneNumber,
+        id_entropy: u64,
+        reach: Reach,
+        plan: Option<&Arc<RoutePlan>>,
+        skipped: &[(LegName, Detail)],
+    ) -> Outcome {
         let flood = self.require_no_flood(phone, false)?;
-        let fee = self.fee_of(phone);
+        let fee = self.fee_of(phone, plan.map(Arc::as_ref));
         self.require_balance(fee)?;
         require_reachable(phone, reach)?;
         self.decision.flood = flood;
-        self.open_request(phone, id_entropy, fee, reach, None)
+        let outcome = self.open_request(phone, id_entropy, fee, reach, plan, None);
+        self.skip_legs_of_new_request(&outcome, skipped);
+        outcome
+    }
+
+    /// A request that was refused has no timeline.
+    fn skip_legs_of_new_request(&mut self, outcome: &Outcome, skipped: &[(LegName, Detail)]) {
+        if outcome.is_ok() {
+            self.skip_legs(skipped);
+        }
     }
 
     /// The network has answered about an admitted request: charge it, or give the hold free.
-    pub(super) fn settle(&mut self, reachable: bool) -> Outcome {
+    pub(super) fn settle(
+        &mut self,
+        reachable: bool,
+        plan: Option<&Arc<RoutePlan>>,
+        skipped: &[(LegName, Detail)],
+    ) -> Outcome {
         let Some(request) = self
             .request
             .as_ref()
@@ -66,17 +108,23 @@ impl Decider<'_> {
         };
         let (fee, phone, has_message) = (request.fee, request.phone, request.message.is_some());
         if !reachable {
+            self.skip_legs(skipped);
             self.release_hold(self.account_now);
             return Err(ApiError::PhoneNumberNotFound);
         }
         self.decision.account.release(fee);
         self.charge(fee)?;
+        self.skip_legs(skipped);
+        if let (Some(request), Some(plan)) = (&mut self.request, plan) {
+            request.plan = Some(Arc::clone(plan));
+        }
         if has_message {
             if let Some(message) = self.request.as_mut().and_then(|request| request.message.as_mut()) {
                 // Its life begins with the sending, not with the question whether it can be sent.
                 let asked_for_ms = self.account_now.millis() - message.sent_at.millis();
                 message.sent_at = self.account_now;
                 message.expires_at = message.expires_at.plus_millis(asked_for_ms);
+                message.legs = LegState::first(self.account_now);
             }
             self.move_delivery(DeliveryState::Sent, self.account_now);
             self.hand_to_dispatch(phone);
@@ -135,14 +183,15 @@ impl Decider<'_> {
         phone == self.decision.account.owner && !self.in_test_mode()
     }
 
-    /// What a new request costs, at this moment on the account's clock. It keeps that as its fee, whatever becomes of the
-    /// price list afterwards.
-    fn fee_of(&self, phone: PhoneNumber) -> Credits {
+    /// What a new request costs on its route, at this moment on the account's clock. It keeps that as its fee, whatever becomes
+    /// of the price list afterwards.
+    fn fee_of(&self, phone: PhoneNumber, plan: Option<&RoutePlan>) -> Credits {
         if phone == self.decision.account.owner || self.in_test_mode() {
             return Credits::ZERO;
         }
         let rules = self.facts.rules;
-        rules.prices.price_of(phone, &rules.route, self.account_now)
+        let route = plan.map_or(&rules.route, |plan| &plan.route);
+        rules.prices.price_of(phone, route, self.account_now)
     }
 
     fn require_balance(&self, fee: Credits) -> Result<(), ApiError> {
@@ -170,6 +219,7 @@ impl Decider<'_> {
             sent_at: self.account_now,
             expires_at: self.account_now.plus_millis(send.ttl.millis()),
             accepted: false,
+            legs: LegState::first(self.account_now),
         }
     }
 
@@ -180,6 +230,7 @@ impl Decider<'_> {
         id_entropy: u64,
         fee: Credits,
         reach: Reach,
+        plan: Option<&Arc<RoutePlan>>,
         message: Option<Message>,
     ) -> Outcome {
         let must_ask = reach == Reach::MustAsk;
@@ -200,6 +251,7 @@ impl Decider<'_> {
             delivery_updated_at: self.account_now,
             fee,
             refunded: false,
+            plan: plan.cloned(),
             message,
             verification: VerificationState::Unchecked,
             verification_updated_at: self.account_now,

@@ -41,6 +41,10 @@ impl Seen {
             match event.kind {
                 TimelineKind::TooLate(_) => count("too late"),
                 TimelineKind::DeliveryFailed => count("failed"),
+                TimelineKind::LegSkipped => count("leg skipped"),
+                TimelineKind::LegAccepted => count("leg accepted"),
+                TimelineKind::LegEnded(end) => count(&format!("leg ended: {end:?}")),
+                TimelineKind::Disowned => count("disowned"),
                 TimelineKind::Became(_) => {}
             }
         }

@@ -234,6 +234,8 @@ fn news_that_the_graph_has_no_move_for_moves_nothing() {
             News::Accepted,
             News::Delivered,
             News::Read,
+            News::CannotReach,
+            News::Refused,
             News::Failed,
             News::Disowned,
         ] {
@@ -241,7 +243,7 @@ fn news_that_the_graph_has_no_move_for_moves_nothing() {
                 News::Accepted | News::Disowned => None,
                 News::Delivered => Some(DeliveryState::Delivered),
                 News::Read => Some(DeliveryState::Read),
-                News::Failed => Some(DeliveryState::Expired),
+                News::CannotReach | News::Refused | News::Failed => Some(DeliveryState::Expired),
             };
             let allowed = target.is_some_and(|target| state.may_become(target));
             let mut world = World::new();

@@ -112,6 +112,8 @@ fn of_two_admitted_calls_with_one_key_only_one_is_charged() {
         countersign_core::Action::Settle {
             request: second,
             reachable: true,
+            plan: None,
+            skipped: Vec::new(),
         },
     );
     assert!(matches!(again, Ok(Answer::Again(_))), "{again:?}");

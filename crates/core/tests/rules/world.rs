@@ -151,6 +151,8 @@ impl World {
             ttl: Ttl::default(),
             id_entropy: self.made,
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         }
     }
 
@@ -189,6 +191,8 @@ impl World {
                 phone,
                 id_entropy,
                 reach,
+                plan: None,
+                skipped: Vec::new(),
             },
         ))
     }
@@ -200,6 +204,8 @@ impl World {
             phone,
             id_entropy: self.made,
             reach: Reach::MustAsk,
+            plan: None,
+            skipped: Vec::new(),
         };
         self.submit(None, action)
     }
@@ -218,12 +224,20 @@ impl World {
             phone: PHONE,
             id_entropy: self.made,
             reach: Reach::MustAsk,
+            plan: None,
+            skipped: Vec::new(),
         };
         admitted(self.submit(None, action))
     }
 
     pub(crate) fn settle(&mut self, request: RequestId, reachable: bool) -> Result<RequestStatus, ApiError> {
-        status(self.submit(Some(request), Action::Settle { request, reachable }))
+        let action = Action::Settle {
+            request,
+            reachable,
+            plan: None,
+            skipped: Vec::new(),
+        };
+        status(self.submit(Some(request), action))
     }
 
     /// Checks a code; the answer's whole status.
@@ -247,7 +261,7 @@ impl World {
 
     pub(crate) fn news(&mut self, request: RequestId, news: News) {
         assert_eq!(
-            self.submit(Some(request), Action::News { request, news }),
+            self.submit(Some(request), Action::news(request, news)),
             Ok(Answer::Done)
         );
     }

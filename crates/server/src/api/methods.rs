@@ -57,6 +57,8 @@ impl Method {
                     phone,
                     id_entropy: u64::from_ne_bytes(random::bytes()),
                     reach: reach(app, kind, phone),
+                    plan: None,
+                    skipped: Vec::new(),
                 })
             }
             Self::CheckStatus => {
@@ -117,6 +119,8 @@ fn send(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Send,
         ttl,
         id_entropy,
         reach: reach(app, kind, phone),
+        plan: None,
+        skipped: Vec::new(),
     })
 }
 

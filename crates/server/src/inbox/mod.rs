@@ -19,7 +19,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countersign_channels::{Inbox, InboxMessage};
-use countersign_core::{Action, Command, News, PhoneNumber, RequestId};
+use countersign_core::{Action, Command, LegName, News, PhoneNumber, RequestId};
 use countersign_store::StoreError;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::header::{
@@ -312,7 +312,10 @@ async fn read_one(room: &Room, message: InboxMessage) -> Result<(), StoreError> 
             idempotency: None,
             action: Action::News {
                 request: message.request,
+                leg: Some(LegName::INBOX),
                 news,
+                detail: None,
+                receipts: true,
             },
         };
         // What the rules say to it is no concern of the reader: a message that ended before is shown as ended.

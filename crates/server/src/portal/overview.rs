@@ -318,6 +318,8 @@ async fn submit(
         } else {
             Reach::Unreachable
         },
+        plan: None,
+        skipped: Vec::new(),
     };
     let command = Command {
         now: viewer.now,

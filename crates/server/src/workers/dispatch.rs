@@ -133,7 +133,7 @@ impl Dispatch {
                     self.deliver(busy, request).await;
                     self.follow_up(account, Action::Wake { request: id }).await;
                 }
-                Some(Work::Withdraw) => self.withdraw(busy, account, id).await,
+                Some(Work::Withdraw | Work::WithdrawOthers { .. }) => self.withdraw(busy, account, id).await,
                 None => {
                     if let Some(inbox) = &self.inbox {
                         inbox.touch(account, id);
@@ -199,31 +199,14 @@ impl Dispatch {
             Handover::Waiting | Handover::Later(_) => {}
             Handover::Accepted(_) => {
                 self.vitals.message_accepted();
-                self.follow_up(
-                    account,
-                    Action::News {
-                        request,
-                        news: News::Accepted,
-                    },
-                )
-                .await;
+                self.follow_up(account, Action::news(request, News::Accepted)).await;
                 if receipts == Receipts::AssumedOnAcceptance {
-                    self.follow_up(
-                        account,
-                        Action::News {
-                            request,
-                            news: News::Delivered,
-                        },
-                    )
-                    .await;
+                    self.follow_up(account, Action::news(request, News::Delivered)).await;
                 }
             }
             Handover::CannotReach(_) | Handover::Refused(_) | Handover::Failed(_) => {
                 self.vitals.message_failed(clock::now());
-                let failed = Action::News {
-                    request,
-                    news: News::Failed,
-                };
+                let failed = Action::news(request, News::Failed);
                 self.follow_up(account, failed).await;
             }
         }

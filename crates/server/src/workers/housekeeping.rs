@@ -57,6 +57,7 @@ impl Housekeeping {
         let mut forgotten = self.store.forget_old_answers(now).await?;
         forgotten += self.site.forget_ended_sessions(now).await?;
         forgotten += self.site.forget_old_tokens(now).await?;
+        forgotten += self.site.forget_old_handles(now).await?;
         let due = self.store.due_lapses(now, LAPSES_AT_ONCE).await?;
         for account in &due {
             let command = Command {
@@ -72,7 +73,7 @@ impl Housekeeping {
             tracing::debug!(
                 forgotten,
                 lapsed = due.len(),
-                "old answers, sign-ins and tokens deleted, old credit lapsed"
+                "old answers, sign-ins, tokens and channels' names deleted, old credit lapsed"
             );
         }
         Ok(forgotten > 0 || due.len() == LAPSES_AT_ONCE)

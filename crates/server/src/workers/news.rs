@@ -41,7 +41,11 @@ impl From<ChannelNews> for FollowUp {
             account: news.account,
             action: Action::News {
                 request: news.request,
+                leg: Some(news.leg),
                 news: news.news,
+                detail: news.detail,
+                // Whoever brings news by itself hears of arrivals.
+                receipts: true,
             },
             at: clock::now(),
         }

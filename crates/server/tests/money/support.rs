@@ -164,6 +164,8 @@ pub(crate) fn send(to: &str, id_entropy: u64) -> Action {
         ttl: Ttl::default(),
         id_entropy,
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     }))
 }
 

@@ -313,6 +313,8 @@ impl Browser<'_> {
             ttl: Ttl::default(),
             id_entropy: u64::from_ne_bytes(countersign_server::random::bytes()),
             reach: Reach::Reachable,
+            plan: None,
+            skipped: Vec::new(),
         };
         let answer = self.server.submit(self.account, Action::Send(Box::new(send))).await;
         let Answer::Status(status) = answer else {
@@ -322,7 +324,7 @@ impl Browser<'_> {
     }
 
     pub(crate) async fn news(&self, request: RequestId, news: News) {
-        self.server.submit(self.account, Action::News { request, news }).await;
+        self.server.submit(self.account, Action::news(request, news)).await;
     }
 }
 

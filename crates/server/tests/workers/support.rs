@@ -261,6 +261,8 @@ fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Acti
         ttl: Ttl::new(ttl_seconds).unwrap(),
         id_entropy: u64::from_ne_bytes(random::bytes()),
         reach: Reach::Reachable,
+        plan: None,
+        skipped: Vec::new(),
     };
     Action::Send(Box::new(send))
 }
@@ -287,7 +289,7 @@ pub(crate) async fn send_with_token(
 pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_url: String) {
     let request = send(store, account, PHONE, Some(callback_url), 3600).await;
     let news = News::Delivered;
-    submit(store, account, Action::News { request, news }).await;
+    submit(store, account, Action::news(request, news)).await;
 }
 
 async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {

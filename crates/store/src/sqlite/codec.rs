@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
-    EnteredCode, EntryHash, EntryKind, LedgerEntry, LowBalance, Message, News, Payload, PhoneNumber, Purchase,
-    RequestId, SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding, VerificationRequest,
-    VerificationState,
+    EnteredCode, EntryHash, EntryKind, LedgerEntry, LegEnd, LegState, LowBalance, Message, News, Payload, PhoneNumber,
+    Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding,
+    VerificationRequest, VerificationState,
 };
 use rusqlite::Row;
 
@@ -62,11 +62,46 @@ pub(super) const fn timeline_numbers(kind: TimelineKind) -> (i64, i64) {
         TimelineKind::Became(state) => (TIMELINE_BECAME, delivery_number(state)),
         TimelineKind::TooLate(news) => (2, news_number(news)),
         TimelineKind::DeliveryFailed => (3, 0),
+        TimelineKind::LegSkipped => (4, 0),
+        TimelineKind::LegAccepted => (TIMELINE_LEG_ACCEPTED, 0),
+        TimelineKind::LegEnded(end) => (TIMELINE_LEG_ENDED, leg_end_number(end)),
+        TimelineKind::Disowned => (7, 0),
     }
 }
 
-/// The timeline kind of a state change.
+/// Reads what [`timeline_numbers`] wrote.
+pub(super) fn timeline_kind_of(kind: i64, state: i64) -> Result<TimelineKind, StoreError> {
+    Ok(match kind {
+        TIMELINE_BECAME => TimelineKind::Became(delivery_of(state)?),
+        2 => TimelineKind::TooLate(news_of(state)?),
+        3 => TimelineKind::DeliveryFailed,
+        4 => TimelineKind::LegSkipped,
+        TIMELINE_LEG_ACCEPTED => TimelineKind::LegAccepted,
+        TIMELINE_LEG_ENDED => TimelineKind::LegEnded(leg_end_of(state)?),
+        7 => TimelineKind::Disowned,
+        _ => return Err(damaged("a timeline")),
+    })
+}
+
+/// The timeline kinds of a state change, and of what became of a leg.
 pub(crate) const TIMELINE_BECAME: i64 = 1;
+const TIMELINE_LEG_ACCEPTED: i64 = 5;
+pub(crate) const TIMELINE_LEG_ENDED: i64 = 6;
+
+const fn leg_end_number(end: LegEnd) -> i64 {
+    match end {
+        LegEnd::CannotReach => 1,
+        LegEnd::Refused => 2,
+        LegEnd::Failed => 3,
+        LegEnd::NotInTime => 4,
+        LegEnd::Resent => 5,
+    }
+}
+
+pub(crate) fn leg_end_of(number: i64) -> Result<LegEnd, StoreError> {
+    let found = LegEnd::ALL.into_iter().find(|end| leg_end_number(*end) == number);
+    found.ok_or_else(|| damaged("the end of a leg"))
+}
 
 const fn news_number(news: News) -> i64 {
     match news {
@@ -75,16 +110,20 @@ const fn news_number(news: News) -> i64 {
         News::Read => 3,
         News::Failed => 4,
         News::Disowned => 5,
+        News::CannotReach => 6,
+        News::Refused => 7,
     }
 }
 
-pub(super) fn news_of(number: i64) -> Result<News, StoreError> {
+fn news_of(number: i64) -> Result<News, StoreError> {
     let all = [
         News::Accepted,
         News::Delivered,
         News::Read,
         News::Failed,
         News::Disowned,
+        News::CannotReach,
+        News::Refused,
     ];
     let found = all.into_iter().find(|news| news_number(*news) == number);
     found.ok_or_else(|| damaged("a channel's news"))
@@ -254,7 +293,8 @@ pub(super) fn purchase_from_row(account: AccountKey, row: &Row<'_>) -> Result<Pu
 
 pub(super) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
      refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
-     expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation";
+     expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation, plan, leg, leg_at, \
+     open_legs";
 
 /// A request as its columns stand, before anything sealed is opened.
 #[derive(Debug, Default)]
@@ -281,6 +321,10 @@ pub(super) struct RequestColumns {
     pub(super) entered_sealed: Option<Vec<u8>>,
     pub(super) test: bool,
     pub(super) generation: u32,
+    pub(super) plan: Option<String>,
+    pub(super) leg: Option<u8>,
+    pub(super) leg_at: Option<i64>,
+    pub(super) open_legs: Option<u8>,
 }
 
 impl RequestColumns {
@@ -309,11 +353,15 @@ impl RequestColumns {
             entered_sealed: row.get(22)?,
             test: row.get(23)?,
             generation: row.get(24)?,
+            plan: row.get(25)?,
+            leg: row.get(26)?,
+            leg_at: row.get(27)?,
+            open_legs: row.get(28)?,
         })
     }
 
-    /// The columns of a request; `clock_offset_ms` turns its account's time of waking into real time. The message's own
-    /// columns are filled only where they are to be written: sealing costs time.
+    /// The columns of a request; `clock_offset_ms` turns its account's time of waking into real time. The columns of its
+    /// plan and message are filled only where they are to be written: sealing costs time.
     pub(super) fn of(
         request: &VerificationRequest,
         clock_offset_ms: i64,
@@ -346,6 +394,14 @@ impl RequestColumns {
             generation: request.generation,
             ..Self::default()
         };
+        if let (Some(message), Some(_)) = (&request.message, &request.plan) {
+            columns.leg = Some(message.legs.leg);
+            columns.leg_at = Some(message.legs.started_at.millis());
+            columns.open_legs = Some(message.legs.open);
+        }
+        if with_message {
+            columns.plan = request.plan.as_ref().map(|plan| plan.encode());
+        }
         if let (Some(message), true) = (&request.message, with_message) {
             columns.code_sealed = Some(vault.seal(Purpose::Code, &place, message.code.as_str().as_bytes())?);
             columns.code_origin = Some(origin_number(message.origin));
@@ -366,6 +422,15 @@ impl RequestColumns {
             None => None,
             Some(sealed) => EnteredCode::new(text(vault.open(Purpose::EnteredCode, &self.place, &sealed)?)?),
         };
+        let plan = self.plan.as_deref().map(|plan| RoutePlan::decode(plan).map(Arc::new));
+        let legs = match (self.leg, self.leg_at, self.open_legs) {
+            (Some(leg), Some(started_at), Some(open)) => Some(LegState {
+                leg,
+                started_at: Timestamp::from_millis(started_at),
+                open,
+            }),
+            _ => None,
+        };
         let message = match (self.code_sealed, self.sent_at, self.expires_at) {
             (Some(sealed), Some(sent_at), Some(expires_at)) => Some(Message {
                 code: Code::parse(&text(vault.open(Purpose::Code, &self.place, &sealed)?)?)
@@ -377,6 +442,7 @@ impl RequestColumns {
                 sent_at: Timestamp::from_millis(sent_at),
                 expires_at: Timestamp::from_millis(expires_at),
                 accepted: self.accepted.unwrap_or_default(),
+                legs: legs.unwrap_or(LegState::first(Timestamp::from_millis(sent_at))),
             }),
             _ => None,
         };
@@ -390,6 +456,10 @@ impl RequestColumns {
             delivery_updated_at: Timestamp::from_millis(self.delivery_at),
             fee: Credits::from_micros(self.fee),
             refunded: self.refunded,
+            plan: match plan {
+                None => None,
+                Some(plan) => Some(plan.ok_or_else(|| damaged("a plan of a route"))?),
+            },
             message,
             verification: verification_of(self.verification)?,
             verification_updated_at: Timestamp::from_millis(self.verification_at),

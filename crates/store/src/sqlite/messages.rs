@@ -8,14 +8,14 @@
 use std::sync::LazyLock;
 
 use countersign_core::{
-    AccountKey, DeliveryState, RequestId, TimelineEvent, TimelineKind, Timestamp, VerificationRequest,
+    AccountKey, DeliveryState, Detail, LegName, RequestId, TimelineEvent, Timestamp, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, Row, params};
 
 use super::codec::{
-    REQUEST_COLUMNS, RequestColumns, TIMELINE_BECAME, damaged, delivery_number, delivery_of, news_of, phone_column,
-    request_id, request_place, verification_number,
+    REQUEST_COLUMNS, RequestColumns, delivery_number, phone_column, request_id, request_place, timeline_kind_of,
+    verification_number,
 };
 use super::message_summaries::{Summaries, Wanted};
 use super::read::{Readers, readable, row_limit};
@@ -389,7 +389,7 @@ impl Readers {
         self.with(|connection| {
             // Late news is bounded by the rules, and so are states.
             let mut statement = connection.prepare_cached(
-                "SELECT number, kind, state, at FROM timeline \
+                "SELECT number, kind, state, at, leg, detail FROM timeline \
                  WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 ORDER BY number LIMIT 100",
             )?;
             let mut rows = statement.query(request_place(request))?;
@@ -397,13 +397,10 @@ impl Readers {
             while let Some(row) = rows.next()? {
                 events.push(TimelineEvent {
                     number: row.get(0)?,
-                    kind: match (row.get(1)?, row.get(2)?) {
-                        (TIMELINE_BECAME, state) => TimelineKind::Became(delivery_of(state)?),
-                        (2, news) => TimelineKind::TooLate(news_of(news)?),
-                        (3, _) => TimelineKind::DeliveryFailed,
-                        _ => return Err(damaged("a timeline")),
-                    },
+                    kind: timeline_kind_of(row.get(1)?, row.get(2)?)?,
                     at: Timestamp::from_millis(row.get(3)?),
+                    leg: row.get::<_, Option<String>>(4)?.as_deref().and_then(LegName::parse),
+                    detail: row.get::<_, Option<String>>(5)?.as_deref().map(Detail::new),
                 });
             }
             Ok(events)

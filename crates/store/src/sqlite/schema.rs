@@ -40,6 +40,9 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0010_actions.sql")),
         M::up(include_str!("migrations/0011_messages.sql")),
         M::up(include_str!("migrations/0012_profiles.sql")),
+        M::up(include_str!("migrations/0013_routes.sql")),
+        M::up(include_str!("migrations/0014_channels.sql")),
+        M::up(include_str!("migrations/0015_ledger_guard.sql")),
     ]
 });
 

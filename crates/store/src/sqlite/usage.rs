@@ -22,7 +22,6 @@ pub(super) use fill::fill_once;
 
 use self::numbers::Numbers;
 use self::past::Past;
-use super::codec::damaged;
 use super::{SqliteStore, answered};
 use crate::types::StoreError;
 use crate::usage::{NewUsage, Usage, UsageBy, UsageFilter};
@@ -40,8 +39,15 @@ pub(super) struct UsageBook {
     numbers: Numbers,
 }
 
-/// Where a change adds up. The route is the same for all.
-type Place<'a> = (AccountKey, Quarter, Country, Option<&'a SenderUsername>);
+/// Where a change adds up: a row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Place<'a> {
+    account: AccountKey,
+    quarter: Quarter,
+    country: Country,
+    route: &'a RouteName,
+    sender: Option<&'a SenderUsername>,
+}
 
 impl UsageBook {
     /// Writes what a batch adds up to. An error means that the batch's transaction is undone: then this book goes too.
@@ -55,8 +61,13 @@ impl UsageBook {
         let mut sums: HashMap<Place<'_>, UsageSum> = HashMap::default();
         for new in changes {
             let change = new.change();
-            let quarter = Quarter::of(new.created_at);
-            let place = (new.account, quarter, Country::of(new.phone), new.sender.as_ref());
+            let place = Place {
+                account: new.account,
+                quarter: Quarter::of(new.created_at),
+                country: Country::of(new.phone),
+                route: new.route.as_ref().unwrap_or(route),
+                sender: new.sender.as_ref(),
+            };
             let sum = sums.entry(place).or_default();
             sum.add_change(&change);
             if change.opens() {
@@ -70,13 +81,13 @@ impl UsageBook {
         // In the order of the key: rows that lie together are written together.
         sums.sort_unstable_by_key(|(place, _)| *place);
         for (place, sum) in &sums {
-            if add_recent(connection, *place, route, sum)?
-                && let Some(rows) = self.recent_rows.get_mut(&place.0)
+            if add_recent(connection, *place, sum)?
+                && let Some(rows) = self.recent_rows.get_mut(&place.account)
             {
                 *rows += 1;
             }
         }
-        self.put_away(connection, sums.iter().map(|((account, ..), _)| *account))
+        self.put_away(connection, sums.iter().map(|(place, _)| place.account))
     }
 
     /// Puts rows away of accounts that have many. `accounts` come in order.
@@ -121,14 +132,10 @@ fn sender_column(sender: Option<&SenderUsername>) -> &str {
 }
 
 /// Adds to a recent row; answers whether it is a new one.
-fn add_recent(
-    connection: &Connection,
-    (account, quarter, country, sender): Place<'_>,
-    route: &RouteName,
-    sum: &UsageSum,
-) -> Result<bool, StoreError> {
-    let (bucket, id, quarter) = (account.bucket.0, account.id.number(), quarter.number());
-    let (country, route, sender) = (country.as_str(), route.as_str(), sender_column(sender));
+fn add_recent(connection: &Connection, place: Place<'_>, sum: &UsageSum) -> Result<bool, StoreError> {
+    let (account, quarter) = (place.account, place.quarter.number());
+    let (bucket, id) = (account.bucket.0, account.id.number());
+    let (country, route, sender) = (place.country.as_str(), place.route.as_str(), sender_column(place.sender));
     let stored = connection
         .prepare_cached(
             "SELECT sums FROM usage_recent WHERE bucket = ?1 AND account_id = ?2 AND quarter = ?3 AND country = ?4 \

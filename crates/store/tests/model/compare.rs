@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use countersign_core::{
-    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, News, Order, OrderParty, OrderState,
+    Account, AccountKey, Action, Answer, Command, EntryKind, LedgerEntry, LegEnd, News, Order, OrderParty, OrderState,
     RequestId, TimelineKind, Timestamp,
 };
 use countersign_model::{Books, RequestBook};
@@ -439,9 +439,24 @@ const fn timeline_numbers(kind: TimelineKind) -> (i64, i64) {
                 News::Read => 3,
                 News::Failed => 4,
                 News::Disowned => 5,
+                News::CannotReach => 6,
+                News::Refused => 7,
             },
         ),
         TimelineKind::DeliveryFailed => (3, 0),
+        TimelineKind::LegSkipped => (4, 0),
+        TimelineKind::LegAccepted => (5, 0),
+        TimelineKind::LegEnded(end) => (
+            6,
+            match end {
+                LegEnd::CannotReach => 1,
+                LegEnd::Refused => 2,
+                LegEnd::Failed => 3,
+                LegEnd::NotInTime => 4,
+                LegEnd::Resent => 5,
+            },
+        ),
+        TimelineKind::Disowned => (7, 0),
     }
 }
 

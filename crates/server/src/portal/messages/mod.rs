@@ -3,6 +3,7 @@
 
 mod detail;
 mod events;
+mod legs;
 mod list;
 mod query;
 mod reports;

@@ -7,6 +7,7 @@ use countersign_core::{
 use countersign_core::{CodeOrigin, DeliveryState};
 use countersign_store::RequestRef;
 
+use super::legs::{self, Legs};
 use super::query::PATH;
 use crate::app::App;
 use crate::site::format::{self, When};
@@ -180,19 +181,29 @@ fn lines(request: &VerificationRequest, events: &[TimelineEvent]) -> Vec<Line> {
             lines.push(line(message.sent_at, Badge::delivery(DeliveryState::Sent), &note));
         }
     }
+    let mut legs = Legs::new(request, events);
     for event in events {
         let (badge, note) = match event.kind {
-            TimelineKind::Became(state) => (Badge::delivery(state), became(request, state)),
+            TimelineKind::Became(state) => {
+                let by = legs::by(event.leg.as_ref());
+                let notes = [by, became(request, state).to_owned()];
+                let notes: Vec<_> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+                (Badge::delivery(state), notes.join("; "))
+            }
             TimelineKind::TooLate(news) => (
                 Badge::new("waiting", too_late(news), "clock"),
-                "Too late to change anything",
+                legs::too_late(request, event),
             ),
             TimelineKind::DeliveryFailed => (
                 Badge::new("bad", "Delivery failed", "cross"),
-                "The last way to deliver it failed for good",
+                legs::with_detail("The last way to deliver it failed for good", event.detail.as_ref()),
             ),
+            TimelineKind::LegSkipped
+            | TimelineKind::LegAccepted
+            | TimelineKind::LegEnded(_)
+            | TimelineKind::Disowned => legs.line(event),
         };
-        lines.push(line(event.at, badge, note));
+        lines.push(line(event.at, badge, &note));
     }
     if let Some(badge) = Badge::verification(request.verification) {
         let note = match (request.verification, request.wrong_attempts) {
@@ -239,6 +250,8 @@ const fn too_late(news: News) -> &'static str {
         News::Accepted => "Accepted later",
         News::Delivered => "Delivered later",
         News::Read => "Read later",
+        News::CannotReach => "Not reachable, later",
+        News::Refused => "Refused later",
         News::Failed => "Failed later",
         News::Disowned => "Its recipient says that they asked for no code",
     }

@@ -1,54 +1,85 @@
-//! Sums up the requests of books that were written before there were statistics: once, at the start after the migration, in
-//! one transaction and bounded memory. The sketches need the master key, which migrations don't have.
+//! Sums up the requests of books that were written before there were statistics: once, at the start after the migration, an
+//! account in one transaction, in bounded memory. The sketches need the master key, which migrations don't have.
 
 use countersign_core::{
-    AccountKey, Country, Credits, DeliveryState, NumberSketch, PhoneNumber, Quarter, RouteName, SeenNumbers,
+    AccountKey, Country, Credits, DeliveryState, NumberSketch, PhoneNumber, Quarter, RouteName, RoutePlan, SeenNumbers,
     SenderUsername, Timestamp, UsageCount, UsageFacts, UsageSum,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::spans::{HOUR_MS, Level, month_of_day};
 use super::numbers::{ALL_TIME, write_sketch};
 use super::{Past, sender_column};
-use crate::sqlite::codec::{TIMELINE_BECAME, account_key, delivery_number, delivery_of, phone_of, verification_of};
+use crate::sqlite::codec::{
+    TIMELINE_BECAME, account_key, damaged, delivery_number, delivery_of, phone_of, verification_of,
+};
 use crate::sqlite::disk::in_transaction;
 use crate::sqlite::read::readable;
 use crate::types::StoreError;
 use crate::vault::Vault;
 
-/// The mark of the migration.
+/// The mark of the migration; its value is the account that was summed up last.
 const TO_FILL: &str = "usage to fill";
+/// So many requests are summed up in some two seconds: then the log says how far it has come.
+const TOLD_EACH: u64 = 500_000;
 
-/// Sums up what the migration found, if it hasn't been done.
+/// Sums up what the migration found, if it hasn't been done: an account at a time, so that a start that is broken off goes on
+/// where it stopped.
 pub(in crate::sqlite) fn fill_once(
     connection: &Connection,
     vault: &Vault,
     route: &RouteName,
 ) -> Result<(), StoreError> {
-    let marked: bool = connection
-        .prepare("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)")?
-        .query_row([TO_FILL], |row| row.get(0))?;
-    if !marked {
+    let mark: Option<Vec<u8>> = connection
+        .prepare("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([TO_FILL], |row| row.get(0))
+        .optional()?;
+    let Some(mark) = mark else {
         return Ok(());
+    };
+    let done = account_of_mark(&mark);
+    let accounts: Vec<(i64, i64)> = connection
+        .prepare("SELECT bucket, account_id FROM account ORDER BY bucket, account_id")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let left: Vec<(i64, i64)> = accounts
+        .into_iter()
+        .filter(|account| done.is_none_or(|done| *account > done))
+        .collect();
+    tracing::info!(
+        accounts = left.len(),
+        "summing up past requests for the statistics, once: the server listens when it is done"
+    );
+    let mut requests = 0;
+    for (bucket, id) in left {
+        in_transaction(connection, |transaction| {
+            fill(transaction, vault, route, account_key(bucket, id)?, &mut requests)?;
+            transaction.execute(
+                "UPDATE meta SET value = ?2 WHERE name = ?1",
+                params![TO_FILL, [bucket.to_be_bytes(), id.to_be_bytes()].concat()],
+            )?;
+            Ok(())
+        })?;
     }
-    tracing::info!("summing up past requests for the statistics");
     in_transaction(connection, |transaction| {
-        let accounts: Vec<(i64, i64)> = transaction
-            .prepare("SELECT bucket, account_id FROM account ORDER BY bucket, account_id")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        for (bucket, id) in accounts {
-            fill(transaction, vault, route, account_key(bucket, id)?)?;
-        }
         transaction.execute("DELETE FROM meta WHERE name = ?1", [TO_FILL])?;
         Ok(())
-    })
+    })?;
+    tracing::info!(requests, "summed up past requests for the statistics");
+    Ok(())
+}
+
+/// The account that a mark names; the migration's own names none.
+fn account_of_mark(mark: &[u8]) -> Option<(i64, i64)> {
+    let (bucket, id) = mark.split_first_chunk()?;
+    Some((i64::from_be_bytes(*bucket), i64::from_be_bytes(id.try_into().ok()?)))
 }
 
 /// A request's columns, none of them sealed.
 struct PastRequest {
     created_at: Timestamp,
     phone: PhoneNumber,
+    route: Option<RouteName>,
     sender: Option<SenderUsername>,
     delivery: DeliveryState,
     fee: Credits,
@@ -65,6 +96,14 @@ impl PastRequest {
         Ok(Self {
             created_at: Timestamp::from_millis(row.get(0)?),
             phone: phone_of(row.get(1)?)?,
+            route: match row.get::<_, Option<String>>(11)? {
+                None => None,
+                Some(plan) => Some(
+                    RoutePlan::decode(&plan)
+                        .ok_or_else(|| damaged("a plan of a route"))?
+                        .route,
+                ),
+            },
             sender: row
                 .get::<_, Option<String>>(2)?
                 .as_deref()
@@ -84,6 +123,7 @@ impl PastRequest {
         UsageFacts {
             created_at: self.created_at,
             phone: self.phone,
+            route: self.route.as_ref(),
             sender: self.sender.as_ref(),
             delivery: self.delivery,
             fee: self.fee,
@@ -124,14 +164,20 @@ impl Latest {
     }
 }
 
-fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: AccountKey) -> Result<(), StoreError> {
+fn fill(
+    connection: &Connection,
+    vault: &Vault,
+    route: &RouteName,
+    account: AccountKey,
+    requests: &mut u64,
+) -> Result<(), StoreError> {
     // A message that was read may have been delivered before: the first of the two is its arrival.
     let mut statement = connection.prepare_cached(
         "SELECT created_at, phone, sender, delivery, fee, refunded, verification, verification_at, wrong_attempts, \
          sent_at, CASE WHEN delivery IN (?3, ?4) THEN coalesce((SELECT min(at) FROM timeline AS event \
          WHERE event.bucket = request.bucket AND event.account_id = request.account_id \
          AND event.created_at = request.created_at AND event.random = request.random AND event.kind = ?5 \
-         AND event.state IN (?3, ?4)), delivery_at) END \
+         AND event.state IN (?3, ?4)), delivery_at) END, plan \
          FROM request WHERE bucket = ?1 AND account_id = ?2 AND test = 0 ORDER BY created_at, random",
     )?;
     let mut rows = statement.query(params![
@@ -149,6 +195,10 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
         sketch: NumberSketch::default(),
     });
     while let Some(row) = rows.next()? {
+        *requests += 1;
+        if requests.is_multiple_of(TOLD_EACH) {
+            tracing::info!(requests = *requests, "summing up past requests for the statistics");
+        }
         // One row that can't be read must not keep the server from starting.
         let Some(request) = readable(PastRequest::read(row))? else {
             continue;
@@ -169,6 +219,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
             }
         }
         let country = Country::of(request.phone);
+        let route = request.route.as_ref().unwrap_or(route);
         let names = [country.as_str(), route.as_str(), sender_column(request.sender.as_ref())];
         past.add(Quarter::of(request.created_at).number(), names, &sum);
         if past.is_full() {
