@@ -200,7 +200,13 @@ mod tests {
             let regions = PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(calling_code);
             for region in regions.unwrap() {
                 let plan = PHONE_NUMBER_UTIL.as_original().get_metadata_for_region(region).unwrap();
-                for kind in [&plan.mobile, &plan.fixed_line, &plan.toll_free, &plan.voip, &plan.premium_rate] {
+                for kind in [
+                    &plan.mobile,
+                    &plan.fixed_line,
+                    &plan.toll_free,
+                    &plan.voip,
+                    &plan.premium_rate,
+                ] {
                     let example = kind.original.example_number();
                     for _ in 0..if example.is_empty() { 0 } else { 150 } {
                         let mut changed = example.as_bytes().to_vec();

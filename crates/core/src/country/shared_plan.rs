@@ -102,7 +102,9 @@ impl SharedPlan {
             return None;
         }
         let mut collected = Collected::default();
-        let main = PHONE_NUMBER_UTIL.as_original().get_metadata_for_region(*regions.first()?)?;
+        let main = PHONE_NUMBER_UTIL
+            .as_original()
+            .get_metadata_for_region(*regions.first()?)?;
         let prefix = main.national_prefix_for_parsing().pattern_base.as_deref();
         collected.add(prefix, Meaning::Prefix, 0, &[])?;
         for (country, region) in regions.iter().enumerate() {

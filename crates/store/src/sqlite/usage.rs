@@ -11,9 +11,7 @@ mod spans;
 
 use std::collections::{BTreeMap, HashMap as StdHashMap};
 
-use countersign_core::{
-    AccountKey, Country, NumberSketch, Quarter, RouteName, SenderUsername, UsageCount, UsageSum,
-};
+use countersign_core::{AccountKey, Country, NumberSketch, Quarter, RouteName, SenderUsername, UsageCount, UsageSum};
 use foldhash::HashMap;
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -22,7 +20,7 @@ pub(super) use fill::fill_once;
 
 use self::numbers::Numbers;
 use self::past::Past;
-use super::{SqliteStore, answered};
+use super::SqliteStore;
 use crate::types::StoreError;
 use crate::usage::{NewUsage, Usage, UsageBy, UsageFilter};
 use crate::vault::Vault;
@@ -135,7 +133,11 @@ fn sender_column(sender: Option<&SenderUsername>) -> &str {
 fn add_recent(connection: &Connection, place: Place<'_>, sum: &UsageSum) -> Result<bool, StoreError> {
     let (account, quarter) = (place.account, place.quarter.number());
     let (bucket, id) = (account.bucket.0, account.id.number());
-    let (country, route, sender) = (place.country.as_str(), place.route.as_str(), sender_column(place.sender));
+    let (country, route, sender) = (
+        place.country.as_str(),
+        place.route.as_str(),
+        sender_column(place.sender),
+    );
     let stored = connection
         .prepare_cached(
             "SELECT sums FROM usage_recent WHERE bucket = ?1 AND account_id = ?2 AND quarter = ?3 AND country = ?4 \
@@ -183,10 +185,7 @@ impl Usage for SqliteStore {
         edges: Vec<Quarter>,
         filter: UsageFilter,
     ) -> BoxFuture<'_, Result<Vec<UsageSum>, StoreError>> {
-        answered(
-            self.readers
-                .with(|connection| read::usage(connection, account, &edges, &filter)),
-        )
+        self.aside(move |readers| readers.with(|connection| read::usage(connection, account, &edges, &filter)))
     }
 
     fn usage_by(
@@ -196,10 +195,7 @@ impl Usage for SqliteStore {
         edges: Vec<Quarter>,
         filter: UsageFilter,
     ) -> BoxFuture<'_, Result<BTreeMap<String, Vec<UsageSum>>, StoreError>> {
-        answered(
-            self.readers
-                .with(|connection| read::usage_by(connection, account, by, &edges, &filter)),
-        )
+        self.aside(move |readers| readers.with(|connection| read::usage_by(connection, account, by, &edges, &filter)))
     }
 
     fn different_numbers(
@@ -207,9 +203,6 @@ impl Usage for SqliteStore {
         account: AccountKey,
         edges: Vec<Quarter>,
     ) -> BoxFuture<'_, Result<Vec<NumberSketch>, StoreError>> {
-        answered(
-            self.readers
-                .with(|connection| read::different_numbers(connection, account, &edges)),
-        )
+        self.aside(move |readers| readers.with(|connection| read::different_numbers(connection, account, &edges)))
     }
 }

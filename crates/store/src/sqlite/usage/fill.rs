@@ -7,8 +7,8 @@ use countersign_core::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::spans::{HOUR_MS, Level, month_of_day};
 use super::numbers::{ALL_TIME, write_sketch};
+use super::spans::{HOUR_MS, Level, month_of_day};
 use super::{Past, sender_column};
 use crate::sqlite::codec::{
     TIMELINE_BECAME, account_key, damaged, delivery_number, delivery_of, phone_of, verification_of,
@@ -160,7 +160,14 @@ impl Latest {
         if self.sketch == NumberSketch::default() {
             return Ok(());
         }
-        write_sketch(connection, account, self.level.number(), self.start, &self.sketch, false)
+        write_sketch(
+            connection,
+            account,
+            self.level.number(),
+            self.start,
+            &self.sketch,
+            false,
+        )
     }
 }
 

@@ -7,8 +7,8 @@ use countersign_core::{AccountKey, UsageSum};
 use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{encoding, note_damage};
 use super::spans::{Level, QUARTERS_OF_A_DAY, month_of_day};
+use super::{encoding, note_damage};
 use crate::sqlite::codec::damaged;
 use crate::types::StoreError;
 
