@@ -47,6 +47,7 @@ async fn serve_on_runtime(listen: SocketAddr) -> Result<()> {
         store: Arc::new(CeilingStore::new()),
         site,
         mode: Mode::Sandbox,
+        routes: countersign_server::Routes::built_in(&settings, None),
         inbox: Some(Inbox::new(news)),
         login: countersign_server::LoginDesk::new(&settings).context("reading the terms")?,
         operator_key: operator_key()?,

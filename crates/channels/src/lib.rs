@@ -7,10 +7,14 @@
 //! To add one: a file here that implements [`Channel`], and says in its documentation what *reach*, *delivered*, *read* and
 //! *withdraw* mean there; one line in `registry.rs`; its page in docs/; its tests against something real.
 
+mod clock;
 mod config;
+mod http;
 mod inbox;
 mod ports;
 mod registry;
+mod telegram_bot;
+mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -5,17 +5,27 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
+use crate::{telegram_bot, telegram_gateway};
 
 /// A kind of channel.
 pub struct Kind {
     /// As settings write it: `kind = "…"`.
     pub name: &'static str,
     /// Makes a channel as it was set. Opens no connection.
-    pub make: fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>,
+    pub make: Make,
 }
 
-/// All kinds, by name.
-pub static KINDS: &[Kind] = &[];
+/// All kinds, by name: a line each.
+pub static KINDS: &[Kind] = &[
+    kind(telegram_bot::KIND, telegram_bot::make),
+    kind(telegram_gateway::KIND, telegram_gateway::make),
+];
+
+type Make = fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>;
+
+const fn kind(name: &'static str, make: Make) -> Kind {
+    Kind { name, make }
+}
 
 /// Makes a channel as it was set.
 pub fn make(config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {

@@ -69,6 +69,10 @@ pub(crate) enum Command {
     Order(crate::order::OrderArguments),
     /// Set what messages cost by route and number prefix (operator)
     Price(crate::price::PriceArguments),
+    /// Tell which legs messages take, how the legs do, and what upstreams charged (operator)
+    Route(crate::route::RouteArguments),
+    /// Try every channel without sending anything to anyone, and say what to do
+    Doctor(crate::doctor::DoctorArguments),
     /// Write an account's ledger entries of a time, with balances that add up
     Statement(crate::statement::StatementArguments),
     /// Be told when an account's credit runs out

@@ -13,6 +13,7 @@ mod backup;
 mod caller;
 mod completions;
 mod connection;
+mod doctor;
 mod failure;
 mod files;
 mod format;
@@ -28,6 +29,7 @@ mod price;
 mod price_table;
 mod progress;
 mod reports;
+mod route;
 mod sender;
 mod serve;
 mod statement;
@@ -72,6 +74,8 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),
         Some(Command::Price(price)) => price::run(price, common, output),
+        Some(Command::Route(route)) => route::run(route, common, output),
+        Some(Command::Doctor(doctor)) => doctor::run(doctor, common, output),
         Some(Command::Send(send)) => verify::send(send, common, output),
         Some(Command::Check(check)) => verify::check(check, common, output),
         Some(Command::Status(status)) => verify::status(status, common, output),

@@ -20,6 +20,7 @@ A sender can be used for sends once it is verified: verify it when you know that
 Examples:
   countersign sender add @acme_shop --account +391234567890
   countersign sender verify @acme_shop
+  countersign sender refuse @acme_bank --reason \"The name is another company's\"
   countersign send +391234567890 --sender @acme_shop")]
 pub(crate) struct SenderArguments {
     #[command(subcommand)]
@@ -43,6 +44,15 @@ enum SenderAction {
         #[arg(value_parser = parse_sender)]
         username: SenderUsername,
     },
+    /// Refuse a sender, or take the verified mark away: its account can't send by it
+    Refuse {
+        /// The sender's name, with or without @
+        #[arg(value_parser = parse_sender)]
+        username: SenderUsername,
+        /// Why, in one line: the sender's owner reads it
+        #[arg(long)]
+        reason: String,
+    },
     /// List all senders, or an account's
     List {
         /// Only this account's: its owner's phone number, or its id
@@ -55,6 +65,11 @@ enum SenderAction {
 struct AddBody<'a> {
     account: &'a str,
     username: &'a str,
+}
+
+#[derive(Serialize)]
+struct RefuseBody<'a> {
+    reason: &'a str,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +111,11 @@ pub(crate) fn run(arguments: &SenderArguments, common: &Common, output: &Output)
             SenderAction::Verify { username } => {
                 let path = ["senders", username.as_str(), "verify"];
                 show(&connection.ask(Method::POST, &path, &[], nothing).await?, output)
+            }
+            SenderAction::Refuse { username, reason } => {
+                let path = ["senders", username.as_str(), "refuse"];
+                let body = RefuseBody { reason };
+                show(&connection.ask(Method::POST, &path, &[], Some(&body)).await?, output)
             }
             SenderAction::List { account } => {
                 let query: Vec<_> = account.iter().map(|account| ("account", account.as_str())).collect();

@@ -121,6 +121,15 @@ impl NumberPrefix {
     pub const fn digits(self) -> u64 {
         self.0
     }
+
+    /// Whether a number begins so; every number begins with the default.
+    pub const fn matches(self, phone: PhoneNumber) -> bool {
+        let mut digits = phone.digits();
+        while digits > self.0 {
+            digits /= 10;
+        }
+        digits == self.0
+    }
 }
 
 impl fmt::Display for NumberPrefix {

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryReport, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency, IdempotencyKey,
-    LedgerEntry, LimitState, LowBalanceReport, Order, OrderId, OrderNote, OrderParty, Payload, PhoneNumber, Purchase,
-    Reach, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl, Verdict,
+    Decision, DeliveryReport, Detail, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency,
+    IdempotencyKey, LedgerEntry, LegName, LimitState, LowBalanceReport, Order, OrderId, Payload, PhoneNumber, Purchase,
+    Reach, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
     VerificationRequest, decide,
 };
 
+use crate::routes::{LEGS, plan_of, skipped_of};
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
 use crate::step::{Caller, Entered, Key, Named, Recipient, SendStep, SenderName, Step};
 
@@ -175,7 +176,12 @@ impl Books {
     pub fn prepare(&mut self, step: &Step) -> Happening {
         let command = match step {
             Step::Send(send) => Some(self.send(send)),
-            Step::CheckAbility { caller, phone, reach } => {
+            Step::CheckAbility {
+                caller,
+                phone,
+                reach,
+                route,
+            } => {
                 let id_entropy = self.id_entropy();
                 let phone = self.recipient(caller, *phone);
                 let reach = *reach;
@@ -187,19 +193,32 @@ impl Books {
                         phone,
                         id_entropy,
                         reach,
-                        plan: None,
-                        skipped: Vec::new(),
+                        plan: plan_of(*route),
+                        skipped: skipped_of(*route),
                     },
                 ))
             }
             Step::Settle {
                 request,
                 reachable,
+                route,
                 key,
-            } => self.settle(*request, *reachable, *key),
+            } => self.settle(*request, *reachable, *route, *key),
             Step::Check { of, code, key } => self.check(of, *code, *key),
             Step::Revoke { of } => self.revoke(of),
-            Step::News { request, news } => self.work(*request, |request| Action::news(request, *news)),
+            Step::News {
+                request,
+                leg,
+                news,
+                receipts,
+            } => self.work(*request, |request| Action::News {
+                request,
+                leg: leg.and_then(|leg| LegName::parse(LEGS[leg])),
+                news: *news,
+                detail: leg.map(|leg| Detail::new(&format!("so says {}", LEGS[leg]))),
+                receipts: *receipts,
+            }),
+            Step::NextLeg { of, key } => self.next_leg(of, *key),
             Step::Wake { request } => self.work(*request, |request| Action::Wake { request }),
             Step::Purchase { account, micros } => {
                 let amount = Credits::from_micros(*micros);
@@ -233,10 +252,10 @@ impl Books {
             Step::VerifySender { account, name } => return self.verify_sender(*account, *name),
             Step::SetPrice {
                 of,
-                of_the_route,
+                of_route,
                 after_ms,
                 micros,
-            } => return self.set_price(*of, *of_the_route, *after_ms, *micros),
+            } => return self.set_price(*of, *of_route, *after_ms, *micros),
             Step::SetLowBalance { account, below_micros } => return self.set_low_balance(*account, *below_micros),
             Step::ForgetOldAnswers => return self.forget_old_answers(),
         };
@@ -250,21 +269,6 @@ impl Books {
         self.submit(book.owner, Some(index), None, None, Action::Wake { request })
     }
 
-    fn decide_order(&mut self, place: usize, order: usize, verdict: Verdict, by: OrderParty, noted: bool) -> Submitted {
-        let account = self.at(place);
-        let orders = &self.accounts[account].orders;
-        let named = orders.len().checked_sub(order + 1).map(|index| orders[index].id);
-        let note = noted.then(|| OrderNote::new(&format!("note {}", self.next_entropy())).unwrap());
-        let action = Action::DecideOrder {
-            // One that nobody made.
-            order: named.unwrap_or(OrderId::from_entropy(0)),
-            verdict,
-            by,
-            note,
-        };
-        self.submit(account, None, None, None, action)
-    }
-
     fn adjust(&mut self, place: usize, micros: i64) -> Submitted {
         // Each reason its own, so that no two entries can be mistaken for each other.
         let reason = format!("correction {}", self.next_entropy());
@@ -273,24 +277,6 @@ impl Books {
             reason: AdjustmentReason::new(&reason).unwrap(),
         };
         self.submit(self.at(place), None, None, None, action)
-    }
-
-    fn settle(&self, request: usize, reachable: bool, key: Option<Key>) -> Option<Submitted> {
-        let index = self.pick(request)?;
-        let book = &self.requests[index];
-        let request = book.request.id;
-        Some(self.submit(
-            book.owner,
-            Some(index),
-            None,
-            key,
-            Action::Settle {
-                request,
-                reachable,
-                plan: None,
-                skipped: Vec::new(),
-            },
-        ))
     }
 
     fn revoke(&self, of: &Named) -> Option<Submitted> {
@@ -334,8 +320,8 @@ impl Books {
             ttl: Ttl::new(step.ttl_seconds).unwrap(),
             id_entropy: self.id_entropy(),
             reach: step.reach,
-            plan: None,
-            skipped: Vec::new(),
+            plan: plan_of(step.route),
+            skipped: skipped_of(step.route),
         }));
         self.call(&step.caller, named.map(|(index, _)| index), fact, action)
     }
@@ -371,7 +357,7 @@ impl Books {
     }
 
     /// The token with which a request is asked for: mostly of the kind that made it.
-    fn token_that_asks(&self, caller: usize, index: usize, named: &Named) -> TokenClaim {
+    pub(crate) fn token_that_asks(&self, caller: usize, index: usize, named: &Named) -> TokenClaim {
         let kind = match (self.requests[index].request.test, named.by_the_other_kind) {
             (true, false) | (false, true) => TokenKind::Test,
             (true, true) | (false, false) => TokenKind::Live,
@@ -397,7 +383,7 @@ impl Books {
         Some(self.submit(book.owner, Some(index), None, None, action(book.request.id)))
     }
 
-    fn submit(
+    pub(crate) fn submit(
         &self,
         account: usize,
         request: Option<usize>,
@@ -503,15 +489,16 @@ impl Books {
                 .insert(first.idempotency.key.as_str().to_owned(), first);
         }
         if let Some(changed) = decision.request {
-            match submitted.request {
-                Some(index) => self.requests[index].request = changed,
-                None => self.requests.push(RequestBook {
+            let Some(index) = submitted.request else {
+                self.requests.push(RequestBook {
                     owner: submitted.account,
                     request: changed,
-                    timeline: Vec::new(),
-                    reports: Vec::new(),
-                }),
-            }
+                    timeline: decision.timeline,
+                    reports: decision.reports,
+                });
+                return;
+            };
+            self.requests[index].request = changed;
         }
         if let Some(index) = submitted.request {
             self.requests[index].timeline.extend(decision.timeline);
@@ -526,14 +513,14 @@ impl Books {
         }
     }
 
-    fn pick(&self, request: usize) -> Option<usize> {
+    pub(crate) fn pick(&self, request: usize) -> Option<usize> {
         // Counted from the newest: histories mostly speak of what has just been made.
         let count = self.requests.len();
         (count > 0).then(|| count - 1 - request % count)
     }
 
     /// Who calls, which request they name, and which one the books find under their account.
-    fn name(&self, named: &Named) -> Option<(usize, usize, Option<usize>)> {
+    pub(crate) fn name(&self, named: &Named) -> Option<(usize, usize, Option<usize>)> {
         let index = self.pick(named.request)?;
         let owner = self.requests[index].owner;
         Some(if named.by_another_account {

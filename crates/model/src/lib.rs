@@ -6,10 +6,11 @@
 
 mod books;
 mod random;
+mod routes;
 mod settings;
 mod step;
 
 pub use books::{AccountBook, Books, Happening, RequestBook, Submitted, must_ask};
 pub use random::{Shape, any_history, any_rules, any_step};
 pub use settings::{Expected, Setting};
-pub use step::{Caller, Entered, History, Key, Named, PriceOf, Recipient, SendStep, SenderName, Step};
+pub use step::{Caller, Entered, History, Key, Named, PriceOf, Recipient, Route, SendStep, SenderName, Step};

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option::{self, weighted};
 use proptest::prelude::*;
 
-use crate::step::{Caller, Entered, History, Key, Named, PriceOf, Recipient, SendStep, SenderName, Step};
+use crate::step::{Caller, Entered, History, Key, Named, PriceOf, Recipient, Route, SendStep, SenderName, Step};
 
 const SECOND_MS: i64 = 1_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -92,19 +92,21 @@ pub fn any_step(shape: Shape) -> impl Strategy<Value = Step> {
 fn call(shape: Shape) -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => send(shape).prop_map(Step::Send),
-        3 => (caller(shape), any_phone(), reach())
-            .prop_map(|(caller, phone, reach)| Step::CheckAbility { caller, phone, reach }),
+        3 => (caller(shape), any_phone(), reach(), route())
+            .prop_map(|(caller, phone, reach, route)| Step::CheckAbility { caller, phone, reach, route }),
         8 => (named(shape), entered(), key(shape)).prop_map(|(of, code, key)| Step::Check { of, code, key }),
         2 => named(shape).prop_map(|of| Step::Revoke { of }),
+        3 => (named(shape), key(shape)).prop_map(|(of, key)| Step::NextLeg { of, key }),
     ]
 }
 
 /// What workers and the operator bring.
 fn work(shape: Shape) -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (request(shape), prop::bool::weighted(0.7), key(shape))
-            .prop_map(|(request, reachable, key)| Step::Settle { request, reachable, key }),
-        6 => (request(shape), news()).prop_map(|(request, news)| Step::News { request, news }),
+        3 => (request(shape), prop::bool::weighted(0.7), route(), key(shape))
+            .prop_map(|(request, reachable, route, key)| Step::Settle { request, reachable, route, key }),
+        9 => (request(shape), option::weighted(0.5, 0..crate::routes::LEGS.len()), news(), any::<bool>())
+            .prop_map(|(request, leg, news, receipts)| Step::News { request, leg, news, receipts }),
         3 => request(shape).prop_map(|request| Step::Wake { request }),
         4 => (account(shape), amount()).prop_map(|(account, micros)| Step::Purchase { account, micros }),
         3 => (account(shape), 0..12usize, verdict(), party(), any::<bool>())
@@ -132,7 +134,7 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
     let price = option::weighted(0.8, prop_oneof![Just(0i64), Just(10_000i64), 1..60_000i64]);
     // Most hold at once; some are announced ahead, some named late.
     let from = prop_oneof![3 => Just(0i64), 1 => -HOUR_MS..0, 2 => 1..DAY_MS];
-    let set_price = (price_of, prop::bool::weighted(0.3), from, price);
+    let set_price = (price_of, option::weighted(0.3, any::<bool>()), from, price);
     prop_oneof![
         6 => (account(shape), kind(), grace())
             .prop_map(|(account, kind, grace)| Step::RotateToken { account, kind, grace }),
@@ -142,7 +144,7 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
         5 => account(shape).prop_map(|account| Step::OpenAccount { account }),
         4 => (account(shape), name()).prop_map(|(account, name)| Step::AddSender { account, name }),
         3 => (account(shape), name()).prop_map(|(account, name)| Step::VerifySender { account, name }),
-        3 => set_price.prop_map(|(of, of_the_route, after_ms, micros)| Step::SetPrice { of, of_the_route, after_ms, micros }),
+        3 => set_price.prop_map(|(of, of_route, after_ms, micros)| Step::SetPrice { of, of_route, after_ms, micros }),
         4 => (account(shape), option::weighted(0.8, 1..100_000i64))
             .prop_map(|(account, below_micros)| Step::SetLowBalance { account, below_micros }),
         8 => (account(shape), amount()).prop_map(|(account, micros)| Step::MakeOrder { account, micros }),
@@ -168,21 +170,24 @@ fn send(shape: Shape) -> impl Strategy<Value = SendStep> {
         sender,
         switches,
         ttl,
-        reach(),
+        (reach(), route()),
         any::<u64>(),
     )
         .prop_map(
-            |(caller, phone, on, sender, (supplied, callback, payload), ttl_seconds, reach, entropy)| SendStep {
-                caller,
-                phone,
-                on,
-                sender,
-                supplied,
-                callback,
-                payload,
-                ttl_seconds,
-                reach,
-                entropy,
+            |(caller, phone, on, sender, (supplied, callback, payload), ttl_seconds, (reach, route), entropy)| {
+                SendStep {
+                    caller,
+                    phone,
+                    on,
+                    sender,
+                    supplied,
+                    callback,
+                    payload,
+                    ttl_seconds,
+                    reach,
+                    route,
+                    entropy,
+                }
             },
         )
 }
@@ -243,16 +248,24 @@ fn reach() -> impl Strategy<Value = Reach> {
     prop_oneof![5 => Just(Reach::Reachable), 3 => Just(Reach::MustAsk), 1 => Just(Reach::Unreachable)]
 }
 
+fn route() -> impl Strategy<Value = Route> {
+    let plan = option::weighted(0.6, 0..crate::routes::PLANS.len());
+    (plan, prop_oneof![4 => Just(0usize), 1 => 1..4usize]).prop_map(|(plan, skipped)| Route { plan, skipped })
+}
+
 fn entered() -> impl Strategy<Value = Entered> {
     prop_oneof![3 => Just(Entered::Nothing), 3 => Just(Entered::Right), 5 => any::<u8>().prop_map(Entered::Wrong)]
 }
 
 fn news() -> impl Strategy<Value = News> {
     prop_oneof![
-        2 => Just(News::Accepted),
+        4 => Just(News::Accepted),
         4 => Just(News::Delivered),
         3 => Just(News::Read),
         2 => Just(News::Failed),
+        2 => Just(News::CannotReach),
+        1 => Just(News::Refused),
+        1 => Just(News::Disowned),
     ]
 }
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    Account, AccountId, AccountKey, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, Grace, LowBalance, NumberPrefix,
-    Order, OrderId, OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername,
-    Timestamp, TokenKind, TokenStanding,
+    Account, AccountId, AccountKey, Action, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, Grace, LowBalance,
+    NumberPrefix, Order, OrderId, OrderNote, OrderParty, OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName,
+    RouteName, SenderFact, SenderUsername, Timestamp, TokenKind, TokenStanding, Verdict,
 };
 
-use crate::books::{AccountBook, Books, Happening};
+use crate::books::{AccountBook, Books, Happening, Submitted};
+use crate::routes::ROUTE;
 use crate::step::{PriceOf, SenderName};
 
 /// The prefixes that prices are set for: inside each other, and one of a scripted number.
@@ -229,10 +230,32 @@ impl Books {
         Happening::Setting(setting, Expected::Done)
     }
 
+    pub(crate) fn decide_order(
+        &mut self,
+        place: usize,
+        order: usize,
+        verdict: Verdict,
+        by: OrderParty,
+        noted: bool,
+    ) -> Submitted {
+        let account = self.at(place);
+        let orders = &self.accounts[account].orders;
+        let named = orders.len().checked_sub(order + 1).map(|index| orders[index].id);
+        let note = noted.then(|| OrderNote::new(&format!("note {}", self.next_entropy())).unwrap());
+        let action = Action::DecideOrder {
+            // One that nobody made.
+            order: named.unwrap_or(OrderId::from_entropy(0)),
+            verdict,
+            by,
+            note,
+        };
+        self.submit(account, None, None, None, action)
+    }
+
     pub(crate) fn set_price(
         &mut self,
         of: PriceOf,
-        of_the_route: bool,
+        of_route: Option<bool>,
         after_ms: i64,
         micros: Option<i64>,
     ) -> Happening {
@@ -240,10 +263,10 @@ impl Books {
             PriceOf::Default => NumberPrefix::DEFAULT,
             PriceOf::Prefix(number) => NumberPrefix::parse(PREFIXES[number % PREFIXES.len()]).unwrap(),
         };
-        let route = if of_the_route {
-            PriceRoute::Only(RouteName::INBOX)
-        } else {
-            PriceRoute::All
+        let route = match of_route {
+            None => PriceRoute::All,
+            Some(true) => PriceRoute::Only(RouteName::INBOX),
+            Some(false) => PriceRoute::Only(RouteName::parse(ROUTE).unwrap()),
         };
         let row = PriceRow {
             route,

@@ -25,10 +25,12 @@ pub enum Step {
         caller: Caller,
         phone: Recipient,
         reach: Reach,
+        route: Route,
     },
     Settle {
         request: usize,
         reachable: bool,
+        route: Route,
         key: Option<Key>,
     },
     Check {
@@ -41,7 +43,16 @@ pub enum Step {
     },
     News {
         request: usize,
+        /// One of few legs, whether the request's plan has it or not; `None`: the one under way.
+        leg: Option<usize>,
         news: News,
+        /// Whether the leg will hear of the arrival.
+        receipts: bool,
+    },
+    /// The next leg, now.
+    NextLeg {
+        of: Named,
+        key: Option<Key>,
     },
     Wake {
         request: usize,
@@ -106,8 +117,8 @@ pub enum Step {
     SetPrice {
         /// Which numbers.
         of: PriceOf,
-        /// Whether it is the price of the one route there is; else it is every route's.
-        of_the_route: bool,
+        /// Whether it is the price of one of the two routes there are; else it is every route's.
+        of_route: Option<bool>,
         /// From when on, counted from now.
         after_ms: i64,
         /// The price; `None` takes it away.
@@ -143,8 +154,19 @@ pub struct SendStep {
     pub ttl_seconds: i64,
     /// Whether the number can be reached.
     pub reach: Reach,
+    /// Over which legs.
+    pub route: Route,
     /// Of the generated code.
     pub entropy: u64,
+}
+
+/// The legs of a call, and those that were passed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// One of few plans; `None`: the built-in messenger alone.
+    pub plan: Option<usize>,
+    /// How many legs were passed over.
+    pub skipped: usize,
 }
 
 /// Who calls, with which token and key.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use countersign_channels::{Channel, Inbox};
+use countersign_channels::Inbox;
 use countersign_store::{SiteStore, Store};
 use tokio::sync::watch;
 
 use crate::login::LoginDesk;
 use crate::operator::OperatorKey;
+use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::vitals::Vitals;
 
@@ -30,6 +31,8 @@ pub struct App {
     pub mode: Mode,
     /// The built-in messenger, where it is switched on.
     pub inbox: Option<Arc<Inbox>>,
+    /// All channels, and which legs messages take.
+    pub routes: Arc<Routes>,
     /// What signing in to the pages keeps in memory.
     pub login: LoginDesk,
     /// What opens the operator's API.
@@ -40,11 +43,4 @@ pub struct App {
     pub vitals: Arc<Vitals>,
     /// Turns `true` when the server begins to end: no new work is taken then.
     pub draining: watch::Receiver<bool>,
-}
-
-impl App {
-    /// The ways to reach a phone that exist here.
-    pub(crate) fn channels(&self) -> Vec<&dyn Channel> {
-        self.inbox.iter().map(|inbox| &**inbox as &dyn Channel).collect()
-    }
 }

@@ -104,7 +104,15 @@ mod tests {
                 );
             }
         }
-        for path in ["/account/v1", "/account/v1/statement", "/sandbox/clock", "/healthz"] {
+        for path in [
+            "/account/v1",
+            "/account/v1/statement",
+            "/account/v1/orders",
+            "/account/v1/orders/{reference}",
+            "/account/v1/orders/{reference}/cancel",
+            "/sandbox/clock",
+            "/healthz",
+        ] {
             assert!(document["paths"][path].is_object(), "{path}");
         }
     }

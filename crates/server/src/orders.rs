@@ -9,6 +9,7 @@ use countersign_store::{
 };
 use serde::Serialize;
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::answer::{self, Refusal};
 use crate::app::App;
@@ -200,24 +201,31 @@ pub(crate) async fn page(
 }
 
 /// An order as the APIs show it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OrderView {
     /// What stands on the payment, and names the order here.
     reference: String,
     account_id: String,
+    #[schema(value_type = f64)]
     amount: Credits,
     provider: String,
+    /// `open`, `confirmed` or `cancelled`.
     state: &'static str,
     /// Whole Unix seconds.
     created_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     decided_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    /// `owner`, `operator` or `provider`.
     decided_by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     note: Option<String>,
     /// The number of the ledger entry that it became.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     ledger_entry: Option<u64>,
 }
 
@@ -239,11 +247,12 @@ impl From<Order> for OrderView {
 }
 
 /// A page of a list of orders.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OrdersView {
     orders: Vec<OrderView>,
     /// The `before` of the next page; left out on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next: Option<String>,
 }
 

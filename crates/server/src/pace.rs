@@ -25,6 +25,14 @@ impl<K: Eq + Hash> Pace<K> {
         }
     }
 
+    /// What [`Pace::take`] would answer to somebody who was counted before, without counting.
+    pub(crate) fn would_take(&self, who: &K, now: Timestamp) -> Result<(), u32> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted
+            .get(who)
+            .map_or(Ok(()), |state| self.limit.take(*state, now).map(drop))
+    }
+
     /// Counts a call; `Err` says in how many seconds the next one may come.
     pub(crate) fn take(&self, who: K, now: Timestamp) -> Result<(), u32> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,11 +1,10 @@
 //! What the operator's console shows of a running server: numbers that the rooms keep anyway, asked for when a page wants
 //! them. Nothing here is stored; a restart begins anew.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use countersign_core::{AccountKey, Timestamp};
+use countersign_core::AccountKey;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions that may wait for the reports' worker.
@@ -38,29 +37,11 @@ pub(crate) struct ReportFigures {
 /// A page's question to the reports' worker.
 pub(crate) type ReportQuestion = oneshot::Sender<ReportFigures>;
 
-/// What became of messages at the channels since the start.
-#[derive(Debug, Default)]
-struct Messages {
-    accepted: AtomicU64,
-    failed: AtomicU64,
-    /// Milliseconds since the epoch; zero for never.
-    last_failed_at: AtomicI64,
-}
-
-/// What a page shows of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MessageFigures {
-    pub(crate) accepted: u64,
-    pub(crate) failed: u64,
-    pub(crate) last_failed_at: Option<Timestamp>,
-}
-
 type Gauge = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// The numbers of one running server.
 pub struct Vitals {
     started: Instant,
-    messages: Messages,
     /// Set once the listeners are there.
     connections: OnceLock<Gauge>,
     questions: mpsc::Sender<ReportQuestion>,
@@ -73,7 +54,6 @@ impl Default for Vitals {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         Self {
             started: Instant::now(),
-            messages: Messages::default(),
             connections: OnceLock::new(),
             questions,
             asked: Mutex::new(Some(asked)),
@@ -96,27 +76,6 @@ impl Vitals {
     /// How many connections there are; `None` where nobody counts.
     pub(crate) fn connections(&self) -> Option<usize> {
         self.connections.get().map(|gauge| gauge())
-    }
-
-    /// A channel took a message.
-    pub(crate) fn message_accepted(&self) {
-        self.messages.accepted.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A channel couldn't take a message.
-    pub(crate) fn message_failed(&self, now: Timestamp) {
-        self.messages.failed.fetch_add(1, Ordering::Relaxed);
-        self.messages.last_failed_at.store(now.millis(), Ordering::Relaxed);
-    }
-
-    /// What became of messages since the start.
-    pub(crate) fn messages(&self) -> MessageFigures {
-        let last = self.messages.last_failed_at.load(Ordering::Relaxed);
-        MessageFigures {
-            accepted: self.messages.accepted.load(Ordering::Relaxed),
-            failed: self.messages.failed.load(Ordering::Relaxed),
-            last_failed_at: (last != 0).then(|| Timestamp::from_millis(last)),
-        }
     }
 
     /// The questions' other end, for the reports' worker; `None` after the first time.

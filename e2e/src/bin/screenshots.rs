@@ -1,6 +1,7 @@
 //! Makes the pictures in `docs/screenshots`: a sandbox in which a month has happened, and every page of the site on a phone, a
 //! tablet and a desktop, in light and dark. `cargo run -p countersign-e2e --bin screenshots`; with `COUNTERSIGN_SCREENSHOTS=DIR`
-//! they go to DIR instead, whole and sharp, to be looked at.
+//! they go to DIR instead, whole and sharp, to be looked at, and words behind `--` name the pages that are taken then
+//! (`account-senders` names `account-senders-one`, too).
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -42,6 +43,8 @@ struct Camera {
     url: String,
     /// Where whole pictures go, instead of small ones.
     whole: Option<PathBuf>,
+    /// Beginnings of the pages that are taken; all where there is none.
+    only: Vec<String>,
     /// By file name, one for each quality.
     taken: BTreeMap<String, Vec<Vec<u8>>>,
 }
@@ -54,6 +57,9 @@ impl Camera {
 
     /// Takes the page that is open, in every look.
     async fn take(&mut self, name: &str) -> Result<()> {
+        if !self.only.is_empty() && !self.only.iter().any(|only| name.starts_with(only)) {
+            return Ok(());
+        }
         for (width, height, most, scale) in SIZES {
             for dark in [false, true] {
                 let look = Look {
@@ -235,6 +241,11 @@ async fn main() -> Result<()> {
     if let Some(whole) = &whole {
         std::fs::create_dir_all(whole)?;
     }
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    ensure!(
+        only.is_empty() || whole.is_some(),
+        "docs/screenshots has all pages: name some of them with COUNTERSIGN_SCREENSHOTS=DIR"
+    );
     let scratch = tempfile::TempDir::new()?;
     let config = scratch.path().join("countersign.toml");
     std::fs::write(
@@ -263,6 +274,7 @@ async fn main() -> Result<()> {
         browser: Browser::start().await?,
         url: url.clone(),
         whole,
+        only,
         taken: BTreeMap::new(),
     };
     take_all(&mut camera, &mut Visit::new(&url)?, "/").await?;

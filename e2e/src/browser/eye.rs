@@ -44,6 +44,8 @@ pub struct Loaded {
     pub files: Vec<(String, u64)>,
     /// From the last byte of the document to the end of `load`, in milliseconds.
     pub ready_ms: f64,
+    /// From asking for the document to its last byte, in milliseconds.
+    pub answered_ms: f64,
 }
 
 impl Loaded {
@@ -56,7 +58,12 @@ impl Loaded {
 const LOADED: &str = "
     const page = performance.getEntriesByType('navigation')[0];
     const files = performance.getEntriesByType('resource').map(file => [file.name, file.encodedBodySize]);
-    return { document_bytes: page.encodedBodySize, files, ready_ms: page.loadEventEnd - page.responseEnd };";
+    return {
+        document_bytes: page.encodedBodySize,
+        files,
+        ready_ms: page.loadEventEnd - page.responseEnd,
+        answered_ms: page.responseEnd - page.requestStart,
+    };";
 
 impl Browser {
     /// Shows the page at a size and in colours.

@@ -86,6 +86,9 @@ impl Form {
     }
 }
 
+/// What this visitor calls itself: pages say it where they list who is signed in.
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+
 impl Visit {
     /// A visit of the server at that URL.
     pub fn new(url: &str) -> Result<Self> {
@@ -93,6 +96,7 @@ impl Visit {
         let client = reqwest::Client::builder()
             .timeout(std::time::Duration::from_secs(30))
             .no_proxy()
+            .user_agent(BROWSER)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("an HTTP client")?;

@@ -206,7 +206,7 @@ async fn the_page_says_what_became_of_a_code_and_finds_its_way_back() -> Result<
     api.call("checkVerificationStatus", &json!({ "request_id": id, "code": "1" }))
         .await?;
     browser
-        .wait_until("document.querySelector('.chip.invalid')?.textContent === 'Wrong code entered'")
+        .wait_until("document.querySelector('.chip.invalid')?.textContent === 'Wrong code'")
         .await?;
     api.call(
         "checkVerificationStatus",

@@ -131,6 +131,18 @@ fn a_sender_can_be_used_once_it_is_verified() {
     sandbox
         .run(["sender", "verify", "nobody_here"])
         .failed_with(&["sender add"]);
+
+    // The mark can be taken away, with a reason.
+    let reason = "The name is another company's";
+    let refused = sandbox.json(&["sender", "refuse", "@acme_shop", "--reason", reason]);
+    assert_eq!(refused["verified"], false);
+    send().failed_with(&["SENDER_NOT_VERIFIED"]);
+    sandbox
+        .run(["sender", "refuse", "acme_shop", "--reason", " "])
+        .failed_with(&["say why"]);
+    sandbox
+        .run(["sender", "refuse", "nobody_here", "--reason", reason])
+        .failed_with(&["nobody has registered"]);
 }
 
 #[test]

@@ -2,14 +2,14 @@
 //! under test.
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, Message, News, NumberPrefix,
-    PhoneNumber, PriceRoute, PriceRow, RequestStatus, RouteName, Rules, TimelineKind, Timestamp, TokenClaim, TokenKind,
-    VerificationRequest, VerificationState, status_at,
+    Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, RequestStatus, TimelineKind,
+    TokenClaim, TokenKind, VerificationRequest, VerificationState, status_at,
 };
 
 use countersign_model::{Books, RequestBook, Submitted, must_ask};
 
 use crate::seen::Seen;
+use crate::{legs, money};
 
 /// Ends the check with a sentence where something doesn't hold.
 macro_rules! hold {
@@ -19,8 +19,9 @@ macro_rules! hold {
         }
     };
 }
+pub(crate) use hold;
 
-type Held = Result<(), String>;
+pub(crate) type Held = Result<(), String>;
 
 /// Whether a decision may follow from what stands in the books.
 pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decision: &Decision) -> Held {
@@ -28,9 +29,9 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
         return Ok(());
     }
     entries(books, submitted, decision)?;
-    low_balance(books, submitted, decision)?;
-    adjustment(submitted, decision)?;
-    lapses(books, submitted, decision)?;
+    money::low_balance(books, submitted, decision)?;
+    money::adjustment(submitted, decision)?;
+    money::lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
     // A token knows nothing of what one of the other kind made: it may say no more than that there is no such request.
     let is_test = |token: TokenClaim| token.kind == TokenKind::Test;
@@ -64,15 +65,20 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     if let Some(before) = before {
         states(books, seen, before, after, decision)?;
         what_never_changes(&before.request, after)?;
-        events(before, after, decision)?;
     } else {
+        let of_skipped_legs = decision
+            .timeline
+            .iter()
+            .all(|event| event.kind == TimelineKind::LegSkipped);
         hold!(
-            decision.timeline.is_empty() && decision.reports.is_empty(),
+            of_skipped_legs && decision.reports.is_empty(),
             "a new request has events"
         );
     }
-    charge_and_refund(before, after, decision)?;
+    events(before, after, decision)?;
     let account_now = decision.account.clock(submitted.command.now);
+    legs::of(before.map(|book| &book.request), after, decision, account_now)?;
+    charge_and_refund(before, after, decision)?;
     let advanced = decision.account.clock_offset_ms != books.accounts[submitted.account].account.clock_offset_ms;
     let scripted = countersign_core::Script::of(after.phone).is_some() && decision.work.is_some();
     hold!(
@@ -192,73 +198,6 @@ fn entries(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
     Ok(())
 }
 
-/// An adjustment is one entry, as the operator said it, or a refusal for the right reason.
-fn adjustment(submitted: &Submitted, decision: &Decision) -> Held {
-    let of_kind = decision
-        .entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Adjustment);
-    let made: Vec<_> = of_kind.map(|entry| (entry.amount, entry.reason.as_ref())).collect();
-    let Action::Adjust { amount, reason } = &submitted.command.action else {
-        hold!(made.is_empty(), "an adjustment that nobody asked for: {made:?}");
-        return Ok(());
-    };
-    let booked: Credits = made.iter().map(|(amount, _)| *amount).sum();
-    let available = decision.account.balance - decision.account.held - booked;
-    let expected = if amount.is_zero() || amount.micros().abs() > 1_000_000_000_000_000 {
-        Err(ApiError::BadRequest)
-    } else if (available + *amount).is_negative() {
-        Err(ApiError::BalanceNotEnough)
-    } else {
-        Ok(Answer::Done)
-    };
-    hold!(
-        decision.outcome == expected,
-        "{:?} instead of {expected:?}",
-        decision.outcome
-    );
-    let wanted = expected.map_or_else(|_| Vec::new(), |_| vec![(*amount, Some(reason))]);
-    hold!(made == wanted, "adjustments {made:?} instead of {wanted:?}");
-    Ok(())
-}
-
-/// Whatever is asked, what was due has lapsed; where only that is asked, nothing else happens.
-fn lapses(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
-    let account_now = books.account_now(submitted.account);
-    hold!(
-        decision.account.next_lapse_at.is_none_or(|at| at > account_now),
-        "credit that is due didn't lapse"
-    );
-    let only = decision.entries.iter().all(|entry| entry.kind == EntryKind::Lapse);
-    hold!(
-        submitted.command.action != Action::Lapse || (only && decision.outcome == Ok(Answer::Done)),
-        "more than a lapse: {decision:?}"
-    );
-    Ok(())
-}
-
-/// A low balance is told when it becomes so, once, with what it is; never of a closed account.
-fn low_balance(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
-    let (before, after) = (&books.accounts[submitted.account].account, &decision.account);
-    let available = after.balance - after.held;
-    let is_low = after.low_balance.as_ref().is_some_and(|low| available < low.below);
-    let wanted = is_low && !before.low_balance_told && !after.closed;
-    hold!(
-        decision.low_balance.is_some() == wanted,
-        "a low balance of {available:?} is told = {}",
-        decision.low_balance.is_some()
-    );
-    let Some(told) = &decision.low_balance else {
-        return Ok(());
-    };
-    let body = std::str::from_utf8(&told.report.body).map_err(|error| error.to_string())?;
-    hold!(
-        body.contains(&format!("\"available\":{available},")) && after.low_balance_told,
-        "the report of a low balance is wrong: {body}"
-    );
-    Ok(())
-}
-
 fn errors_charge_nothing(decision: &Decision) -> Held {
     if decision.outcome.is_ok() {
         return Ok(());
@@ -342,8 +281,8 @@ fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest)
     hold!(before.fee == after.fee, "the fee changed");
     if let Some(was) = &before.message {
         let mut is = after.message.clone().ok_or("a message vanished")?;
-        hold!(is.accepted || !was.accepted, "an acceptance was taken back");
-        is.accepted = was.accepted;
+        // What becomes of its legs is judged by itself.
+        (is.accepted, is.legs) = (was.accepted, was.legs);
         if before.delivery == DeliveryState::Admitted && after.delivery == DeliveryState::Sent {
             // Its life, as long as before, begins with the sending.
             let life_ms = |message: &Message| message.expires_at.millis() - message.sent_at.millis();
@@ -359,10 +298,11 @@ fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest)
 }
 
 /// Events count on without a gap; each delivery state after `sent` is reported once, in order, as it was then (P4).
-fn events(before: &RequestBook, after: &VerificationRequest, decision: &Decision) -> Held {
+fn events(before: Option<&RequestBook>, after: &VerificationRequest, decision: &Decision) -> Held {
+    let events_before = before.map_or(0, |book| book.request.events);
     let callback = after.message.as_ref().and_then(|message| message.callback_url.as_ref());
     let mut reports = decision.reports.iter();
-    for (event, number) in decision.timeline.iter().zip(before.request.events + 1..) {
+    for (event, number) in decision.timeline.iter().zip(events_before + 1..) {
         hold!(event.number == number, "event {} instead of {number}", event.number);
         let TimelineKind::Became(state) = event.kind else {
             continue;
@@ -397,9 +337,11 @@ fn events(before: &RequestBook, after: &VerificationRequest, decision: &Decision
         );
     }
     hold!(reports.next().is_none(), "a report without an event");
-    let last = before.request.events + u16::try_from(decision.timeline.len()).unwrap();
+    let last = events_before + u16::try_from(decision.timeline.len()).unwrap();
     hold!(after.events == last, "{} events counted of {last}", after.events);
-    let reported = before.reports.last().map_or(0, |report| report.number);
+    let reported = before
+        .and_then(|book| book.reports.last())
+        .map_or(0, |report| report.number);
     hold!(
         decision.reports.iter().all(|report| report.number > reported),
         "a report was made again"
@@ -480,7 +422,7 @@ fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &Ver
         );
         let price = match asked_by.kind {
             TokenKind::Test => Credits::ZERO,
-            TokenKind::Live => price(&books.rules, owner, after.phone, after.id.created_at()),
+            TokenKind::Live => money::price(&books.rules, owner, after),
         };
         hold!(after.fee == price, "the fee is {:?} instead of {price:?}", after.fee);
         let admitted = decision.outcome == Ok(Answer::Admitted(after.id));
@@ -642,30 +584,4 @@ pub(crate) fn nothing_is_left_open(books: &Books) -> Held {
         "something is on hold for ever"
     );
     Ok(())
-}
-
-/// What a first send or ability check costs, told apart from the code under test.
-fn price(rules: &Rules, owner: PhoneNumber, phone: PhoneNumber, at: Timestamp) -> Credits {
-    if phone == owner {
-        return Credits::ZERO;
-    }
-    let digits = phone.digits().to_string();
-    let mut named: Vec<PriceRow> = rules.prices.history().collect();
-    // Of rows for the same numbers the latest that holds already counts, whether it names a price or takes it away.
-    named.retain(|row| row.effective_from <= at);
-    let overtaken = |row: &PriceRow| {
-        let same = |later: &&PriceRow| (&later.route, later.prefix) == (&row.route, row.prefix);
-        named
-            .iter()
-            .filter(same)
-            .any(|later| later.effective_from > row.effective_from)
-    };
-    let matches =
-        |row: &&PriceRow| row.prefix == NumberPrefix::DEFAULT || digits.starts_with(&row.prefix.digits().to_string());
-    let holding = named
-        .iter()
-        .filter(matches)
-        .filter(|row| row.price.is_some() && !overtaken(row));
-    let best = holding.max_by_key(|row| (row.route == PriceRoute::Only(RouteName::INBOX), row.prefix.digits()));
-    best.and_then(|row| row.price).unwrap_or(DEFAULT_PRICE)
 }

@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod legs;
+#[cfg(test)]
+mod money;
+#[cfg(test)]
 mod seen;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_core::{Answer, ApiError, Decision, DeliveryState, EntryKind, TimelineKind, VerificationState};
+use countersign_core::{
+    Answer, ApiError, Decision, DeliveryState, EntryKind, LegEnd, TimelineKind, VerificationState, Work,
+};
 
 /// Counts by name, over all threads.
 #[derive(Debug, Default)]
@@ -48,6 +50,9 @@ impl Seen {
                 TimelineKind::Became(_) => {}
             }
         }
+        if matches!(decision.work, Some(Work::WithdrawOthers { .. })) {
+            count("withdrawn from others");
+        }
         if decision.low_balance.is_some() {
             count("low balance");
         }
@@ -81,9 +86,14 @@ impl Seen {
             "report",
             "low balance",
             "FLOOD_WAIT",
+            "leg skipped",
+            "leg accepted",
+            "disowned",
+            "withdrawn from others",
         ]
         .map(ToOwned::to_owned)
         .into();
+        wanted.extend(LegEnd::ALL.map(|end| format!("leg ended: {end:?}")));
         for from in DeliveryState::ALL {
             let next = DeliveryState::ALL.into_iter().filter(|&to| from.may_become(to));
             wanted.extend(next.map(|to| format!("{from:?} -> {to:?}")));
@@ -103,6 +113,7 @@ impl Seen {
             ApiError::SenderNotVerified,
             ApiError::BalanceNotEnough,
             ApiError::PhoneNumberNotFound,
+            ApiError::ResendNotPossible,
         ];
         wanted.extend(errors.iter().map(|error| error.wire_name().into_owned()));
         let missing: Vec<_> = wanted.into_iter().filter(|name| !events.contains_key(name)).collect();

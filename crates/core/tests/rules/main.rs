@@ -14,11 +14,17 @@ mod money;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod revocation;
+#[cfg(test)]
+mod routes;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod sends;
+#[cfg(test)]
+mod stops;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryState, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, News,
-    NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId, RequestStatus,
-    Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest, VerificationState,
-    decide,
+    Decision, DeliveryState, Detail, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, LegName,
+    News, NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId,
+    RequestStatus, Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest,
+    VerificationState, decide,
 };
 
 /// Somebody's number.
@@ -264,6 +264,23 @@ impl World {
             self.submit(Some(request), Action::news(request, news)),
             Ok(Answer::Done)
         );
+    }
+
+    /// News that a leg tells. Whoever accepts here hears of arrivals.
+    pub(crate) fn news_by(&mut self, request: RequestId, leg: &str, news: News) {
+        let action = Action::News {
+            request,
+            leg: LegName::parse(leg),
+            news,
+            detail: Some(Detail::new("no opt-in")),
+            receipts: true,
+        };
+        assert_eq!(self.submit(Some(request), action), Ok(Answer::Done));
+    }
+
+    /// "Next leg now".
+    pub(crate) fn next_leg(&mut self, request: RequestId) -> Result<Answer, ApiError> {
+        self.submit(Some(request), Action::NextLeg { request })
     }
 
     pub(crate) fn wake(&mut self, request: RequestId) {

@@ -35,6 +35,10 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 #[openapi(paths(
     overview::show,
     statement::show,
+    orders::make,
+    orders::list,
+    orders::show,
+    orders::cancel,
     reports::list,
     reports::show,
     reports::redeliver,

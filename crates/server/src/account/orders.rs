@@ -9,27 +9,34 @@ use axum::extract::{Path, RawQuery, State};
 use countersign_core::{Order, OrderParty};
 use countersign_store::{Actor, OrderFilter};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::answer::{self, Amount, Answer, Refusal};
+use crate::answer::{self, Amount, Answer, Refusal, RefusalBody};
 use crate::api::caller::Caller;
 use crate::app::App;
-use crate::orders::{self, OrderView};
+use crate::orders::{self, OrderView, OrdersView};
 use crate::payment;
 
-#[derive(Deserialize)]
+/// How much, and how it will be paid.
+#[derive(Deserialize, ToSchema)]
 struct OrderBody {
+    /// Within what the operator takes in one order.
+    #[schema(value_type = f64, exclusive_minimum = 0, maximum = 1_000_000_000, example = 50)]
     amount: Amount,
+    /// A way to pay; the bank transfer where left out.
     #[serde(default)]
+    #[schema(example = "transfer")]
     provider: Option<String>,
 }
 
 /// An order with what its owner is told to do.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OwnOrder {
     #[serde(flatten)]
     order: OrderView,
     /// Markdown; left out where nothing is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     instructions: Option<String>,
 }
 
@@ -41,6 +48,26 @@ async fn own(app: &App, order: Order) -> OwnOrder {
 }
 
 /// `POST /account/v1/orders`: with no provider named, the first there is. It isn't safe to repeat: each call orders again.
+#[utoipa::path(
+    post,
+    path = "/account/v1/orders",
+    operation_id = "makeOrder",
+    summary = "Order credit",
+    tag = "Owner",
+    security(("bearer" = [])),
+    request_body(content = OrderBody),
+    responses(
+        (status = 201, description = "The order; with `instructions` while it is open", body = OwnOrder),
+        (status = 400, description = "The amount or the way to pay is wrong; the sentence says which", body = RefusalBody),
+        (status = 409, description = "The account has as many open orders as may be", body = RefusalBody),
+        (status = 413, description = "The body is too long", body = RefusalBody),
+        (status = 429, description = "The account made as many orders in a day as may be", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(super) async fn make(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -53,6 +80,24 @@ pub(super) async fn make(
 }
 
 /// `GET /account/v1/orders?state=&before=&limit=`: the newest first.
+#[utoipa::path(
+    get,
+    path = "/account/v1/orders",
+    operation_id = "orders",
+    summary = "Orders of credit, the newest first",
+    tag = "Owner",
+    security(("bearer" = [])),
+    params(("state" = Option<String>, Query, description = "`open`, `confirmed` or `cancelled`; all where left out"), ("before" = Option<String>, Query, description = "`next` of the page before"), ("limit" = Option<u32>, Query, description = "Orders in the page", minimum = 1, maximum = 999)),
+    responses(
+        (status = 200, description = "A page", body = OrdersView),
+        (status = 400, description = "A parameter is wrong; the sentence says which", body = RefusalBody),
+        (status = 404, description = "There is no order `before`", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -66,6 +111,23 @@ pub(super) async fn list(
 }
 
 /// `GET /account/v1/orders/{reference}`.
+#[utoipa::path(
+    get,
+    path = "/account/v1/orders/{reference}",
+    operation_id = "order",
+    summary = "An order of credit",
+    tag = "Owner",
+    security(("bearer" = [])),
+    params(("reference" = String, Path, description = "Like `CS-7F3K-92Q8`; in either case, with or without dashes")),
+    responses(
+        (status = 200, description = "The order; with `instructions` while it is open", body = OwnOrder),
+        (status = 404, description = "The account has no such order", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -76,6 +138,24 @@ pub(super) async fn show(
 }
 
 /// `POST /account/v1/orders/{reference}/cancel`: safe to repeat.
+#[utoipa::path(
+    post,
+    path = "/account/v1/orders/{reference}/cancel",
+    operation_id = "cancelOrder",
+    summary = "Cancel an open order",
+    tag = "Owner",
+    security(("bearer" = [])),
+    params(("reference" = String, Path, description = "Like `CS-7F3K-92Q8`; in either case, with or without dashes")),
+    responses(
+        (status = 200, description = "The order", body = OrderView),
+        (status = 404, description = "The account has no such order", body = RefusalBody),
+        (status = 409, description = "It was confirmed before", body = RefusalBody),
+        (status = 401, description = "The token is missing or wrong", body = RefusalBody),
+        (status = 403, description = "The account doesn't allow calls from this address", body = RefusalBody),
+        (status = 500, description = "The outcome is unknown", body = RefusalBody),
+        (status = 503, description = "Nothing was done: try again after `Retry-After` seconds", body = RefusalBody),
+    )
+)]
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,

@@ -62,7 +62,7 @@ const COMMON_ERRORS: [ApiError; 4] = [
 
 const FLOOD_WAIT: ApiError = ApiError::FloodWait { seconds: 30 };
 
-static METHODS: [Described; 4] = [
+static METHODS: [Described; 5] = [
     Described {
         name: "sendVerificationMessage",
         summary: "Send a code to a phone number",
@@ -153,6 +153,18 @@ static METHODS: [Described; 4] = [
         parameters: &[required(Parameter::RequestId, "From a send.")],
         answer: "RevocationAnswer",
         errors: &[ApiError::RequestIdRequired, ApiError::RequestIdInvalid],
+    },
+    Described {
+        name: "resendVerificationMessage",
+        summary: "Let the next leg go at once",
+        parameters: &[required(Parameter::RequestId, "From a send.")],
+        answer: "RequestStatusAnswer",
+        errors: &[
+            ApiError::RequestIdRequired,
+            ApiError::RequestIdInvalid,
+            FLOOD_WAIT,
+            ApiError::ResendNotPossible,
+        ],
     },
 ];
 

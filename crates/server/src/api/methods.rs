@@ -1,8 +1,8 @@
-//! The four methods: each reads its parameters in the order of its row in the contract, and makes a command of them.
+//! The four methods, and one of ours: each reads its parameters in the order of its row in the contract, and makes a command of them.
 
 use countersign_core::{
     Action, ApiError, CallbackUrl, Code, CodeLength, EnteredCode, Idempotency, IdempotencyKey, Payload, PhoneNumber,
-    PlainHttp, Reach, RequestId, SandboxNumbers, Script, Send, SendCode, SenderUsername, Timestamp, TokenKind, Ttl,
+    PlainHttp, Reach, RequestId, SandboxNumbers, Send, SendCode, SenderUsername, Timestamp, TokenKind, Ttl,
 };
 use countersign_store::Store;
 use http::HeaderMap;
@@ -27,6 +27,8 @@ pub(super) enum Method {
     CheckStatus,
     /// `revokeVerificationMessage`.
     Revoke,
+    /// `resendVerificationMessage`: ours, not the Gateway's.
+    Resend,
 }
 
 impl Method {
@@ -41,6 +43,8 @@ impl Method {
             Some(Self::CheckAbility)
         } else if is("revokeVerificationMessage") {
             Some(Self::Revoke)
+        } else if is("resendVerificationMessage") {
+            Some(Self::Resend)
         } else {
             None
         }
@@ -56,7 +60,8 @@ impl Method {
                 Ok(Action::CheckAbility {
                     phone,
                     id_entropy: u64::from_ne_bytes(random::bytes()),
-                    reach: reach(app, kind, phone),
+                    // What can be reached is planned after all that is read here (routes::submit).
+                    reach: Reach::Unreachable,
                     plan: None,
                     skipped: Vec::new(),
                 })
@@ -73,6 +78,9 @@ impl Method {
                 })
             }
             Self::Revoke => Ok(Action::Revoke {
+                request: required_request_id(parameters)?,
+            }),
+            Self::Resend => Ok(Action::NextLeg {
                 request: required_request_id(parameters)?,
             }),
         }
@@ -118,7 +126,7 @@ fn send(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Send,
         payload,
         ttl,
         id_entropy,
-        reach: reach(app, kind, phone),
+        reach: Reach::Unreachable,
         plan: None,
         skipped: Vec::new(),
     })
@@ -133,16 +141,6 @@ fn phone(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Phon
     let text = parameters.plain_text(Parameter::PhoneNumber);
     text.and_then(|text| PhoneNumber::parse(text, sandbox_numbers))
         .ok_or(ApiError::PhoneNumberInvalid)
-}
-
-/// The built-in inbox is the only leg of the route yet, and takes any number. In test mode the numbers that have a script need
-/// no leg.
-fn reach(app: &App, kind: TokenKind, phone: PhoneNumber) -> Reach {
-    if app.inbox.is_some() || (kind == TokenKind::Test && Script::of(phone).is_some()) {
-        Reach::Reachable
-    } else {
-        Reach::Unreachable
-    }
 }
 
 fn request_id(parameters: &Parameters<'_>) -> Option<RequestId> {
@@ -236,6 +234,10 @@ fn canonical(action: &Action) -> Vec<u8> {
         }
         Action::Revoke { request } => {
             fields.add(Some("revoke"));
+            fields.add(Some(&request.to_string()));
+        }
+        Action::NextLeg { request } => {
+            fields.add(Some("resend"));
             fields.add(Some(&request.to_string()));
         }
         // No other action is a method's.

@@ -29,6 +29,7 @@ use self::endpoint::Endpoint;
 use self::methods::Method;
 use self::parameters::{Parameter, Parameters};
 use crate::app::App;
+use crate::routes::{self, Sending};
 use crate::{clock, site};
 
 pub use self::body::MAX_BODY_BYTES;
@@ -83,7 +84,12 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         Action::Check { request, .. } | Action::Revoke { request } => Some(*request),
         _ => None,
     };
-    let answer = app.store.submit(caller.access.key, command).await??;
+    let sending = Sending {
+        account: caller.access.key,
+        owner: caller.access.owner,
+        kind: caller.access.token.kind,
+    };
+    let answer = routes::submit(app, sending, command).await??;
     if let (Some(inbox), Some(request)) = (&app.inbox, touched) {
         inbox.touch(caller.access.key, request);
     }

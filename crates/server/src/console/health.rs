@@ -1,5 +1,6 @@
 //! `/operator`: whether the server is well, in numbers that its rooms keep anyway. Each is bounded and cheap to ask for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
-use countersign_channels::Channel as _;
+use countersign_core::LegName;
 use countersign_store::{BooksLoad, OpenReports};
 
 use super::orders;
@@ -23,6 +24,8 @@ use crate::vitals::ReportFigures;
 /// Reports and messages are counted up to this; then a page says "more than".
 const COUNT_REPORTS: usize = 10_000;
 const COUNT_MESSAGES: usize = 200;
+/// A leg of which less than that succeeds is ailing.
+const AILING_PERCENT: u8 = 50;
 /// Senders that wait are counted up to this.
 const COUNT_SENDERS: usize = 100;
 /// From this size on, something keeps the write-ahead log from being copied back (ARCHITECTURE.md, "Promises").
@@ -39,14 +42,17 @@ const fn fact(label: &'static str, value: String, hint: &'static str) -> Fact {
     Fact { label, value, hint }
 }
 
-/// A way on which messages go.
+/// A leg of routes, and how it does.
 struct Route {
-    name: &'static str,
+    name: String,
+    kind: &'static str,
     badge: Badge,
     waiting: String,
     accepted: String,
     failed: String,
-    last_failure: Option<When>,
+    success: String,
+    takes: String,
+    last_failure: Option<(When, String)>,
 }
 
 /// A destination that is left alone for a while.
@@ -132,19 +138,46 @@ fn number(count: usize) -> String {
 }
 
 async fn routes(app: &App, viewer: &OperatorViewer) -> Result<Vec<Route>, PageError> {
-    let Some(inbox) = &app.inbox else {
-        return Ok(Vec::new());
-    };
     let waiting = app.store.waiting_messages(viewer.now, None, COUNT_MESSAGES + 1).await?;
-    let figures = app.vitals.messages();
-    Ok(vec![Route {
-        name: inbox.kind(),
-        badge: Badge::new("good", "On", "tick"),
-        waiting: up_to(waiting.len(), COUNT_MESSAGES),
-        accepted: format::count(figures.accepted),
-        failed: format::count(figures.failed),
-        last_failure: figures.last_failed_at.map(|at| When::new(at, viewer.now, &viewer.zone)),
-    }])
+    let mut by_leg: HashMap<LegName, usize> = HashMap::new();
+    for (_, request) in &waiting {
+        let leg = match (&request.plan, &request.message) {
+            (Some(plan), Some(message)) => plan.legs.get(usize::from(message.legs.leg)).map(|leg| leg.name.clone()),
+            _ => None,
+        };
+        *by_leg.entry(leg.unwrap_or(LegName::INBOX)).or_default() += 1;
+    }
+    let routes = app.routes.legs().map(|(name, leg)| {
+        let figures = leg.health.figures();
+        let badge = match (figures.rests_for, figures.success_percent) {
+            (Some(_), _) => Badge::new("bad", "Rests after failures", "warning"),
+            (None, Some(percent)) if percent < AILING_PERCENT => Badge::new("waiting", "Ailing", "warning"),
+            _ => Badge::new("good", "On", "tick"),
+        };
+        let count = by_leg.get(name).copied().unwrap_or_default();
+        Route {
+            name: name.to_string(),
+            kind: leg.channel.kind(),
+            badge,
+            waiting: if waiting.len() > COUNT_MESSAGES {
+                format!("{} or more", number(count))
+            } else {
+                number(count)
+            },
+            accepted: format::count(figures.accepted),
+            failed: format::count(figures.failed),
+            success: figures
+                .success_percent
+                .map_or_else(|| "–".to_owned(), |percent| format!("{percent} %")),
+            takes: figures
+                .latency
+                .map_or_else(|| "–".to_owned(), |took| format!("{} ms", took.as_millis())),
+            last_failure: figures
+                .last_failure
+                .map(|(at, why)| (When::new(at, viewer.now, &viewer.zone), why.to_string())),
+        }
+    });
+    Ok(routes.collect())
 }
 
 fn troubles(

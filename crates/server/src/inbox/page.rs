@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use countersign_channels::NumberSummary;
-use countersign_core::{DeliveryState, LineType, PhoneNumber, Script, Timestamp, VerificationState};
+use countersign_core::{DeliveryState, LineType, PhoneNumber, Script, Timestamp};
 use http::{HeaderMap, StatusCode, Uri, header::HOST};
 
 use super::logins::LoginBubble;
@@ -14,6 +14,7 @@ use super::view::Shown;
 use super::{Query, Refusal, Room, asset, dates, view};
 use crate::senders::SenderFace;
 use crate::site::format::phone as grouped;
+use crate::site::state::Badge;
 use crate::{Mode, clock};
 
 /// Numbers in the list, newest first. More are a matter for `GET /inbox/numbers`.
@@ -83,45 +84,10 @@ struct Bubble {
     left: String,
     /// Whether the code can still be entered: it counts down.
     counts: bool,
-    delivery: Chip,
-    verification: Option<Chip>,
+    delivery: Badge,
+    verification: Option<Badge>,
     unread: bool,
     version: String,
-}
-
-/// A state as a word and a picture; the style sheet knows it by its name.
-#[derive(Clone, Copy)]
-struct Chip {
-    name: &'static str,
-    word: &'static str,
-    icon: &'static str,
-}
-
-const fn chip(name: &'static str, word: &'static str, icon: &'static str) -> Chip {
-    Chip { name, word, icon }
-}
-
-fn delivery_chip(state: DeliveryState) -> Chip {
-    match state {
-        DeliveryState::Delivered => chip("delivered", "Delivered", "two-ticks"),
-        DeliveryState::Read => chip("read", "Read", "two-ticks"),
-        DeliveryState::Expired => chip("expired", "Expired", "clock"),
-        DeliveryState::Revoked => chip("revoked", "Revoked", "barred"),
-        // The inbox holds no message that wasn't sent.
-        DeliveryState::Sent | DeliveryState::Admitted | DeliveryState::Unreachable | DeliveryState::Checked => {
-            chip("sent", "Sent", "tick")
-        }
-    }
-}
-
-fn verification_chip(state: VerificationState) -> Option<Chip> {
-    match state {
-        VerificationState::Unchecked => None,
-        VerificationState::Valid => Some(chip("valid", "Code valid", "shield")),
-        VerificationState::Invalid => Some(chip("invalid", "Wrong code entered", "cross")),
-        VerificationState::AttemptsExceeded => Some(chip("invalid", "Too many attempts", "cross")),
-        VerificationState::Expired => Some(chip("expired", "Code expired", "clock")),
-    }
 }
 
 pub(super) async fn page(State(room): State<Room>, request: Request) -> Result<Response, Refusal> {
@@ -249,8 +215,8 @@ async fn conversation(room: &Room, phone: PhoneNumber) -> Result<Conversation, R
 fn bubble(shown: &Shown, scripted: bool) -> Bubble {
     let message = &shown.message;
     let left_ms = shown.left_ms();
-    let delivery = delivery_chip(shown.delivery);
-    let verification = verification_chip(shown.verification);
+    let delivery = Badge::delivery(shown.delivery);
+    let verification = Badge::verification(shown.verification);
     let ended = shown.delivery > DeliveryState::Read;
     let counts = shown.verification.is_open() && left_ms > 0 && !ended;
     Bubble {
@@ -266,7 +232,7 @@ fn bubble(shown: &Shown, scripted: bool) -> Bubble {
         version: format!(
             "{}-{}-{counts}",
             delivery.name,
-            verification.map_or("", |chip| chip.word)
+            verification.map_or("", |badge| badge.word)
         ),
         delivery,
         // An expired message says so once.

@@ -17,7 +17,7 @@ use countersign_store::{LoginAnswer, LoginAttempt, LoginEntry, LoginToken, NewLo
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use policy::Network;
-use policy::{Policy, Standing};
+use policy::{NetworkPace, Policy, Standing};
 
 use crate::app::{App, Mode};
 use crate::pace::Pace;
@@ -53,8 +53,8 @@ pub struct LoginDesk {
 
 struct Limits {
     by_number: Pace<PhoneNumber>,
-    by_network: Pace<Network>,
-    codes_by_network: Pace<Network>,
+    by_network: NetworkPace,
+    codes_by_network: NetworkPace,
 }
 
 impl LoginDesk {
@@ -68,8 +68,8 @@ impl LoginDesk {
             let of_a_network = count.saturating_mul(ADDRESS_SHARE);
             Limits {
                 by_number: Pace::new(in_an_hour(count)),
-                by_network: Pace::new(in_an_hour(of_a_network)),
-                codes_by_network: Pace::new(in_an_hour(of_a_network)),
+                by_network: NetworkPace::new(in_an_hour(of_a_network)),
+                codes_by_network: NetworkPace::new(in_an_hour(of_a_network)),
             }
         });
         Ok(Self {
@@ -226,21 +226,23 @@ fn positive(bytes: [u8; 8]) -> i64 {
 /// Asks over one leg after the other, unpaid ones first, until one takes the question.
 async fn ask(app: &App, prompt: LoginPrompt, network: Network) -> Result<(), StoreError> {
     let account = app.store.account_of_phone(prompt.phone).await?;
-    let standing = match account {
+    let standing = match &account {
         Some(account) if account.closed_at.is_none() => Standing::Account,
         _ if app.settings.site.sign_up => Standing::SignUp,
         _ => Standing::Nobody,
     };
-    let mut channels = app.channels();
-    channels.sort_by_key(|channel| channel.is_paid());
-    for channel in channels {
+    let account_id = account.map(|account| account.key.id);
+    for leg in app.routes.login_legs(account_id, prompt.phone).await {
         let policy = &app.login.policy;
-        if !policy.may_use(channel.is_paid(), standing, prompt.phone, network, prompt.at) {
+        if !policy.may_use(leg.channel.is_paid(), standing, prompt.phone, network, prompt.at) {
             continue;
         }
-        match channel.deliver_login(prompt.clone()).await {
+        match leg.channel.deliver_login(prompt.clone()).await {
             Handover::Accepted(_) | Handover::Waiting => return Ok(()),
-            _ => {}
+            Handover::Later(_) => tracing::warn!(leg = %leg.channel.name(), "a leg has no time for a sign-in"),
+            Handover::CannotReach(why) | Handover::Refused(why) | Handover::Failed(why) => {
+                tracing::warn!(leg = %leg.channel.name(), %why, "a leg didn’t carry the question of a sign-in");
+            }
         }
     }
     Ok(())
@@ -284,8 +286,8 @@ pub(crate) async fn enter_code(
 }
 
 async fn take_back(app: &App, attempt: i64) {
-    for channel in app.channels() {
-        channel.withdraw_login(attempt).await;
+    for (_, leg) in app.routes.legs() {
+        leg.channel.withdraw_login(attempt).await;
     }
 }
 

@@ -14,6 +14,8 @@ const OF_A_NETWORK: Limit = Limit {
     count: 5,
     period_ms: DAY_MS,
 };
+/// What a /48 of IPv6 may do, as a multiple of what one network of it may.
+const SITE_SHARE: u32 = 16;
 /// Paid questions to one number in a day.
 const OF_A_NUMBER: Limit = Limit {
     count: 5,
@@ -41,6 +43,48 @@ impl Network {
             address @ IpAddr::V4(_) => address,
         })
     }
+
+    /// The /48 around an address of IPv6: what one site or customer of a provider gets, 65,536 households. `None` for IPv4.
+    fn site(self) -> Option<Self> {
+        match self.0 {
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() >> 80 << 80;
+                Some(Self(IpAddr::V6(Ipv6Addr::from_bits(prefix))))
+            }
+            IpAddr::V4(_) => None,
+        }
+    }
+}
+
+/// A limit of each network, and a higher one of the /48 that it is in: otherwise whoever has a /48 would come from a new network
+/// each time, and fill the memory of all networks until strangers are refused.
+#[derive(Debug)]
+pub(super) struct NetworkPace {
+    networks: Pace<Network>,
+    sites: Pace<Network>,
+}
+
+impl NetworkPace {
+    pub(super) fn new(limit: Limit) -> Self {
+        let of_a_site = Limit {
+            count: limit.count.saturating_mul(SITE_SHARE),
+            ..limit
+        };
+        Self {
+            networks: Pace::new(limit),
+            sites: Pace::new(of_a_site),
+        }
+    }
+
+    /// Counts a call; `Err` says in how many seconds the next one may come.
+    pub(super) fn take(&self, network: Network, now: Timestamp) -> Result<(), u32> {
+        if let Some(site) = network.site() {
+            // What its own limit refuses doesn't count against its neighbours.
+            self.networks.would_take(&network, now)?;
+            self.sites.take(site, now)?;
+        }
+        self.networks.take(network, now)
+    }
 }
 
 /// What a number is to us.
@@ -56,7 +100,7 @@ pub(super) enum Standing {
 
 /// The rules, with what was used of the limits.
 pub(super) struct Policy {
-    networks: Pace<Network>,
+    networks: NetworkPace,
     numbers: Pace<PhoneNumber>,
     prefixes: Pace<u64>,
 }
@@ -64,7 +108,7 @@ pub(super) struct Policy {
 impl Policy {
     pub(super) fn new() -> Self {
         Self {
-            networks: Pace::new(OF_A_NETWORK),
+            networks: NetworkPace::new(OF_A_NETWORK),
             numbers: Pace::new(OF_A_NUMBER),
             prefixes: Pace::new(OF_A_PREFIX),
         }
@@ -166,5 +210,25 @@ mod tests {
     fn mapped_addresses_count_as_what_they_map() {
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+    #[test]
+    fn fresh_networks_of_one_site_are_held_to_a_limit_of_all_of_them() {
+        let pace = NetworkPace::new(OF_A_NETWORK);
+        let taken = |site: u16, household: u16| {
+            let address = format!("2001:db8:{site:x}:{household:x}::1");
+            pace.take(network(&address), NOW).is_ok()
+        };
+        let passed = (0..1_000).filter(|&household| taken(1, household)).count();
+        assert_eq!(passed, 80);
+        assert!(taken(2, 0), "another site");
+        assert!(pace.take(network("192.0.2.1"), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_network_that_is_refused_takes_nothing_from_its_neighbours() {
+        let pace = NetworkPace::new(OF_A_NETWORK);
+        let household = network("2001:db8:1:1::1");
+        assert_eq!((0..1_000).filter(|_| pace.take(household, NOW).is_ok()).count(), 5);
+        assert!(pace.take(network("2001:db8:1:2::1"), NOW).is_ok());
     }
 }

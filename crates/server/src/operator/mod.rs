@@ -9,6 +9,7 @@ mod key;
 pub(crate) mod login_links;
 mod orders;
 pub(crate) mod prices;
+mod routes;
 pub(crate) mod senders;
 pub(crate) mod tokens;
 
@@ -60,6 +61,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
         .route("/senders/{username}/refuse", post(senders::refuse))
+        .route("/routes", get(routes::list))
+        .route("/routes/explain", get(routes::explain))
+        .route("/routes/costs", get(routes::costs))
         .route("/orders", get(orders::list))
         .route("/orders/{reference}", get(orders::show))
         .route("/orders/{reference}/confirm", post(orders::confirm))

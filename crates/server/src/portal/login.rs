@@ -103,7 +103,7 @@ fn login_page(
     LoginPage {
         frame: Frame::public(app, visitor, "Sign in", "/login"),
         action: with_next("/login", &next_of(query)),
-        has_channel: !app.channels().is_empty(),
+        has_channel: app.routes.can_ask(),
         sign_up: app.settings.site.sign_up,
         phone: phone.to_owned(),
         problem,

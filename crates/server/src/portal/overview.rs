@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
 use countersign_core::{
-    Action, Answer, ApiError, CodeLength, Command, DeliveryState, EnteredCode, Reach, RequestId, Send, SendCode, Ttl,
-    VerificationRequest, VerificationState,
+    Action, Answer, ApiError, CodeLength, Command, DeliveryState, EnteredCode, Reach, RequestId, Send, SendCode,
+    TokenKind, Ttl, VerificationRequest, VerificationState,
 };
 use countersign_store::{MessageFilter, MessageOrder};
 
@@ -20,6 +20,7 @@ use super::messages::view::{self, LineView, RowView};
 use super::statistics;
 use crate::app::{App, Mode};
 use crate::random;
+use crate::routes::{self, Sending};
 use crate::site::address::site_url;
 use crate::site::form::Form;
 use crate::site::format;
@@ -92,8 +93,8 @@ struct TodayView {
     delivered: String,
     valid: String,
     cost: String,
-    /// A line through the last fourteen days; empty where nothing was sent.
-    line: String,
+    /// A line through the last fourteen days, and its step to today, which isn't over; empty where nothing was sent.
+    line: [String; 2],
     /// The same in words.
     said: String,
 }
@@ -312,12 +313,8 @@ async fn submit(
         payload: None,
         ttl,
         id_entropy: u64::from_ne_bytes(random::bytes()),
-        // The built-in inbox is the only leg of the route yet, and takes any number.
-        reach: if app.inbox.is_some() {
-            Reach::Reachable
-        } else {
-            Reach::Unreachable
-        },
+        // What can be reached is planned by `routes::submit`.
+        reach: Reach::Unreachable,
         plan: None,
         skipped: Vec::new(),
     };
@@ -327,10 +324,14 @@ async fn submit(
         idempotency: None,
         action: Action::Send(Box::new(send)),
     };
-    let outcome = app.store.submit(viewer.account.key, command).await?;
+    let sending = Sending {
+        account: viewer.account.key,
+        owner: viewer.account.phone,
+        kind: TokenKind::Live,
+    };
+    let outcome = routes::submit(app, sending, command).await?;
     Ok(match outcome {
         Ok(Answer::Status(status)) => RequestId::parse(&status.request_id).ok_or(ApiError::RequestIdInvalid),
-        Ok(Answer::Admitted(id)) => Ok(id),
         Ok(_) => Err(ApiError::RequestIdInvalid),
         Err(error) => Err(error),
     })

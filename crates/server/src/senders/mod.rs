@@ -22,6 +22,7 @@ use countersign_store::{SenderDetail, Verification};
 use ring::digest::{SHA256, digest};
 
 use crate::app::App;
+use crate::site::guard;
 use crate::site::page::PageError;
 use crate::site::state::Badge;
 
@@ -121,12 +122,17 @@ pub(crate) fn router() -> Router<Arc<App>> {
 }
 
 /// A picture is its owner's: it is served as what it was checked to be, in a sandbox of its own, and never as a page.
-async fn serve(
-    State(app): State<Arc<App>>,
-    Path(username): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, PageError> {
-    let username = SenderUsername::parse(&username).ok_or(PageError::NotFound("picture"))?;
+async fn serve(State(app): State<Arc<App>>, Path(username): Path<String>, headers: HeaderMap) -> Response {
+    picture_of(&app, &username, &headers).await.unwrap_or_else(|error| {
+        // What says that there is none is a page, and carries what pages carry.
+        let mut response = error.into_response();
+        guard::dress(&mut response);
+        response
+    })
+}
+
+async fn picture_of(app: &App, username: &str, headers: &HeaderMap) -> Result<Response, PageError> {
+    let username = SenderUsername::parse(username).ok_or(PageError::NotFound("picture"))?;
     let picture = app.site.sender_picture(&username).await?;
     let picture = picture.ok_or(PageError::NotFound("picture"))?;
     let kind = picture::KINDS.iter().find(|kind| **kind == picture.kind);

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use countersign_core::Credits;
 use toml::{Table, Value};
 
+use super::channels;
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
-    CallbackSettings, DEFAULT_FILE, InboxSettings, KeySettings, LimitSettings, PaymentSettings, SandboxSettings,
-    ServerSettings, Settings, SettingsError, SiteSettings,
+    CallbackSettings, DEFAULT_FILE, DeliverySettings, InboxSettings, KeySettings, LimitSettings, PaymentSettings,
+    SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
 
-const PREFIX: &str = "COUNTERSIGN_";
+pub(super) const PREFIX: &str = "COUNTERSIGN_";
 /// Names the configuration file where the command line doesn't.
 const FILE_VARIABLE: &str = "COUNTERSIGN_CONFIG";
 
@@ -47,6 +48,12 @@ impl Environment {
         std::env::vars_os()
             .map(|(name, value)| (text(name), text(value)))
             .collect()
+    }
+
+    /// The variables whose names begin so.
+    pub(super) fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        pairs.filter(move |(name, _)| name.starts_with(prefix))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -91,6 +98,7 @@ impl Settings {
                 })?;
             }
         }
+        (settings.channels, settings.routes) = channels::read(&file.table, environment)?;
         settings.take_overrides(overrides)?;
         settings.warn_of_unknown_variables(environment);
         settings.check()?;
@@ -243,6 +251,7 @@ fn refuse_unknown(path: &Path, table: &Table) -> Result<(), SettingsError> {
     for (key, value) in table {
         let is_section = TABLE.iter().any(|setting| setting.section == key);
         match value {
+            _ if channels::reads(key) => {}
             Value::Table(section) if is_section => {
                 for inner in section.keys() {
                     let name = format!("{key}.{inner}");
@@ -344,6 +353,12 @@ fn blank(mode: Mode) -> Settings {
             sign_up: false,
             terms_file: None,
         },
+        delivery: DeliverySettings {
+            ask_timeout: std::time::Duration::ZERO,
+            own_number_paid_legs: false,
+        },
+        channels: Vec::new(),
+        routes: Vec::new(),
         warnings: Vec::new(),
     }
 }

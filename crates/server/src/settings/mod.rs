@@ -4,12 +4,14 @@
 //! parser, the error messages and the file that `countersign init` writes. [`Settings::check`] holds the rules that concern
 //! several settings at once; nothing here opens a socket or makes a file.
 
+mod channels;
 mod check;
 mod error;
 mod load;
 mod table;
 mod text;
 
+pub use channels::{ChannelSettings, LegSettings, MessageKind, RouteSettings};
 pub use error::SettingsError;
 pub use load::{Environment, Overrides};
 pub use table::{Kind, Setting, TABLE};
@@ -51,6 +53,12 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The pages.
     pub site: SiteSettings,
+    /// How messages are delivered.
+    pub delivery: DeliverySettings,
+    /// Ways to reach a phone besides the inbox.
+    pub channels: Vec<ChannelSettings>,
+    /// Which legs messages take. None: all go to the inbox, where it is switched on.
+    pub routes: Vec<RouteSettings>,
     /// What the operator should know of these settings though it is no error; `start` logs each.
     pub warnings: Vec<String>,
 }
@@ -140,6 +148,15 @@ pub struct LimitSettings {
     pub check_attempts: u8,
     /// Sign-ins to the pages that one number may begin in an hour; one address four times as many.
     pub login_attempts_per_hour: Option<u32>,
+}
+
+/// How messages are delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliverySettings {
+    /// How long all legs together may take to answer whether they reach a number.
+    pub ask_timeout: Duration,
+    /// Free messages to an account's own number may take legs that cost the operator money.
+    pub own_number_paid_legs: bool,
 }
 
 /// The pages.

@@ -297,6 +297,32 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.callbacks.retries, retry_delays(text)),
     },
     Setting {
+        section: "delivery",
+        key: "ask_timeout_seconds",
+        kind: Kind::Whole,
+        expects: "a whole number of seconds from 1 to 30",
+        sandbox: "5",
+        production: "5",
+        doc: "How long the legs of a route may take together to answer whether they reach a number, where that must be asked \
+              before a message is sent.",
+        set: |settings, text| {
+            put(
+                &mut settings.delivery.ask_timeout,
+                within(text, 1, 30).map(|seconds: u32| Duration::from_secs(seconds.into())),
+            )
+        },
+    },
+    Setting {
+        section: "delivery",
+        key: "own_number_paid_legs",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "false",
+        doc: "Whether the free messages to an account's own number may take legs that cost you money.",
+        set: |settings, text| put(&mut settings.delivery.own_number_paid_legs, flag(text)),
+    },
+    Setting {
         section: "payment",
         key: "transfer_instructions_file",
         kind: Kind::Text,

@@ -10,6 +10,29 @@ const HEAD: &str = "\
 # Paths are relative to the directory in which `countersign serve` is started.
 ";
 
+const CHANNELS: &str = "
+# ---- Channels and routes ---------------------------------------------------------------------------
+# A channel is a way to reach phones; docs/channels.md has the kinds and their settings. Each key is also an
+# environment variable: channels.sms.password is COUNTERSIGN_CHANNELS_SMS_PASSWORD. `countersign doctor` tries them.
+#
+#   [channels.telegram]
+#   kind = \"telegram_bot\"
+#   token_file = \"/etc/countersign/bot-token\"
+#
+#   [channels.sms]
+#   kind = \"smpp\"
+#   host = \"smsc.example.com\"
+#   system_id = \"acme\"
+#   password_file = \"/etc/countersign/smsc-password\"
+#   cost = \"0.045\"
+#
+# A route is the legs that messages take, in their order: docs/routes.md. Without one, all messages go to the inbox.
+#
+#   [routes.main]
+#   legs = [\"telegram\", \"sms\"]
+#   shares = [40, 60]
+";
+
 /// A configuration file that sets nothing and explains everything.
 pub fn commented_file() -> String {
     let mut text = HEAD.to_owned();
@@ -22,6 +45,7 @@ pub fn commented_file() -> String {
         }
         describe(&mut text, setting);
     }
+    text.push_str(CHANNELS);
     text
 }
 

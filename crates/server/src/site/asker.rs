@@ -40,13 +40,20 @@ impl FromRequestParts<Arc<App>> for Asker {
     }
 }
 
-/// What a browser calls itself, in two words. All browsers claim to be several; the most particular name comes first.
+/// Letters of a name that isn't known here: what anybody may send stays short.
+const MAX_NAME: usize = 24;
+
+/// What a browser calls itself, in two words. All browsers claim to be several; the most particular name comes first. What claims
+/// to be none, like `python-requests/2.32`, is told by the name that it gives itself.
 fn device(agent: &str) -> String {
     let first =
         |names: &[(&str, &'static str)]| names.iter().find(|(mark, _)| agent.contains(mark)).map(|found| found.1);
     let browser = first(&[
         ("Edg", "Edge"),
         ("OPR/", "Opera"),
+        ("Vivaldi/", "Vivaldi"),
+        ("YaBrowser/", "Yandex Browser"),
+        ("DuckDuckGo/", "DuckDuckGo"),
         ("SamsungBrowser", "Samsung Internet"),
         ("Firefox/", "Firefox"),
         ("FxiOS", "Firefox"),
@@ -68,9 +75,20 @@ fn device(agent: &str) -> String {
     match (browser, system) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(name), None) => name.to_owned(),
-        (None, Some(system)) => format!("A browser on {system}"),
-        (None, None) => "An unknown browser".to_owned(),
+        (None, Some(system)) => format!("Unknown browser on {system}"),
+        (None, None) => own_name(agent).unwrap_or("Unknown browser").to_owned(),
     }
+}
+
+/// The name of `name/version`, where it looks like one.
+fn own_name(agent: &str) -> Option<&str> {
+    let (name, _) = agent.split_once('/')?;
+    let is_name = (1..=MAX_NAME).contains(&name.len())
+        && name != "Mozilla"
+        && name
+            .bytes()
+            .all(|sign| sign.is_ascii_alphanumeric() || matches!(sign, b'-' | b'_' | b'.'));
+    is_name.then_some(name)
 }
 
 #[cfg(test)]
@@ -90,7 +108,13 @@ mod tests {
             ),
             ("Mozilla/5.0 (Windows NT 10.0; rv:131.0) Gecko/20100101 Firefox/131.0".into(), "Firefox on Windows"),
             ("curl/8.14.1".into(), "curl"),
-            ("<script>".into(), "An unknown browser"),
+            ("python-requests/2.32.3".into(), "python-requests"),
+            ("Mozilla/5.0 (X11; Linux x86_64)".into(), "Unknown browser on Linux"),
+            ("Mozilla/5.0".into(), "Unknown browser"),
+            ("<script>".into(), "Unknown browser"),
+            ("<script>alert(1)/1".into(), "Unknown browser"),
+            (format!("{}/1", "a".repeat(MAX_NAME + 1)), "Unknown browser"),
+            (String::new(), "Unknown browser"),
         ] {
             assert_eq!(device(&agent), said);
         }

@@ -41,7 +41,7 @@ fn public_sheet() -> String {
     format!("{shared}{}", include_str!("assets/public.css"))
 }
 
-static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
     [
         Asset {
             stem: "site",
@@ -54,12 +54,6 @@ static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
             extension: "js",
             kind: "text/javascript",
             content: Cow::Borrowed(include_str!("assets/site.js")),
-        },
-        Asset {
-            stem: "icons",
-            extension: "svg",
-            kind: "image/svg+xml",
-            content: Cow::Borrowed(include_str!("assets/icons.svg")),
         },
         Asset {
             stem: "mark",
@@ -77,7 +71,7 @@ static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
 });
 
 /// Names with the first 64 bits of their content's hash: `site-0123456789abcdef.css`.
-static NAMES: LazyLock<[String; 5]> = LazyLock::new(|| {
+static NAMES: LazyLock<[String; 4]> = LazyLock::new(|| {
     ASSETS.each_ref().map(|asset| {
         let hash = digest(&SHA256, asset.content.as_bytes());
         let start = hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes);
@@ -86,7 +80,7 @@ static NAMES: LazyLock<[String; 5]> = LazyLock::new(|| {
 });
 
 /// Each packed once with gzip: style sheets come to a quarter. `None` would be an error that writing into memory can't have.
-static PACKED: LazyLock<[Option<Bytes>; 5]> = LazyLock::new(|| ASSETS.each_ref().map(|asset| packed(&asset.content)));
+static PACKED: LazyLock<[Option<Bytes>; 4]> = LazyLock::new(|| ASSETS.each_ref().map(|asset| packed(&asset.content)));
 
 fn packed(content: &str) -> Option<Bytes> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
@@ -104,19 +98,14 @@ pub(crate) fn script() -> String {
     path_of(1)
 }
 
-/// The path of the icons; each is a `<symbol>` in it.
-pub(crate) fn icons() -> String {
-    path_of(2)
-}
-
 /// The path of the mark that stands in a browser's tab.
 pub(crate) fn mark() -> String {
-    path_of(3)
+    path_of(2)
 }
 
 /// The style sheet of the start page and the documentation, in place of [`style`].
 pub(crate) fn public_style() -> String {
-    path_of(4)
+    path_of(3)
 }
 
 fn path_of(index: usize) -> String {

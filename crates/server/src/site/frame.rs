@@ -1,8 +1,8 @@
 //! What stands around every page: its title, its navigation, and who looks at it. Every page's template extends `site.html`
 //! (or `portal.html`, `console.html`) and has a field `frame`.
 
-use super::assets;
 use super::viewer::{OperatorViewer, Viewer, Visitor};
+use super::{assets, icons};
 use crate::app::{App, Mode};
 
 /// A place in the navigation.
@@ -57,7 +57,8 @@ pub(crate) struct Frame {
     pub(crate) done: Option<&'static str>,
     pub(crate) style: String,
     pub(crate) script: String,
-    pub(crate) icons: String,
+    /// See [`icons`].
+    pub(crate) icons: &'static str,
     pub(crate) mark: String,
 }
 
@@ -74,7 +75,7 @@ impl Frame {
             done: None,
             style: assets::style(),
             script: assets::script(),
-            icons: assets::icons(),
+            icons: icons::ICONS,
             mark: assets::mark(),
         }
     }

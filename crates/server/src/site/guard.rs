@@ -33,7 +33,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
 }
 
 /// What every page's answer carries.
-pub(super) fn dress(response: &mut Response) {
+pub(crate) fn dress(response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),

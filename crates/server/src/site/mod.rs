@@ -4,7 +4,7 @@
 //! `page::html`. A form is a `POST` that takes `form::Form`, which has checked the CSRF token, and answers with a
 //! redirect (`page::see_other`) or with the same page and what was wrong. Here are the parts: `assets` what the browser
 //! loads, `frame` what stands around every page, `state` how a state looks, `format` how money, time and numbers are
-//! written, `guard` what every answer carries.
+//! written, `icons` the small pictures, `guard` what every answer carries.
 
 pub(crate) mod address;
 pub(crate) mod asker;
@@ -16,7 +16,8 @@ mod docs;
 pub(crate) mod form;
 pub(crate) mod format;
 pub(crate) mod frame;
-mod guard;
+pub(crate) mod guard;
+mod icons;
 mod landing;
 pub(crate) mod nations;
 pub(crate) mod page;

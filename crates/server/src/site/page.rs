@@ -7,8 +7,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use countersign_store::StoreError;
 
-use super::assets;
 use super::sign_in::with_next;
+use super::{assets, icons};
 
 /// A page, ready to send.
 pub(crate) fn html(template: &impl Template) -> Result<Response, PageError> {
@@ -21,7 +21,7 @@ pub(crate) fn html_with(status: StatusCode, template: &impl Template) -> Result<
         tracing::error!(%error, "a page could not be rendered");
         PageError::Internal
     })?;
-    let mut response = Response::new(Body::from(text));
+    let mut response = Response::new(Body::from(icons::put_in(&text)));
     *response.status_mut() = status;
     response
         .headers_mut()

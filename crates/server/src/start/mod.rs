@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Extension;
-use countersign_channels::Inbox;
+use countersign_channels::{ConfigError, Inbox};
 use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::http::{HttpLimits, HttpServer, allow_open_files, bind, tls};
 use crate::operator::{OperatorKey, OperatorKeyError};
 use crate::reports::ping::Pings;
+use crate::routes::{self, DESK_QUEUE, Desk, Routes};
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
 use crate::{App, LoginDesk, Mode, account, api, inbox, operator, site};
@@ -75,6 +76,9 @@ pub enum StartError {
     /// The books can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A channel can't be made as it was set.
+    #[error(transparent)]
+    Channel(#[from] ConfigError),
     /// The workers can't start.
     #[error(transparent)]
     Workers(#[from] WorkersError),
@@ -137,11 +141,22 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     })?;
     let (draining, is_draining) = watch::channel(false);
     let (news, news_queue) = mpsc::channel(NEWS_LENGTH);
+    let (logins, login_queue) = mpsc::channel(DESK_QUEUE);
+    let (costs, cost_queue) = mpsc::channel(DESK_QUEUE);
+    let inbox = settings.inbox.enabled.then(|| Inbox::new(news.clone()));
+    let ports = routes::channel_ports(&settings, &site, news, logins, costs);
+    let channels = settings
+        .channels
+        .iter()
+        .map(|channel| countersign_channels::make(channel.config.clone(), ports.clone()));
+    let channels = channels.collect::<Result<Vec<_>, _>>()?;
+    drop(ports);
     let app = Arc::new(App {
         store: Arc::clone(&store),
         site,
         mode: settings.mode,
-        inbox: settings.inbox.enabled.then(|| Inbox::new(news)),
+        routes: Arc::new(Routes::new(&settings, inbox.as_ref(), channels)),
+        inbox,
         login,
         operator_key,
         settings,
@@ -149,6 +164,11 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         draining: is_draining,
     });
     let workers = workers::start(&app, committed, news_queue)?;
+    let desk = Desk {
+        logins: login_queue,
+        costs: cost_queue,
+    };
+    desk.attend(&app);
     let http = HttpServer::new(router(&app), http_limits(&app.settings));
     app.vitals.count_connections(http.gauge());
     let api_address = listeners.api.address;
@@ -179,6 +199,7 @@ pub fn router(app: &Arc<App>) -> axum::Router {
         .merge(inbox::router(Arc::clone(app)))
         .merge(account::router_with(Arc::clone(app), pings))
         .merge(operator::router(Arc::clone(app)))
+        .merge(routes::router(Arc::clone(app)))
         // Merged, not nested as a service: its only route is its fallback, which costs a call one router less this way.
         .merge(api::router(Arc::clone(app)))
 }

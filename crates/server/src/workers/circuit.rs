@@ -29,7 +29,7 @@ impl Default for CircuitSettings {
 
 /// The circuit of one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Circuit {
+pub(crate) struct Circuit {
     settings: CircuitSettings,
     state: State,
     cool_down: Duration,
@@ -46,7 +46,7 @@ enum State {
 }
 
 impl Circuit {
-    pub(super) const fn new(settings: CircuitSettings) -> Self {
+    pub(crate) const fn new(settings: CircuitSettings) -> Self {
         Self {
             settings,
             state: State::Closed { failures: 0 },
@@ -55,7 +55,7 @@ impl Circuit {
     }
 
     /// Whether an attempt may begin.
-    pub(super) fn lets_through(&self, now: Instant) -> bool {
+    pub(crate) fn lets_through(&self, now: Instant) -> bool {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until } => until <= now,
@@ -64,7 +64,7 @@ impl Circuit {
     }
 
     /// Until when nothing goes; `None` where something may, or is about to show it.
-    pub(super) fn open_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn open_until(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Open { until } if until > now => Some(until),
             _ => None,
@@ -72,31 +72,31 @@ impl Circuit {
     }
 
     /// Whether only a probe may go.
-    pub(super) const fn wants_probe(&self) -> bool {
+    pub(crate) const fn wants_probe(&self) -> bool {
         !matches!(self.state, State::Closed { .. })
     }
 
     /// Whether it has nothing to remember.
-    pub(super) const fn is_pristine(&self) -> bool {
+    pub(crate) const fn is_pristine(&self) -> bool {
         matches!(self.state, State::Closed { failures: 0 })
     }
 
     /// An attempt begins; it was let through.
-    pub(super) const fn began(&mut self) {
+    pub(crate) const fn began(&mut self) {
         if self.wants_probe() {
             self.state = State::Probing;
         }
     }
 
     /// An attempt was acknowledged. Answers whether that closed it.
-    pub(super) const fn acknowledged(&mut self) -> bool {
+    pub(crate) const fn acknowledged(&mut self) -> bool {
         let was_open = self.wants_probe();
         *self = Self::new(self.settings);
         was_open
     }
 
     /// An attempt failed. Answers until when nothing goes, where that opened it.
-    pub(super) fn failed(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn failed(&mut self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Closed { failures } if failures + 1 < self.settings.failures => {
                 self.state = State::Closed { failures: failures + 1 };
@@ -113,7 +113,7 @@ impl Circuit {
     }
 
     /// Nothing was sent after all: what was to be found out is still unknown.
-    pub(super) fn never_began(&mut self, now: Instant) {
+    pub(crate) fn never_began(&mut self, now: Instant) {
         if self.state == State::Probing {
             self.state = State::Open { until: now };
         }

@@ -1,33 +1,34 @@
-//! Hands messages to the channel, right after their commit or, after a restart, out of the books. On the path of every send:
-//! a batch is worked off in one loop, without a task, and with an allocation only where a channel really waits for something.
+//! Hands messages to their channels, right after their commit or, after a restart, out of the books. On the path of every send:
+//! a batch is worked off in one loop. The built-in inbox takes its messages here, without a task or an allocation; every other
+//! channel has a lane of its own (`lane`), so that a slow one holds up nobody else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_channels::{Channel, Handover, Inbox, OutgoingMessage, Receipts};
-use countersign_core::{AccountKey, Action, DAY_MS, DeliveryState, News, RequestId, VerificationRequest, Work};
-use countersign_store::{Committed, CommittedWork, Handed, MessageRef, Store, StoreError};
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use countersign_channels::{Channel as _, Inbox, OutgoingMessage};
+use countersign_core::{AccountKey, Action, DAY_MS, DeliveryState, Detail, LegName, News, VerificationRequest, Work};
+use countersign_store::{Committed, CommittedWork, Handed, MessageRef, RequestRef, SiteStore, Store, StoreError};
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::clocks::ClockOffsets;
+use super::lane::{LaneEntry, Place, Taken};
 use super::news::FollowUp;
+use super::unreached::Unreached;
 use super::{Worker, signalled};
-use crate::vitals::Vitals;
 use crate::{Mode, clock};
 
-/// Hand-overs that a channel is still busy with. Beyond it the dispatcher waits; the books keep the rest.
-const MAX_UNDER_WAY: usize = 256;
 /// Messages read at once out of the books.
 const RECOVERY_PAGE: usize = 500;
 /// Batches that are worked off between two of those reads, so that new messages don't wait for old ones.
 const BATCHES_BETWEEN_PAGES: usize = 64;
 /// How long a recovery rests after the books failed.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// How long a walk rests where a channel had no room for more, and how often it is looked whether one has room again.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
 /// How far back the inbox shows messages that had arrived before a restart, and at most how many in all.
 const RESTORED_MS: i64 = DAY_MS;
 const MAX_RESTORED: usize = 10_000;
@@ -35,9 +36,11 @@ const MAX_RESTORED: usize = 10_000;
 /// What the dispatcher works with.
 pub(super) struct Dispatch {
     store: Arc<dyn Store>,
-    /// The channel that messages go to. None: they stay in the books until they expire.
+    /// The built-in messenger. With neither it nor a channel, messages stay in the books until they expire.
     inbox: Option<Arc<Inbox>>,
-    vitals: Arc<Vitals>,
+    /// All other channels.
+    lanes: BTreeMap<LegName, LaneEntry>,
+    unreached: Unreached,
     committed: CommittedWork,
     /// To the worker that brings commands into the books.
     follow_ups: mpsc::Sender<FollowUp>,
@@ -49,6 +52,17 @@ pub(super) struct Dispatch {
     /// Whether a batch is being worked off. Still set at the start of a run only after a panic: then the rest of that batch
     /// is read out of the books.
     in_batch: bool,
+}
+
+/// What the dispatcher needs besides the books' hand-over.
+pub(super) struct DispatchParts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) site: Arc<dyn SiteStore>,
+    pub(super) inbox: Option<Arc<Inbox>>,
+    pub(super) lanes: BTreeMap<LegName, LaneEntry>,
+    pub(super) mode: Mode,
+    pub(super) follow_ups: mpsc::Sender<FollowUp>,
+    pub(super) draining: watch::Receiver<bool>,
 }
 
 /// A walk over all messages that stand in the books and that no channel has accepted.
@@ -67,54 +81,33 @@ impl Recovery {
     }
 }
 
-/// A channel with what it is still busy with.
-struct Busy<'c> {
-    channel: &'c dyn Channel,
-    under_way: FuturesUnordered<BoxFuture<'c, Done>>,
-}
-
-/// What a channel was busy with, and is done.
-#[derive(Debug, Clone)]
-enum Done {
-    HandedOver(HandedOver),
-    Withdrawn,
-}
-
-/// What a channel made of a message.
-#[derive(Debug, Clone)]
-struct HandedOver {
-    account: AccountKey,
-    request: RequestId,
-    handover: Handover,
+/// Which of a request's legs is under way. Requests without a plan have one, the inbox.
+fn leg_under_way(request: &VerificationRequest) -> Option<(&LegName, u8)> {
+    let (plan, message) = (request.plan.as_ref()?, request.message.as_ref()?);
+    let leg = message.legs.leg;
+    Some((&plan.legs.get(usize::from(leg))?.name, leg))
 }
 
 impl Dispatch {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        inbox: Option<Arc<Inbox>>,
-        vitals: Arc<Vitals>,
-        mode: Mode,
-        committed: CommittedWork,
-        follow_ups: mpsc::Sender<FollowUp>,
-        draining: watch::Receiver<bool>,
-    ) -> Self {
+    pub(super) fn new(parts: DispatchParts, committed: CommittedWork) -> Self {
         Self {
-            store,
-            inbox,
-            vitals,
+            unreached: Unreached::new(parts.site, parts.lanes.is_empty()),
+            store: parts.store,
+            inbox: parts.inbox,
+            lanes: parts.lanes,
             committed,
-            follow_ups,
-            draining,
-            clocks: ClockOffsets::new(mode),
+            follow_ups: parts.follow_ups,
+            draining: parts.draining,
+            clocks: ClockOffsets::new(parts.mode),
             restored: false,
             recovery: Some(Recovery::new()),
             in_batch: false,
         }
     }
 
-    async fn handed(&mut self, busy: &mut Option<Busy<'_>>, handed: Handed<Committed>) {
+    async fn handed(&mut self, handed: Handed<Committed>) {
         match handed {
-            Handed::Batch(batch) => self.work_off(busy, batch).await,
+            Handed::Batch(batch) => self.work_off(batch).await,
             Handed::Missed => {
                 tracing::warn!("more was committed than could be handed over; the rest is read out of the books");
                 self.recovery = Some(Recovery::new());
@@ -122,18 +115,21 @@ impl Dispatch {
         }
     }
 
-    async fn work_off(&mut self, busy: &mut Option<Busy<'_>>, batch: Vec<Committed>) {
+    async fn work_off(&mut self, batch: Vec<Committed>) {
         self.in_batch = true;
+        let now = Instant::now();
         for Committed { work, request } in batch {
             let (account, id) = (request.account, request.id);
             match work {
-                Some(Work::Deliver) => self.deliver(busy, request).await,
+                // What finds no room waits in the books: its lane says so once there is some.
+                Some(Work::Deliver) => drop(self.deliver(request, now).await),
                 Some(Work::Wake) => {
                     // Scripted numbers are shown in the inbox too; what becomes of them is the script's affair.
-                    self.deliver(busy, request).await;
+                    self.deliver_to_inbox(request).await;
                     self.follow_up(account, Action::Wake { request: id }).await;
                 }
-                Some(Work::Withdraw | Work::WithdrawOthers { .. }) => self.withdraw(busy, account, id).await,
+                Some(Work::Withdraw) => self.withdraw(&request, None),
+                Some(Work::WithdrawOthers { arrived_on }) => self.withdraw(&request, Some(arrived_on)),
                 None => {
                     if let Some(inbox) = &self.inbox {
                         inbox.touch(account, id);
@@ -144,71 +140,82 @@ impl Dispatch {
         self.in_batch = false;
     }
 
-    async fn deliver(&mut self, busy: &mut Option<Busy<'_>>, request: VerificationRequest) {
-        let Some(busy) = busy else { return };
-        let Some((message, _)) = self.outgoing(request).await else {
+    /// Hands a message to the leg that is under way. It was read, or committed, at `read_at` at the earliest.
+    async fn deliver(&mut self, request: VerificationRequest, read_at: Instant) -> Taken {
+        let Some((name, leg)) = leg_under_way(&request).filter(|(name, _)| **name != LegName::INBOX) else {
+            self.deliver_to_inbox(request).await;
+            return Taken::Yes;
+        };
+        let place = Place {
+            request: RequestRef {
+                account: request.account,
+                id: request.id,
+            },
+            leg,
+        };
+        let Some(lane) = self.lanes.get(name).cloned() else {
+            // The operator took the channel away while the message was under way.
+            self.no_channel(&request, name.clone()).await;
+            return Taken::Yes;
+        };
+        match self.outgoing(request).await {
+            Some((message, _)) => lane.deliver(place, message, read_at),
+            None => Taken::Yes,
+        }
+    }
+
+    /// The inbox keeps what it has: nothing needs to be noted, and a second hand-over changes nothing.
+    async fn deliver_to_inbox(&mut self, request: VerificationRequest) {
+        let Some(inbox) = self.inbox.clone() else {
+            if let Some((name, _)) = leg_under_way(&request) {
+                self.no_channel(&request, name.clone()).await;
+            }
             return;
         };
-        let (account, request) = (message.account, message.request);
-        let mut handing = busy.channel.deliver(message);
-        if let Some(handover) = (&mut handing).now_or_never() {
-            let handed_over = HandedOver {
-                account,
-                request,
-                handover,
-            };
-            self.note(busy.channel.receipts(), handed_over).await;
-        } else {
-            let handing = handing.map(move |handover| {
-                Done::HandedOver(HandedOver {
-                    account,
-                    request,
-                    handover,
-                })
-            });
-            self.wait_for(busy, handing.boxed()).await;
+        if let Some((message, _)) = self.outgoing(request).await {
+            inbox.deliver(message).await;
         }
     }
 
-    async fn withdraw(&mut self, busy: &mut Option<Busy<'_>>, account: AccountKey, request: RequestId) {
-        let Some(busy) = busy else { return };
-        let mut withdrawing = busy.channel.withdraw(account, request);
-        if (&mut withdrawing).now_or_never().is_none() {
-            self.wait_for(busy, withdrawing.map(|()| Done::Withdrawn).boxed()).await;
+    async fn no_channel(&self, request: &VerificationRequest, leg: LegName) {
+        let failed = Action::News {
+            request: request.id,
+            leg: Some(leg),
+            news: News::Failed,
+            detail: Some(Detail::new("there is no such channel any more")),
+            receipts: false,
+        };
+        self.follow_up(request.account, failed).await;
+    }
+
+    /// Takes a message back from every leg that it went over, but for the one on which it arrived.
+    fn withdraw(&self, request: &VerificationRequest, arrived_on: Option<u8>) {
+        self.unreached.tell(request);
+        let place = RequestRef {
+            account: request.account,
+            id: request.id,
+        };
+        let Some(plan) = &request.plan else {
+            self.withdraw_from_inbox(request);
+            return;
+        };
+        let under_way = request.message.as_ref().map_or(0, |message| message.legs.leg);
+        for (number, leg) in (0..=under_way).zip(&plan.legs) {
+            if arrived_on == Some(number) {
+                continue;
+            }
+            match self.lanes.get(&leg.name) {
+                Some(lane) => lane.withdraw(place),
+                None if leg.name == LegName::INBOX => self.withdraw_from_inbox(request),
+                None => {}
+            }
         }
     }
 
-    /// Lets the channel be busy with it, once there is room.
-    async fn wait_for<'c>(&self, busy: &mut Busy<'c>, handing: BoxFuture<'c, Done>) {
-        while busy.under_way.len() >= MAX_UNDER_WAY {
-            if let Some(Done::HandedOver(handed_over)) = busy.under_way.next().await {
-                self.note(busy.channel.receipts(), handed_over).await;
-            }
-        }
-        busy.under_way.push(handing);
-    }
-
-    /// Brings what a channel made of a message into the books.
-    async fn note(&self, receipts: Receipts, handed_over: HandedOver) {
-        let HandedOver {
-            account,
-            request,
-            handover,
-        } = handed_over;
-        match handover {
-            Handover::Waiting | Handover::Later(_) => {}
-            Handover::Accepted(_) => {
-                self.vitals.message_accepted();
-                self.follow_up(account, Action::news(request, News::Accepted)).await;
-                if receipts == Receipts::AssumedOnAcceptance {
-                    self.follow_up(account, Action::news(request, News::Delivered)).await;
-                }
-            }
-            Handover::CannotReach(_) | Handover::Refused(_) | Handover::Failed(_) => {
-                self.vitals.message_failed(clock::now());
-                let failed = Action::news(request, News::Failed);
-                self.follow_up(account, failed).await;
-            }
+    fn withdraw_from_inbox(&self, request: &VerificationRequest) {
+        if let Some(inbox) = &self.inbox {
+            // It has nothing to wait for.
+            let _ = inbox.withdraw(request.account, request.id).now_or_never();
         }
     }
 
@@ -247,14 +254,11 @@ impl Dispatch {
 
     /// Goes one step on with the recovery. Batches are worked off only between steps: a message that is withdrawn while a
     /// page is read is withdrawn again after the page was delivered, never before.
-    async fn recover(&mut self, busy: &mut Option<Busy<'_>>, recovery: Recovery) {
+    async fn recover(&mut self, recovery: Recovery) {
         // Should a message of the page make it panic, the recovery ends there, and new messages still go out.
         self.recovery = None;
-        self.recovery = match self.recover_page(busy, recovery.after).await {
-            Ok(after) => after.map(|after| Recovery {
-                after: Some(after),
-                not_before: Instant::now(),
-            }),
+        self.recovery = match self.recover_page(recovery.after).await {
+            Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, "messages could not be read out of the books; it is tried again");
                 Some(Recovery {
@@ -267,29 +271,35 @@ impl Dispatch {
             let Some(Some(handed)) = self.committed.next().now_or_never() else {
                 return;
             };
-            self.handed(busy, handed).await;
+            self.handed(handed).await;
         }
     }
 
-    /// Delivers one page of what waits in the books; answers where the next one begins, if there is one.
-    async fn recover_page(
-        &mut self,
-        busy: &mut Option<Busy<'_>>,
-        after: Option<MessageRef>,
-    ) -> Result<Option<MessageRef>, StoreError> {
-        if busy.is_none() {
+    /// Delivers one page of what waits in the books; answers where it goes on, if there is more. What a full lane doesn't take
+    /// is passed over: the lane asks for another walk once it has room.
+    async fn recover_page(&mut self, after: Option<MessageRef>) -> Result<Option<Recovery>, StoreError> {
+        if self.inbox.is_none() && self.lanes.is_empty() {
             return Ok(None);
         }
         self.restore().await?;
+        let read_at = Instant::now();
         let page = self.store.waiting_messages(clock::now(), after, RECOVERY_PAGE).await?;
-        let next = page
-            .last()
-            .map(|(place, _)| *place)
-            .filter(|_| page.len() == RECOVERY_PAGE);
+        let last = page.last().map(|(place, _)| *place);
+        let full = page.len() == RECOVERY_PAGE;
         for (_, request) in page {
-            self.deliver(busy, request).await;
+            self.deliver(request, read_at).await;
         }
-        Ok(next)
+        Ok(last.filter(|_| full).map(|after| Recovery {
+            after: Some(after),
+            not_before: Instant::now(),
+        }))
+    }
+
+    /// Begins a walk where a lane has room for what it left in the books.
+    fn look_at_lanes(&mut self) {
+        if self.recovery.is_none() && self.lanes.values().any(LaneEntry::wants_more) {
+            self.recovery = Some(Recovery::new());
+        }
     }
 
     /// Lets the inbox show again what had arrived before the restart.
@@ -317,42 +327,30 @@ impl Worker for Dispatch {
     const NAME: &'static str = "dispatch";
 
     async fn run(&mut self) {
-        let inbox = self.inbox.clone();
         let mut draining = self.draining.clone();
-        let mut busy = inbox.as_deref().map(|inbox| Busy {
-            channel: inbox,
-            under_way: FuturesUnordered::new(),
-        });
         if std::mem::take(&mut self.in_batch) {
             self.recovery = Some(Recovery::new());
         }
         while !*draining.borrow() {
             if let Some(recovery) = self.recovery.filter(|recovery| recovery.not_before <= Instant::now()) {
-                self.recover(&mut busy, recovery).await;
+                self.recover(recovery).await;
                 continue;
             }
             let resume_at = self.recovery.map(|recovery| recovery.not_before);
+            let look_at = (!self.lanes.is_empty()).then(|| Instant::now() + FULL_PAUSE);
+            let wake_at = resume_at.or(look_at);
             tokio::select! {
                 biased;
                 () = signalled(&mut draining) => break,
                 handed = self.committed.next() => match handed {
-                    Some(handed) => self.handed(&mut busy, handed).await,
+                    Some(handed) => self.handed(handed).await,
                     // The books have ended: there will be no more work.
                     None => break,
                 },
-                Some(done) = finished(&mut busy) => {
-                    let receipts = busy.as_ref().map(|busy| busy.channel.receipts());
-                    if let (Done::HandedOver(handed_over), Some(receipts)) = (done, receipts) {
-                        self.note(receipts, handed_over).await;
-                    }
+                () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
+                    self.look_at_lanes();
                 }
-                () = tokio::time::sleep_until(resume_at.unwrap_or_else(Instant::now)), if resume_at.is_some() => {}
             }
         }
     }
-}
-
-/// The next thing that the channel is done with; `None` at once where it is busy with nothing.
-async fn finished(busy: &mut Option<Busy<'_>>) -> Option<Done> {
-    busy.as_mut()?.under_way.next().await
 }

@@ -3,12 +3,14 @@
 //! in the books, so a worker may stop at any moment, and a restart goes on from there.
 
 mod addresses;
+mod channels;
 mod circuit;
 mod clocks;
 mod connections;
 mod dispatch;
 mod expiry;
 mod housekeeping;
+mod lane;
 mod lanes;
 mod limiter;
 mod lookups;
@@ -18,8 +20,10 @@ mod reports;
 mod retry;
 mod summaries;
 mod sweep;
+mod unreached;
 mod wakes;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -35,11 +39,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use circuit::Circuit;
 pub use circuit::CircuitSettings;
 pub use connections::{Network, SystemNetwork};
 pub use postman::{Attempt, AttemptFailure, Postman, PostmanError};
 pub use retry::{MAX_RETRIES, RetrySchedule};
 
+use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::vitals::Vitals;
 use crate::{App, Mode};
@@ -67,8 +73,10 @@ pub struct WorkerParts {
     pub site: Arc<dyn SiteStore>,
     /// Sandbox or production: only the sandbox has clocks that differ from real time.
     pub mode: Mode,
-    /// The built-in messenger, where it is switched on. It is the channel that messages go to.
+    /// The built-in messenger, where it is switched on.
     pub inbox: Option<Arc<Inbox>>,
+    /// All channels and routes.
+    pub routes: Arc<Routes>,
     /// What the operator's console shows of the workers.
     pub vitals: Arc<Vitals>,
     /// How delivery reports are sent.
@@ -146,6 +154,7 @@ pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNe
         site: Arc::clone(&app.site),
         mode: app.mode,
         inbox: app.inbox.clone(),
+        routes: Arc::clone(&app.routes),
         vitals: Arc::clone(&app.vitals),
         reports: ReportSettings::of(&app.settings),
         draining: app.draining.clone(),
@@ -164,6 +173,7 @@ pub fn start_with(
         site,
         mode,
         inbox,
+        routes,
         vitals,
         reports,
         draining,
@@ -181,14 +191,31 @@ pub fn start_with(
         news_ending,
     )));
     let questions = vitals.take_questions();
+    let mut lanes = BTreeMap::new();
+    for channel in routes.channels() {
+        let name = channel.name().clone();
+        let (lane, entry) = lane::Lane::new(
+            name.clone(),
+            Arc::clone(&routes),
+            Arc::clone(&store),
+            Arc::clone(&site),
+            draining.clone(),
+        );
+        lanes.insert(name, entry);
+        tasks.spawn(supervise(lane));
+        tasks.spawn(supervise(channels::Running::new(Arc::clone(channel), draining.clone())));
+    }
     let dispatch = dispatch::Dispatch::new(
-        Arc::clone(&store),
-        inbox,
-        vitals,
-        mode,
+        dispatch::DispatchParts {
+            store: Arc::clone(&store),
+            site: Arc::clone(&site),
+            inbox,
+            lanes,
+            mode,
+            follow_ups,
+            draining: draining.clone(),
+        },
         committed,
-        follow_ups,
-        draining.clone(),
     );
     tasks.spawn(supervise(dispatch));
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));

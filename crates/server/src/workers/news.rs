@@ -44,7 +44,6 @@ impl From<ChannelNews> for FollowUp {
                 leg: Some(news.leg),
                 news: news.news,
                 detail: news.detail,
-                // Whoever brings news by itself hears of arrivals.
                 receipts: true,
             },
             at: clock::now(),
@@ -136,6 +135,20 @@ impl Worker for News {
 async fn begin(store: &dyn Store, place: u64, follow_up: FollowUp) -> Option<BoxFuture<'_, (u64, Option<FollowUp>)>> {
     let answer = hand_in(store, &follow_up).await?;
     Some(async move { (place, see_through(store, follow_up, answer).await) }.boxed())
+}
+
+/// Brings one command into the books, however long a full disk or a busy store takes, and waits until it is durable.
+pub(super) async fn bring(store: &dyn Store, follow_up: FollowUp) {
+    let mut next = Some(follow_up);
+    while let Some(follow_up) = next.take() {
+        let Some(answer) = hand_in(store, &follow_up).await else {
+            return;
+        };
+        next = see_through(store, follow_up, answer).await;
+        if next.is_some() {
+            tokio::time::sleep(DISK_FULL_PAUSE).await;
+        }
+    }
 }
 
 type Answering<'a> = BoxFuture<'a, Result<Outcome, StoreError>>;

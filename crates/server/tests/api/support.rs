@@ -88,11 +88,13 @@ impl Server {
         settings.server.request_timeout = setup.request_timeout;
         let (draining, is_draining) = watch::channel(false);
         let (news, news_queue) = mpsc::channel(64);
+        let inbox = setup.inbox.then(|| Inbox::new(news));
         let app = Arc::new(App {
             store: Arc::clone(&store) as Arc<dyn Store>,
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: setup.mode,
-            inbox: setup.inbox.then(|| Inbox::new(news)),
+            routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
+            inbox,
             login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,

@@ -70,6 +70,7 @@ impl Site {
             store: Arc::clone(&store) as Arc<dyn Store>,
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode,
+            routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
             inbox,
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign_channels::LoginPrompt;
 use countersign_server::Mode;
-use countersign_store::{LoginToken, Logins as _, SessionOwner, Sessions as _, Store as _};
+use countersign_store::{
+    ActionFilter, Actions as _, Actor, LoginToken, Logins as _, SessionOwner, Sessions as _, Store as _,
+};
 use reqwest::{Method, StatusCode};
 
 use crate::site::{Browser, OWNER, PATIENCE, PHONE, Page, Site, now, phone};
@@ -356,6 +358,13 @@ async fn cookies_are_out_of_reach_for_scripts_and_other_sites() {
         "{cookie}"
     );
     assert_eq!(browser.get("/account").await.status, StatusCode::OK);
+    // The audit log tells that the link was used.
+    let filter = ActionFilter {
+        action_prefix: Some("login link used".to_owned()),
+        ..ActionFilter::default()
+    };
+    let used = secure.store.actions(filter, None, 10).await.unwrap().records;
+    assert_eq!((used.len(), used[0].actor.as_str()), (1, Actor::Owner.name()));
     // Under the plain name the same value opens nothing.
     let plain = secure.browser();
     plain.set_cookie(SESSION, &browser.cookie("__Host-countersign-session").unwrap());
@@ -461,9 +470,9 @@ async fn the_inbox_shows_who_asks_and_forgets_it_when_it_is_answered() {
     page.shows("Is it you who signs in?");
     // Without a referrer browsers send `Origin: null` with the buttons' form, which is refused as another site's.
     assert_eq!(page.headers["referrer-policy"], "same-origin");
-    page.shows("An unknown browser, from 127.0.0.1");
+    page.shows("Unknown browser, from 127.0.0.1");
     page.shows(prompt.code.as_str());
-    inbox.get("/inbox").await.shows("Sign-in from An unknown browser");
+    inbox.get("/inbox").await.shows("Sign-in from Unknown browser");
     let listed = inbox.get("/inbox/logins?phone=%2B393333333333").await;
     let listed: serde_json::Value = serde_json::from_str(&listed.text).unwrap();
     assert_eq!(listed[0]["attempt"], prompt.attempt.to_string());

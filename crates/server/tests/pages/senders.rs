@@ -147,7 +147,13 @@ async fn a_picture_is_served_as_itself_and_as_nothing_else() {
     ] {
         assert!(page.head.contains(header), "{header} is missing: {}", page.head);
     }
-    assert_eq!(owner.get("/senders/other_shop/picture").await.status, 404);
+    let none = owner.get("/senders/other_shop/picture").await;
+    assert_eq!(none.status, 404);
+    assert!(
+        none.head.contains("content-security-policy: default-src 'none'"),
+        "{}",
+        none.head
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiToken, CallbackUrl, Code, CodeLength, Command, Credits, News,
     PhoneNumber, PlainHttp, Reach, RequestId, RequestStatus, Rules, Send, SendCode, Timestamp, TokenClaim, Ttl,
 };
+use countersign_server::settings::Settings;
 use countersign_server::workers::{
     CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule, WorkerParts, Workers, start_with,
 };
@@ -105,6 +106,7 @@ impl House {
             site: Arc::clone(&store) as Arc<dyn countersign_store::SiteStore>,
             mode: Mode::Sandbox,
             inbox: Some(Arc::clone(&inbox)),
+            routes: countersign_server::Routes::built_in(&Settings::defaults(Mode::Sandbox), Some(&inbox)),
             reports,
             draining,
         };

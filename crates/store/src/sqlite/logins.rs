@@ -263,7 +263,11 @@ impl Settings<'_> {
             .optional()?;
         self.connection
             .execute("DELETE FROM login_link WHERE token_lookup = ?1", [lookup])?;
-        found.map(|(bucket, id)| account_key(bucket, id)).transpose()
+        let account = found.map(|(bucket, id)| account_key(bucket, id)).transpose()?;
+        if let Some(account) = account {
+            self.audit_by(Actor::Owner, now, "login link used", &account_subject(account))?;
+        }
+        Ok(account)
     }
 
     /// Deletes attempts, blocks and links that are over, at most so many of each.

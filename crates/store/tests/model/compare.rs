@@ -378,6 +378,9 @@ fn orders(books: &Books, database: &Connection) -> Result<(), String> {
     )
 }
 
+/// A line of a timeline: its numbers, its leg, what was said besides.
+type TimelineRow = ([i64; 4], Option<String>, Option<String>);
+
 /// Timelines, and the times at which a worker must look at a request.
 fn requests(books: &Books, database: &Connection) -> Result<(), String> {
     for book in &books.requests {
@@ -385,20 +388,25 @@ fn requests(books: &Books, database: &Connection) -> Result<(), String> {
         let [bucket, account_id] = place(book.request.account);
         let [created_at, random] = request_numbers(id);
         let place = [bucket, account_id, created_at, random];
-        let in_memory: Vec<[i64; 4]> = book
+        let in_memory: Vec<TimelineRow> = book
             .timeline
             .iter()
             .map(|event| {
                 let (kind, state) = timeline_numbers(event.kind);
-                [event.number.into(), kind, state, event.at.millis()]
+                let leg = event.leg.as_ref().map(ToString::to_string);
+                let detail = event.detail.as_ref().map(ToString::to_string);
+                ([event.number.into(), kind, state, event.at.millis()], leg, detail)
             })
             .collect();
         let in_store = query(
             database,
-            "SELECT number, kind, state, at FROM timeline WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 \
+            "SELECT number, kind, state, at, leg, detail FROM timeline WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 \
              AND random = ?4 ORDER BY number",
             &place,
-            |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]),
+            |row| {
+                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+                Ok((numbers, row.get(4)?, row.get(5)?))
+            },
         );
         same(|| format!("the timeline of request {id}"), &in_memory, &in_store)?;
         let offset_ms = books.accounts[book.owner].account.clock_offset_ms;

@@ -104,6 +104,7 @@ fn assert_everything_was_met(driver: &Driver) {
         "FLOOD_WAIT",
         "PHONE_NUMBER_NOT_FOUND",
         "REQUEST_ID_INVALID",
+        "RESEND_NOT_POSSIBLE",
         "SENDER_NOT_OWNED",
         "SENDER_NOT_VERIFIED",
         "SENDER_USERNAME_INVALID",

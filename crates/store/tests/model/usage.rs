@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{
-    Country, DeliveryState, EntryKind, Quarter, SenderUsername, TimelineKind, UsageCount, UsageSum, VerificationState,
-    time_slot,
+    Country, DeliveryState, EntryKind, Quarter, RouteName, SenderUsername, TimelineKind, UsageCount, UsageSum,
+    VerificationState, time_slot,
 };
 use countersign_model::{Books, RequestBook};
 use countersign_store::{Usage, UsageBy, UsageFilter};
@@ -78,6 +78,12 @@ fn sender(book: &RequestBook) -> String {
     sender.map_or("", SenderUsername::as_str).to_owned()
 }
 
+fn route(book: &RequestBook) -> String {
+    let plan = book.request.plan.as_ref();
+    let route = plan.map_or(RouteName::INBOX, |plan| plan.route.clone());
+    route.as_str().to_owned()
+}
+
 /// How many numbers were new is an estimate: it is left out.
 fn without_new_numbers(mut sum: UsageSum) -> UsageSum {
     sum.counts[UsageCount::NewNumbers1024 as usize] = 0;
@@ -117,14 +123,15 @@ pub(crate) async fn compare(books: &Books, driver: &Driver) -> Result<(), String
             from += SPANS;
         }
         same(|| "usage outside of the spans".to_owned(), &spans, &BTreeMap::new())?;
-        // By country and by sender.
+        // By country, by route and by sender.
         let whole = vec![Quarter::new(first), Quarter::new(last + 1)];
-        for by in [UsageBy::Country, UsageBy::Sender] {
+        for by in [UsageBy::Country, UsageBy::Route, UsageBy::Sender] {
             let mut expected: BTreeMap<String, UsageSum> = BTreeMap::new();
             for request in of_account() {
                 let name = match by {
                     UsageBy::Sender => sender(request),
-                    _ => Country::of(request.request.phone).to_string(),
+                    UsageBy::Route => route(request),
+                    UsageBy::Country => Country::of(request.request.phone).to_string(),
                 };
                 expected.entry(name).or_default().add(&counted(request));
             }

@@ -27,6 +27,9 @@ pub(super) struct DrawnLine {
     pub(super) class: &'static str,
     pub(super) label: &'static str,
     pub(super) points: String,
+    /// From the last time that is over to the one that is going on, which is drawn apart: its value still grows. Empty where
+    /// there is none.
+    pub(super) going: String,
     pub(super) label_x: u64,
     pub(super) label_y: u64,
 }
@@ -68,11 +71,11 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// Draws lines over the same times. `written` writes a value.
+    /// Draws lines over the same times, of which the last may be going on still. `written` writes a value.
     pub(super) fn draw(
         title: &'static str,
         sentence: String,
-        labels: &[String],
+        (labels, is_open): (&[String], bool),
         lines: &[Line],
         written: &dyn Fn(u64) -> String,
     ) -> Self {
@@ -96,12 +99,20 @@ impl Chart {
                     .enumerate()
                     .map(|(place, &value)| format!("{},{}", x_of(place), y_of(value)))
                     .collect();
+                // What was is over, and so is whatever ends before the others.
+                let goes_on = is_open && line.class != "before" && points.len() == labels.len() && points.len() > 1;
+                let over = points.len() - usize::from(goes_on);
                 DrawnLine {
                     class: line.class,
                     label: line.label,
-                    points: points.join(" "),
+                    points: points[..over].join(" "),
+                    going: if goes_on {
+                        points[over - 1..].join(" ")
+                    } else {
+                        String::new()
+                    },
                     label_x: x_of(values.len().saturating_sub(1)) + 6,
-                    label_y: y_of(values.last().copied().unwrap_or(0)) + 3,
+                    label_y: y_of(values[..over].last().copied().unwrap_or(0)) + 3,
                 }
             })
             .collect();
@@ -219,7 +230,7 @@ mod tests {
             line("valid", &[0, 4, 10]),
             line("before", &[1, 2]),
         ];
-        let chart = Chart::draw("T", "S".into(), &labels, &lines, &|value| value.to_string());
+        let chart = Chart::draw("T", "S".into(), (&labels, false), &lines, &|value| value.to_string());
         assert_eq!(chart.lines[0].points, "44,138 220,74 396,10");
         assert_eq!(chart.lines[2].points, "44,126 220,113");
         let mut at: Vec<u64> = chart.lines.iter().map(|line| line.label_y).collect();
@@ -227,5 +238,27 @@ mod tests {
         assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= LABEL_HEIGHT), "{at:?}");
         assert_eq!(chart.dots.len(), 6);
         assert_eq!(chart.marks.len(), 3);
+    }
+    #[test]
+    fn a_time_that_is_not_over_is_drawn_apart_and_its_line_is_labelled_where_it_was_last_whole() {
+        let line = |class, values: &[u64]| Line {
+            class,
+            label: class,
+            values: values.to_vec(),
+        };
+        let labels = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let lines = [line("sent", &[0, 10, 1]), line("before", &[4, 4, 4])];
+        let chart = Chart::draw("T", "S".into(), (&labels, true), &lines, &|value| value.to_string());
+        assert_eq!(chart.lines[0].points, "44,138 220,10");
+        assert_eq!(chart.lines[0].going, "220,10 396,126");
+        assert_eq!((chart.lines[0].label_x, chart.lines[0].label_y), (402, 13));
+        assert_eq!(chart.lines[1].going, "");
+        let first = Chart::draw("T", "S".into(), (&labels[..1], true), &lines, &|value| {
+            value.to_string()
+        });
+        assert_eq!(
+            (first.lines[0].points.as_str(), first.lines[0].going.as_str()),
+            ("44,138", "")
+        );
     }
 }

@@ -62,8 +62,9 @@ pub(crate) struct Today {
     pub(crate) cost: Credits,
     /// Messages sent on each of the last fourteen days, the oldest first; the last is today.
     pub(crate) sent_by_day: Vec<u64>,
-    /// The points of a line through them, for an SVG `polyline` in a box of 140 by 32; empty where nothing was sent.
-    pub(crate) line: String,
+    /// The points of a line through them, for SVG `polyline`s in a box of 140 by 32: the days that are over, and from the last
+    /// of them to today. Empty where nothing was sent.
+    pub(crate) line: [String; 2],
 }
 
 /// Asks the books for [`Today`].
@@ -98,12 +99,12 @@ fn today_of(sums: &[UsageSum]) -> Today {
     }
 }
 
-/// A line from zero, with a margin of two units for its stroke.
-fn sparkline(values: &[u64], width: u64, height: u64) -> String {
+/// A line from zero, with a margin of two units for its stroke, and its last step, which goes on still.
+fn sparkline(values: &[u64], width: u64, height: u64) -> [String; 2] {
     let most = values.iter().copied().max().unwrap_or(0);
     let steps = u64::try_from(values.len()).unwrap_or(0).saturating_sub(1);
     if most == 0 || steps == 0 {
-        return String::new();
+        return Default::default();
     }
     let points: Vec<String> = values
         .iter()
@@ -114,7 +115,8 @@ fn sparkline(values: &[u64], width: u64, height: u64) -> String {
             format!("{x},{}", height - 2 - u64::try_from(rise).unwrap_or(0))
         })
         .collect();
-    points.join(" ")
+    let (over, going) = (&points[..points.len() - 1], &points[points.len() - 2..]);
+    [over.join(" "), going.join(" ")]
 }
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -166,6 +168,8 @@ struct Page {
     is_empty: bool,
     figures: Vec<Figure>,
     charts: Vec<Chart>,
+    /// What the last unit of time is called, where it isn't over.
+    going: Option<&'static str>,
     rows: Vec<TimeRow>,
     left_out: Option<String>,
     csv: String,
@@ -304,6 +308,7 @@ fn page(frame: Frame, asked: &Ask, period: &Period, seen: &Seen, problem: Option
             && seen.whole.now.count(UsageCount::Unreachable) == 0,
         figures: words::figures(&seen.whole, seen.different),
         charts: charts(period, seen, &said),
+        going: period.is_open.then(|| period.unit.name()),
         rows: time_rows(period, &seen.current),
         left_out: period
             .labels
@@ -369,7 +374,7 @@ fn charts(period: &Period, seen: &Seen, said: &str) -> Vec<Chart> {
         Chart::draw(
             "Messages",
             words::sentence(&seen.whole, said, &period.said_before()),
-            &period.labels,
+            (&period.labels, period.is_open),
             &[
                 line("before", "Before", of(&seen.before, &sent)),
                 line("sent", "Sent", of(&seen.current, &sent)),
@@ -381,11 +386,17 @@ fn charts(period: &Period, seen: &Seen, said: &str) -> Vec<Chart> {
             ],
             &format::count,
         ),
-        Chart::draw("Cost", cost_sentence, &period.labels, &cost_lines, &money),
+        Chart::draw(
+            "Cost",
+            cost_sentence,
+            (&period.labels, period.is_open),
+            &cost_lines,
+            &money,
+        ),
         Chart::draw(
             "First-time numbers",
             new_sentence,
-            &period.labels,
+            (&period.labels, period.is_open),
             &new_lines,
             &format::count,
         ),
@@ -400,7 +411,10 @@ fn time_rows(period: &Period, sums: &[UsageSum]) -> Vec<TimeRow> {
         .rev()
         .take(time_row_limit(period.labels.len()));
     rows.map(|(label, sum)| TimeRow {
-        label: label.clone(),
+        label: match period.labels.last() {
+            Some(last) if period.is_open && std::ptr::eq(last, label) => format!("{label}, so far"),
+            _ => label.clone(),
+        },
         sent: format::count(sum.shown(UsageCount::Sent)),
         delivered: words::share_of_sent(sum, UsageCount::Delivered),
         valid: words::share_of_sent(sum, UsageCount::Valid),
@@ -416,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_line_begins_at_zero_and_ends_today() {
-        assert_eq!(sparkline(&[0, 5, 10], 140, 32), "2,30 70,16 138,2");
-        assert_eq!(sparkline(&[0, 0], 140, 32), "");
+        assert_eq!(sparkline(&[0, 5, 10], 140, 32), ["2,30 70,16", "70,16 138,2"]);
+        assert_eq!(sparkline(&[0, 0], 140, 32), ["", ""]);
     }
 }

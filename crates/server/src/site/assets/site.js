@@ -64,8 +64,13 @@
     });
   }
 
+  // Elements are told by their names: they are others once their part was drawn anew.
+  const heading = (details) =>
+    `${details.closest("[aria-labelledby]")?.getAttribute("aria-labelledby")} ${details.querySelector("summary").textContent}`;
+  const named = (element) => ({ tag: element.localName, name: element.id || element.textContent });
+
   // A part that is live: <div id="…" data-live="/events">. Each event says only that something changed: the page is asked
-  // for again, and the part is taken over from it, so that one place knows how it looks.
+  // for again, and the part is taken over from it, so that one place knows how it looks. What the viewer opened stays open.
   for (const part of document.querySelectorAll("[data-live]")) {
     const source = new EventSource(part.dataset.live);
     let asking = false;
@@ -80,10 +85,17 @@
         again = false;
         const answer = await fetch(location.href, { headers: { accept: "text/html" } });
         if (answer.redirected) return location.assign(answer.url);
-        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const fresh = page.getElementById(part.id);
         if (!fresh) return location.reload();
+        // As it would look with what the viewer opened and closed: only then it can be told whether something changed.
+        const seen = new Map([...part.querySelectorAll("details")].map((details) => [heading(details), details.open]));
+        for (const details of fresh.querySelectorAll("details")) details.open = seen.get(heading(details)) ?? details.open;
         if (fresh.innerHTML !== part.innerHTML) {
+          const focus = part.contains(document.activeElement) ? named(document.activeElement) : null;
+          document.getElementById("icons").innerHTML = page.getElementById("icons").innerHTML;
           part.innerHTML = fresh.innerHTML;
+          if (focus) [...part.querySelectorAll(focus.tag)].find((element) => named(element).name === focus.name)?.focus();
           const said = part.querySelector("[data-say]");
           if (said) announcer.textContent = said.textContent;
         }

@@ -106,6 +106,16 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
             ),
             page!(
+                "channels",
+                "Channels",
+                "Ways to reach phones: Telegram bots, the Telegram Gateway, SMS; their settings and how to try them."
+            ),
+            page!(
+                "routes",
+                "Routes",
+                "Which legs a message takes, in which order, for how long, and how to see why."
+            ),
+            page!(
                 "benchmarks",
                 "Benchmarks",
                 "What is measured, how, and how to measure it yourself."

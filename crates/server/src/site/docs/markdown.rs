@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use countersign_core::{DeliveryState, VerificationState};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
-use crate::site::assets;
+use crate::site::icons;
 use crate::site::state::Badge;
 
 /// A heading of the second or third level, for the list of what is on the page.
@@ -277,7 +277,7 @@ impl<'a> Page<'a> {
             "<span class=\"badge {}\"><svg class=\"icon\" viewBox=\"0 0 16 16\" aria-hidden=\"true\"><use href=\"{}#{}\">\
              </use></svg><code>{}</code></span>",
             badge.name,
-            assets::icons(),
+            icons::ICONS,
             badge.icon,
             escaped(word)
         ));

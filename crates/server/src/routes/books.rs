@@ -1,0 +1,149 @@
+//! What the books keep for channels, as channels ask for it.
+
+use std::sync::Arc;
+
+use countersign_channels::{
+    ChannelNews, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
+};
+use countersign_core::{LegName, PhoneNumber};
+use countersign_store::{ChannelRecipient, RequestRef, SiteStore, StoreError};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::settings::Settings;
+
+/// Numbers that one address may have: somebody with a second phone.
+const MOST_AT_ADDRESS: usize = 16;
+
+/// The books' side of the ports.
+struct Books(Arc<dyn SiteStore>);
+
+/// All that channels are lent.
+pub(crate) fn channel_ports(
+    settings: &Settings,
+    site: &Arc<dyn SiteStore>,
+    news: mpsc::Sender<ChannelNews>,
+    logins: mpsc::Sender<LoginReply>,
+    costs: mpsc::Sender<UpstreamCost>,
+) -> Ports {
+    let books = Arc::new(Books(Arc::clone(site)));
+    Ports {
+        news,
+        logins,
+        costs,
+        recipients: Arc::clone(&books) as Arc<dyn Recipients>,
+        handles: books,
+        public_url: settings.server.public_url.clone(),
+        extra_ca_file: settings.callbacks.extra_ca_file.clone(),
+    }
+}
+
+fn trouble(error: StoreError) -> PortError {
+    PortError(error.to_string())
+}
+
+fn recipient(found: ChannelRecipient) -> Recipient {
+    Recipient {
+        phone: found.phone,
+        address: found.address,
+        stopped: found.stopped,
+        since: found.since,
+    }
+}
+
+impl Recipients for Books {
+    fn find<'a>(
+        &'a self,
+        channel: &'a LegName,
+        phone: PhoneNumber,
+    ) -> BoxFuture<'a, Result<Option<Recipient>, PortError>> {
+        Box::pin(async move {
+            let found = self.0.recipient(channel, phone).await.map_err(trouble)?;
+            Ok(found.map(recipient))
+        })
+    }
+
+    fn at_address<'a>(
+        &'a self,
+        channel: &'a LegName,
+        address: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Recipient>, PortError>> {
+        Box::pin(async move {
+            let found = self
+                .0
+                .recipients_at(channel, address, MOST_AT_ADDRESS)
+                .await
+                .map_err(trouble)?;
+            Ok(found.into_iter().map(recipient).collect())
+        })
+    }
+
+    fn put<'a>(&'a self, channel: &'a LegName, recipient: Recipient) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let recipient = ChannelRecipient {
+                phone: recipient.phone,
+                address: recipient.address,
+                stopped: recipient.stopped,
+                since: recipient.since,
+            };
+            self.0.put_recipient(channel.clone(), recipient).await.map_err(trouble)
+        })
+    }
+
+    fn remove<'a>(&'a self, channel: &'a LegName, phone: PhoneNumber) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move { self.0.remove_recipient(channel.clone(), phone).await.map_err(trouble) })
+    }
+}
+
+impl Handles for Books {
+    fn message<'a>(
+        &'a self,
+        channel: &'a LegName,
+        handle: &'a Handle,
+    ) -> BoxFuture<'a, Result<Option<MessageKey>, PortError>> {
+        Box::pin(async move {
+            let found = self
+                .0
+                .message_of_handle(channel, handle.as_str())
+                .await
+                .map_err(trouble)?;
+            Ok(found.map(|request| MessageKey {
+                account: request.account,
+                request: request.id,
+            }))
+        })
+    }
+
+    fn handle<'a>(
+        &'a self,
+        channel: &'a LegName,
+        message: MessageKey,
+    ) -> BoxFuture<'a, Result<Option<Handle>, PortError>> {
+        Box::pin(async move {
+            let request = RequestRef {
+                account: message.account,
+                id: message.request,
+            };
+            let found = self.0.handle_of_message(channel, request).await.map_err(trouble)?;
+            Ok(found.as_deref().and_then(Handle::new))
+        })
+    }
+
+    fn note<'a>(&'a self, channel: &'a LegName, name: &'a str) -> BoxFuture<'a, Result<Option<String>, PortError>> {
+        Box::pin(async move { self.0.channel_note(channel, name).await.map_err(trouble) })
+    }
+
+    fn put_note<'a>(
+        &'a self,
+        channel: &'a LegName,
+        name: &'a str,
+        value: String,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            self.0
+                .put_channel_note(channel.clone(), name.to_owned(), value)
+                .await
+                .map_err(trouble)
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Routes at work: which legs a message takes, what the books or the network say of a number, how well each leg does.
+//!
+//! `choice` picks the route of a message, `plan` passes over legs that can't or shouldn't carry it, `ask` asks those that must
+//! ask the network, `health` watches each leg, `books` lends channels what the books keep for them. What comes of a plan, core
+//! decides.
+
+mod ask;
+mod books;
+mod choice;
+mod desk;
+mod health;
+mod plan;
+mod webhooks;
+
+pub(crate) use books::channel_ports;
+pub(crate) use desk::{DESK_QUEUE, Desk};
+pub(crate) use health::{HandoverEnd, LegFigures, LegHealth};
+pub(crate) use plan::{Planned, Question};
+pub(crate) use webhooks::router;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channels::{Channel, Destination, Inbox};
+use countersign_core::{
+    AccountId, AccountKey, Action, Answer, Command, Credits, LegName, PhoneNumber, Reach, TokenKind,
+};
+use countersign_store::{Outcome, StoreError};
+
+use crate::app::App;
+use crate::clock;
+use crate::settings::{MessageKind, RouteSettings, Settings};
+
+/// A channel as a leg of routes.
+pub(crate) struct Leg {
+    pub(crate) channel: Arc<dyn Channel>,
+    /// What one message costs the operator, where that was said.
+    pub(crate) cost: Option<Credits>,
+    pub(crate) health: LegHealth,
+}
+
+/// All routes and legs of a server.
+pub struct Routes {
+    routes: Vec<RouteSettings>,
+    legs: BTreeMap<LegName, Leg>,
+    inbox: bool,
+    ask_timeout: Duration,
+    own_number_paid_legs: bool,
+}
+
+impl Routes {
+    /// Routes as they were set, over channels that were made.
+    pub fn new(settings: &Settings, inbox: Option<&Arc<Inbox>>, channels: Vec<Arc<dyn Channel>>) -> Self {
+        let cost_of = |name: &LegName| {
+            let mut settings = settings.channels.iter();
+            settings
+                .find(|channel| channel.config.name == *name)
+                .and_then(|channel| channel.cost)
+        };
+        let built_in = inbox.map(|inbox| Arc::clone(inbox) as Arc<dyn Channel>);
+        let legs = built_in.into_iter().chain(channels).map(|channel| {
+            let name = channel.name().clone();
+            let leg = Leg {
+                cost: cost_of(&name),
+                health: LegHealth::default(),
+                channel,
+            };
+            (name, leg)
+        });
+        Self {
+            routes: settings.routes.clone(),
+            legs: legs.collect(),
+            inbox: inbox.is_some(),
+            ask_timeout: settings.delivery.ask_timeout,
+            own_number_paid_legs: settings.delivery.own_number_paid_legs,
+        }
+    }
+
+    /// The inbox alone, as where nothing was set.
+    pub fn built_in(settings: &Settings, inbox: Option<&Arc<Inbox>>) -> Arc<Self> {
+        Arc::new(Self::new(settings, inbox, Vec::new()))
+    }
+
+    /// The legs that may ask a number's holder about a sign-in, unpaid ones first.
+    pub(crate) async fn login_legs(&self, account: Option<AccountId>, phone: PhoneNumber) -> Vec<&Leg> {
+        let built_in = self.leg(&LegName::INBOX);
+        if phone.is_sandbox() || self.routes.is_empty() {
+            return built_in.into_iter().collect();
+        }
+        let to = Destination { phone, sender: None };
+        let mut legs = Vec::new();
+        for set in self
+            .route_of(account, phone, MessageKind::Login)
+            .iter()
+            .flat_map(|route| &route.legs)
+        {
+            if set.skip.iter().any(|prefix| prefix.matches(phone)) {
+                continue;
+            }
+            if let Some(leg) = self.leg(&set.channel)
+                && leg.channel.reach(&to).await != Reach::Unreachable
+            {
+                legs.push(leg);
+            }
+        }
+        legs.sort_by_key(|leg| leg.channel.is_paid());
+        legs
+    }
+
+    /// Whether anybody could be asked about a sign-in.
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.legs.is_empty()
+    }
+
+    /// A leg, where there is such a channel.
+    pub(crate) fn leg(&self, name: &LegName) -> Option<&Leg> {
+        self.legs.get(name)
+    }
+
+    /// All legs, by name.
+    pub(crate) fn legs(&self) -> impl Iterator<Item = (&LegName, &Leg)> {
+        self.legs.iter()
+    }
+
+    /// All routes, as they were set.
+    pub(crate) fn all(&self) -> &[RouteSettings] {
+        &self.routes
+    }
+
+    /// Channels besides the inbox.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &Arc<dyn Channel>> {
+        let others = self.legs.iter().filter(|(name, _)| **name != LegName::INBOX);
+        others.map(|(_, leg)| &leg.channel)
+    }
+}
+
+/// Who sends, as far as routes care.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending {
+    pub(crate) account: AccountKey,
+    /// The account's own number.
+    pub(crate) owner: PhoneNumber,
+    pub(crate) kind: TokenKind,
+}
+
+/// Brings a command into the books. For a send or an ability check, the route is planned first; where a leg must ask the
+/// network, it is asked once the fee is on hold, and then settled. Whoever gives up in between leaves a hold that ends by itself.
+pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) -> Result<Outcome, StoreError> {
+    let Some(question) = Question::of(&command.action, sending) else {
+        return app.store.submit(sending.account, command).await;
+    };
+    let planned = app.routes.plan(&question).await;
+    planned.put_into(&mut command.action);
+    let (token, idempotency) = (command.token, command.idempotency.clone());
+    let outcome = app.store.submit(sending.account, command).await?;
+    let Ok(Answer::Admitted(request)) = outcome else {
+        return Ok(outcome);
+    };
+    let settled = app.routes.ask(&question, &planned).await;
+    let command = Command {
+        now: clock::now(),
+        token,
+        idempotency,
+        action: Action::Settle {
+            request,
+            reachable: settled.plan.is_some(),
+            plan: settled.plan,
+            skipped: settled.skipped,
+        },
+    };
+    app.store.submit(sending.account, command).await
+}

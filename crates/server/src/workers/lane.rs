@@ -1,0 +1,402 @@
+//! Hands messages to one channel: as many at once as it takes, and no more in memory than a bound. What waits beyond it stands
+//! in the books. What the channel did with a message is brought into the books before its place is given free, so that a walk
+//! over the books never hands a message over a second time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use countersign_channels::{Handle, Handover, OutgoingMessage, Receipts};
+use countersign_core::{AccountKey, Action, DeliveryState, Detail, LegName, News, RequestId};
+use countersign_store::{NamedMessage, RequestRef, SiteStore, Store};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::news::{FollowUp, bring};
+use super::{Worker, signalled};
+use crate::clock;
+use crate::routes::{HandoverEnd, Leg, Routes};
+
+/// Messages that may wait for a channel in memory; the books keep the rest.
+const QUEUE: usize = 1_024;
+/// Withdrawals that may wait; they are small, and the channel has them done soon.
+const WITHDRAWALS: usize = 4_096;
+/// Messages that may wait for their time to be tried again; the books keep the rest.
+const MAX_LATER: usize = 4_096;
+/// The longest that a channel may take with one message, or with a withdrawal.
+const DELIVER_LIMIT: Duration = Duration::from_secs(90);
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(15);
+/// How long a message is remembered after its hand-over was brought into the books: longer than a page of a walk takes.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// The shortest and the longest wait before a message is tried again.
+const LATER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+/// How often the other side's name of a message is written down again where the books failed.
+const NOTE_RETRIES: u32 = 5;
+const NOTE_PAUSE: Duration = Duration::from_millis(200);
+
+/// One message on one leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) request: RequestRef,
+    /// Which of its legs.
+    pub(super) leg: u8,
+}
+
+/// What is under way, and what was brought into the books a moment ago.
+#[derive(Debug, Default)]
+struct Known(Mutex<HashMap<Place, Option<Instant>>>);
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Option<Instant>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a message is under way; `false` where it is already, or was done since `read_at`.
+    fn take(&self, place: Place, read_at: Instant) -> bool {
+        let mut known = self.lock();
+        match known.get(&place) {
+            Some(None) => false,
+            Some(Some(done_at)) if *done_at >= read_at => false,
+            _ => {
+                known.insert(place, None);
+                true
+            }
+        }
+    }
+
+    fn done(&self, place: Place) {
+        let now = Instant::now();
+        let mut known = self.lock();
+        known.insert(place, Some(now));
+        if known.len() > 2 * (QUEUE + MAX_LATER) {
+            known.retain(|_, done| done.is_none_or(|done| now - done < REMEMBERED));
+        }
+    }
+
+    fn forget(&self, place: Place) {
+        self.lock().remove(&place);
+    }
+}
+
+/// A job for a lane.
+#[derive(Debug)]
+struct Delivery {
+    place: Place,
+    message: OutgoingMessage,
+}
+
+/// The dispatcher's end of a lane.
+#[derive(Debug, Clone)]
+pub(super) struct LaneEntry {
+    deliveries: mpsc::Sender<Delivery>,
+    withdrawals: mpsc::Sender<RequestRef>,
+    known: Arc<Known>,
+    /// Set where something was left in the books.
+    behind: Arc<AtomicBool>,
+}
+
+/// Whether a lane took a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It did, or has it already.
+    Yes,
+    /// There is no room: it waits in the books.
+    Full,
+}
+
+impl LaneEntry {
+    /// Hands a message in that was read, or committed, at `read_at` at the earliest.
+    pub(super) fn deliver(&self, place: Place, message: OutgoingMessage, read_at: Instant) -> Taken {
+        let Ok(permit) = self.deliveries.try_reserve() else {
+            self.behind.store(true, Ordering::Release);
+            return Taken::Full;
+        };
+        if self.known.take(place, read_at) {
+            permit.send(Delivery { place, message });
+        }
+        Taken::Yes
+    }
+
+    /// Withdraws a message. Beyond the bound it is left to its end of life.
+    pub(super) fn withdraw(&self, request: RequestRef) {
+        if self.withdrawals.try_send(request).is_err() {
+            tracing::warn!("too many messages are withdrawn at once: one is left to its end of life");
+        }
+    }
+
+    /// Whether something was left in the books since this was last asked, and there is room again.
+    pub(super) fn wants_more(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
+            && self.deliveries.capacity() > QUEUE / 2
+            && self.behind.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// The worker of one channel.
+pub(super) struct Lane {
+    name: LegName,
+    routes: Arc<Routes>,
+    store: Arc<dyn Store>,
+    site: Arc<dyn SiteStore>,
+    deliveries: mpsc::Receiver<Delivery>,
+    withdrawals: mpsc::Receiver<RequestRef>,
+    known: Arc<Known>,
+    behind: Arc<AtomicBool>,
+    later: BinaryHeap<Reverse<(Instant, Place)>>,
+    waiting: HashMap<Place, OutgoingMessage>,
+    draining: watch::Receiver<bool>,
+}
+
+/// What became of a job.
+enum Done {
+    Over,
+    Later(Delivery, Duration),
+}
+
+impl Lane {
+    /// A lane to a channel, and the dispatcher's end of it.
+    pub(super) fn new(
+        name: LegName,
+        routes: Arc<Routes>,
+        store: Arc<dyn Store>,
+        site: Arc<dyn SiteStore>,
+        draining: watch::Receiver<bool>,
+    ) -> (Self, LaneEntry) {
+        let (delivery_sender, deliveries) = mpsc::channel(QUEUE);
+        let (withdrawal_sender, withdrawals) = mpsc::channel(WITHDRAWALS);
+        let entry = LaneEntry {
+            deliveries: delivery_sender,
+            withdrawals: withdrawal_sender,
+            known: Arc::default(),
+            behind: Arc::default(),
+        };
+        let lane = Self {
+            name,
+            routes,
+            store,
+            site,
+            deliveries,
+            withdrawals,
+            known: Arc::clone(&entry.known),
+            behind: Arc::clone(&entry.behind),
+            later: BinaryHeap::new(),
+            waiting: HashMap::new(),
+            draining,
+        };
+        (lane, entry)
+    }
+
+    fn put_off(&mut self, delivery: Delivery, wait: Duration) {
+        if self.later.len() >= MAX_LATER {
+            self.known.forget(delivery.place);
+            self.behind.store(true, Ordering::Release);
+            return;
+        }
+        let at = Instant::now() + wait.clamp(LATER.0, LATER.1);
+        self.later.push(Reverse((at, delivery.place)));
+        self.waiting.insert(delivery.place, delivery.message);
+    }
+
+    /// The next one whose time has come.
+    fn due(&mut self) -> Option<Delivery> {
+        let Reverse((at, _)) = self.later.peek()?;
+        if *at > Instant::now() {
+            return None;
+        }
+        let Reverse((_, place)) = self.later.pop()?;
+        let message = self.waiting.remove(&place)?;
+        Some(Delivery { place, message })
+    }
+}
+
+/// What the work on a message needs; cheap to clone.
+#[derive(Clone)]
+struct Tools {
+    name: LegName,
+    routes: Arc<Routes>,
+    store: Arc<dyn Store>,
+    site: Arc<dyn SiteStore>,
+    known: Arc<Known>,
+}
+
+impl Tools {
+    async fn deliver(self, delivery: Delivery, again: bool) -> Done {
+        let Some(leg) = self.routes.leg(&self.name) else {
+            return Done::Over;
+        };
+        if again && !self.still_waits(delivery.place).await {
+            self.known.forget(delivery.place);
+            return Done::Over;
+        }
+        leg.health.began();
+        let began = Instant::now();
+        let handing = leg.channel.deliver(delivery.message.clone());
+        let handover = match tokio::time::timeout(DELIVER_LIMIT, handing).await {
+            Ok(handover) => handover,
+            Err(_) => Handover::Failed(Detail::new("the channel did not answer in time")),
+        };
+        if let Handover::Later(wait) = handover {
+            leg.health.never_began();
+            return Done::Later(delivery, wait);
+        }
+        self.watch(leg, &handover, began.elapsed());
+        self.note(delivery.place, leg.channel.receipts(), handover).await;
+        self.known.done(delivery.place);
+        Done::Over
+    }
+
+    /// Whether a message that was put off is still to be sent on this leg.
+    async fn still_waits(&self, place: Place) -> bool {
+        match self.store.request(place.request.account, place.request.id).await {
+            Ok(Some(request)) => {
+                let waits = request.delivery == DeliveryState::Sent;
+                waits
+                    && request
+                        .message
+                        .is_some_and(|message| !message.accepted && message.legs.leg == place.leg)
+            }
+            Ok(None) => false,
+            // The channel is asked to send what was to be sent a moment ago; the books will say.
+            Err(_) => true,
+        }
+    }
+
+    fn watch(&self, leg: &Leg, handover: &Handover, took: Duration) {
+        let now = clock::now();
+        let end = match handover {
+            Handover::Accepted(_) | Handover::Waiting => HandoverEnd::Accepted,
+            Handover::CannotReach(why) | Handover::Refused(why) => HandoverEnd::Declined(why.clone()),
+            Handover::Failed(why) => {
+                tracing::warn!(leg = %self.name, %why, "a message failed on its leg");
+                HandoverEnd::Failed(why.clone())
+            }
+            Handover::Later(_) => return,
+        };
+        if let Some(until) = leg.health.ended(end, took, now) {
+            let seconds = (until - Instant::now()).as_secs();
+            tracing::warn!(leg = %self.name, seconds, "a leg failed several times in a row and rests");
+        }
+    }
+
+    /// Brings into the books what the channel did with a message.
+    async fn note(&self, place: Place, receipts: Receipts, handover: Handover) {
+        match handover {
+            Handover::Waiting | Handover::Later(_) => {}
+            Handover::Accepted(handle) => {
+                if let Some(handle) = handle {
+                    self.note_handle(place, &handle).await;
+                }
+                self.bring(place, News::Accepted, None, receipts == Receipts::Reported)
+                    .await;
+                if receipts == Receipts::AssumedOnAcceptance {
+                    self.bring(place, News::Delivered, None, false).await;
+                }
+            }
+            Handover::CannotReach(why) => self.bring(place, News::CannotReach, Some(why), false).await,
+            Handover::Refused(why) => self.bring(place, News::Refused, Some(why), false).await,
+            Handover::Failed(why) => self.bring(place, News::Failed, Some(why), false).await,
+        }
+    }
+
+    async fn note_handle(&self, place: Place, handle: &Handle) {
+        let named = NamedMessage {
+            channel: self.name.clone(),
+            handle: handle.as_str().to_owned(),
+            request: place.request,
+        };
+        for _ in 0..NOTE_RETRIES {
+            let noted = self.site.note_handle(named.clone(), clock::now()).await;
+            match noted {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(leg = %self.name, %error, "a message’s name could not be written down"),
+            }
+            tokio::time::sleep(NOTE_PAUSE).await;
+        }
+    }
+
+    async fn bring(&self, place: Place, news: News, detail: Option<Detail>, receipts: bool) {
+        let follow_up = FollowUp {
+            account: place.request.account,
+            action: Action::News {
+                request: place.request.id,
+                leg: Some(self.name.clone()),
+                news,
+                detail,
+                receipts,
+            },
+            at: clock::now(),
+        };
+        bring(&*self.store, follow_up).await;
+    }
+
+    async fn withdraw(self, account: AccountKey, request: RequestId) -> Done {
+        if let Some(leg) = self.routes.leg(&self.name)
+            && tokio::time::timeout(WITHDRAW_LIMIT, leg.channel.withdraw(account, request))
+                .await
+                .is_err()
+        {
+            tracing::warn!(leg = %self.name, "a message could not be withdrawn in time");
+        }
+        Done::Over
+    }
+}
+
+impl Worker for Lane {
+    const NAME: &'static str = "lane";
+
+    async fn run(&mut self) {
+        // After a panic, what was under way is read out of the books again.
+        let left = {
+            let mut known = self.known.lock();
+            let before = known.len();
+            known.retain(|place, done| done.is_some() || self.waiting.contains_key(place));
+            before - known.len()
+        };
+        if left > 0 {
+            self.behind.store(true, Ordering::Release);
+        }
+        let tools = Tools {
+            name: self.name.clone(),
+            routes: Arc::clone(&self.routes),
+            store: Arc::clone(&self.store),
+            site: Arc::clone(&self.site),
+            known: Arc::clone(&self.known),
+        };
+        let at_once = tools
+            .routes
+            .leg(&self.name)
+            .map_or(1, |leg| leg.channel.concurrency().max(1));
+        let mut draining = self.draining.clone();
+        let mut under_way: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        let mut ending = false;
+        while !(ending && under_way.is_empty()) {
+            let room = !ending && under_way.len() < at_once;
+            if room && let Some(delivery) = self.due() {
+                under_way.push(tools.clone().deliver(delivery, true).boxed());
+                continue;
+            }
+            let next_later = self.later.peek().map(|Reverse((at, _))| *at);
+            tokio::select! {
+                biased;
+                () = signalled(&mut draining), if !ending => ending = true,
+                Some(done) = under_way.next(), if !under_way.is_empty() => {
+                    if let Done::Later(delivery, wait) = done {
+                        self.put_off(delivery, wait);
+                    }
+                }
+                Some(request) = self.withdrawals.recv(), if !ending => {
+                    under_way.push(tools.clone().withdraw(request.account, request.id).boxed());
+                }
+                Some(delivery) = self.deliveries.recv(), if room => {
+                    under_way.push(tools.clone().deliver(delivery, false).boxed());
+                }
+                () = tokio::time::sleep_until(next_later.unwrap_or_else(Instant::now)), if room && next_later.is_some() => {}
+            }
+        }
+    }
+}
