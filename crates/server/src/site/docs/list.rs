@@ -111,6 +111,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Ways to reach phones: Telegram bots, the Telegram Gateway, SMS; their settings and how to try them."
             ),
             page!(
+                "channel-telegram-bot",
+                "Channel: Telegram bot",
+                "Codes from a bot of your own, to everybody who shared their number with it."
+            ),
+            page!(
                 "routes",
                 "Routes",
                 "Which legs a message takes, in which order, for how long, and how to see why."
