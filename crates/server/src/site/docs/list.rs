@@ -116,6 +116,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Which legs a message takes, in which order, for how long, and how to see why."
             ),
             page!(
+                "channel-telegram-gateway",
+                "Telegram Gateway channel",
+                "Telegram's own Gateway, or another Countersign, as upstream for numbers that never opted in."
+            ),
+            page!(
                 "benchmarks",
                 "Benchmarks",
                 "What is measured, how, and how to measure it yourself."
