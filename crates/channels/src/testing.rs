@@ -1,6 +1,9 @@
 //! For tests (feature `testing`): what a server lends to a channel, kept in memory, and the other end of what a channel tells.
 //! The tests of each channel use it, and so may the server's.
 
+mod node;
+pub mod telegram;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

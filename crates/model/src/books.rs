@@ -489,18 +489,16 @@ impl Books {
                 .insert(first.idempotency.key.as_str().to_owned(), first);
         }
         if let Some(changed) = decision.request {
-            match submitted.request {
-                Some(index) => self.requests[index].request = changed,
-                None => {
-                    self.requests.push(RequestBook {
-                        owner: submitted.account,
-                        request: changed,
-                        timeline: decision.timeline,
-                        reports: decision.reports,
-                    });
-                    return;
-                }
-            }
+            let Some(index) = submitted.request else {
+                self.requests.push(RequestBook {
+                    owner: submitted.account,
+                    request: changed,
+                    timeline: decision.timeline,
+                    reports: decision.reports,
+                });
+                return;
+            };
+            self.requests[index].request = changed;
         }
         if let Some(index) = submitted.request {
             self.requests[index].timeline.extend(decision.timeline);

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Browser, PATIENCE};
+use super::{Browser, PATIENCE, is_unloaded};
 
 /// Keys that write nothing, as `WebDriver` names them (section 17.4.2 of its specification).
 pub mod keys {
@@ -45,8 +45,8 @@ impl Browser {
                 let element = self.visible(using, value).await?;
                 self.center(&element).await;
                 match self.command(&format!("element/{element}/click"), &json!({})).await {
-                    // A live part of the page was drawn anew under the mouse.
-                    Err(error) if is_stale(&error) => {}
+                    // A live part of the page was drawn anew under the mouse, or the page went on.
+                    Err(error) if is_gone(&error) => {}
                     clicked => return clicked.map(drop),
                 }
             }
@@ -61,12 +61,22 @@ impl Browser {
     /// Types into the field with that label, in place of what stands in it.
     pub async fn fill(&self, label: &str, text: &str) -> Result<()> {
         let typed = async {
-            let field = self.field(label).await?;
-            self.command(&format!("element/{field}/clear"), &json!({})).await?;
-            let typed = json!({ "text": text });
-            self.command(&format!("element/{field}/value"), &typed).await.map(drop)
+            loop {
+                let field = self.field(label).await?;
+                match self.type_into(&field, text).await {
+                    // Its page went on, or its part was drawn anew, between looking and typing.
+                    Err(error) if is_gone(&error) => {}
+                    typed => return typed,
+                }
+            }
         };
         typed.await.with_context(|| format!("typing into “{label}”"))
+    }
+
+    async fn type_into(&self, field: &str, text: &str) -> Result<()> {
+        self.command(&format!("element/{field}/clear"), &json!({})).await?;
+        let typed = json!({ "text": text });
+        self.command(&format!("element/{field}/value"), &typed).await.map(drop)
     }
 
     /// Chooses what a list with that label offers under a name.
@@ -113,7 +123,11 @@ impl Browser {
         let mut seen = Vec::new();
         for _ in 0..200 {
             self.press(keys::TAB).await?;
-            let focus = self.run(FOCUS).await?;
+            let focus = match self.run(FOCUS).await {
+                // The page went on meanwhile; the next one is asked.
+                Err(error) if is_unloaded(&error) => continue,
+                focus => focus?,
+            };
             let here = focus["name"].as_str().unwrap_or_default().to_owned();
             ensure!(focus["shown"] == true, "the focus on “{here}” can’t be seen: {focus}");
             if here == name || here.starts_with(&format!("{name} ")) {
@@ -165,14 +179,17 @@ impl Browser {
         let wanted = json!({ "using": using, "value": value });
         let looked = async {
             loop {
-                let found = self.command("elements", &wanted).await?;
+                let found = match self.command("elements", &wanted).await {
+                    Err(error) if is_unloaded(&error) => continue,
+                    found => found?,
+                };
                 let found = found.as_array().context("a list of elements")?;
                 ensure!(!found.is_empty(), "there is none");
                 for element in found {
                     let element = element[ELEMENT].as_str().context("an element")?;
                     match self.get(&format!("element/{element}/displayed")).await {
                         Ok(Value::Bool(true)) => return Ok(element.to_owned()),
-                        Err(error) if !is_stale(&error) => return Err(error),
+                        Err(error) if !is_gone(&error) => return Err(error),
                         _ => {}
                     }
                 }
@@ -223,9 +240,11 @@ fn quoted(text: &str) -> String {
     }
 }
 
-fn is_stale(error: &anyhow::Error) -> bool {
+/// Whether what was looked for is no longer there: the page went on, or its part was drawn anew.
+fn is_gone(error: &anyhow::Error) -> bool {
     let text = error.to_string();
-    text.contains("stale element")
+    is_unloaded(error)
+        || text.contains("stale element")
         || text.contains("does not belong to the document")
         || text.contains("No node with given id")
 }

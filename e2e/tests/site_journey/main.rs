@@ -264,6 +264,43 @@ async fn the_keyboard_is_enough_and_always_shows_where_it_is() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_opened_on_a_live_page_stays_open_and_keeps_the_focus() -> Result<()> {
+    let server = Server::start(Options::default())?;
+    let person = Person::arrives(&server).await?;
+    let browser = &person.browser;
+    browser
+        .open(&person.at(&site::login_link(&server, site::OWNER)?))
+        .await?;
+    browser.click_on("main button").await?;
+    browser.wait_for_path("/account").await?;
+    let api = server.api()?;
+    let sent = api
+        .call(
+            "sendVerificationMessage",
+            &json!({ "phone_number": PHONE, "code": "482913" }),
+        )
+        .await?;
+    let id = sent["result"]["request_id"].as_str().unwrap_or_default().to_owned();
+    browser.open(&person.at(&format!("/account/messages/{id}"))).await?;
+    browser.click("Revoke the message").await?;
+    browser
+        .wait_until("document.querySelector('details.confirm[open]')")
+        .await?;
+    let wrong = json!({ "request_id": id, "code": "000000" });
+    api.call("checkVerificationStatus", &wrong).await?;
+    browser
+        .wait_until("document.querySelector('#message .badge.invalid')")
+        .await?;
+    let kept = "return document.querySelector('details.confirm').open
+        && document.activeElement === document.querySelector('details.confirm > summary')";
+    ensure!(
+        browser.run(kept).await? == true,
+        "the panel was closed, or lost the focus, when the page changed"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn one_browser_signs_out_all_others() -> Result<()> {
     let server = Server::start(Options::default())?;
     let mut elsewhere = site::owner(&server).await?;

@@ -2,6 +2,7 @@
 //! are found by following links, so that a new one is looked at without being named here.
 
 mod axe;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,8 +18,19 @@ const PAGE_BUDGET_BYTES: u64 = 60 * 1024;
 /// Documents, styles, scripts, icons: a page asks for no more than this.
 const PAGE_BUDGET_FILES: usize = 8;
 
+/// From the last byte of the document to the end of `load`.
+const READY_BUDGET_MS: f64 = 50.0;
+/// Loads of a page of which the quickest counts: others use the machine, too, but a page that is slow is slow each time.
+const LOADS: usize = 25;
+/// Entries of a full page of a statement.
+const STATEMENT_ENTRIES: usize = 60;
+
 /// Phone, tablet, desktop.
 const WIDTHS: [(u32, u32); 3] = [(390, 844), (820, 1180), (1440, 900)];
+
+/// Icons that the page names and doesn't have.
+const MISSING_ICONS: &str = "
+    return [...document.querySelectorAll('use')].map(use => use.getAttribute('href')).filter(href => !document.querySelector(href))";
 
 /// Looks at pages, and collects whatever is wrong, so that a run tells all of it.
 struct Inspector {
@@ -58,6 +70,7 @@ impl Inspector {
     async fn look_at(&mut self, path: &str, is_quiet: bool) -> Result<()> {
         self.browser.open(&format!("{}{path}", self.url)).await?;
         self.weigh(path).await?;
+        self.time(path).await?;
         self.look_here(path).await?;
         let complaints = self.browser.complaints().await?;
         if is_quiet {
@@ -69,6 +82,9 @@ impl Inspector {
     /// Looks at the page that is open.
     async fn look_here(&mut self, path: &str) -> Result<()> {
         self.axe.enter(&self.browser).await?;
+        let missing = self.browser.run(MISSING_ICONS).await?;
+        let missing = missing.as_array().into_iter().flatten();
+        self.found(path, "", missing.map(|icon| format!("has no icon {icon}")).collect());
         for (width, height) in WIDTHS {
             for dark in [false, true] {
                 let phone = width < 800;
@@ -91,6 +107,22 @@ impl Inspector {
                     self.found(path, &look, violations);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Loads the page again until it is ready in time.
+    async fn time(&mut self, path: &str) -> Result<()> {
+        let mut quickest = self.browser.loaded().await?.ready_ms;
+        let mut loads = 1;
+        while quickest > READY_BUDGET_MS && loads < LOADS {
+            self.browser.reload().await?;
+            quickest = quickest.min(self.browser.loaded().await?.ready_ms);
+            loads += 1;
+        }
+        if quickest > READY_BUDGET_MS {
+            let what = format!("is ready {quickest:.1} ms after its document came, at the quickest of {loads} loads");
+            self.found(path, "", vec![what]);
         }
         Ok(())
     }
@@ -178,7 +210,26 @@ async fn an_owners_pages_are_accessible_small_and_quiet_when_a_month_has_passed(
     let walk = site::walk(&mut visit, &["/account"]).await?;
     let mut inspector = Inspector::start(&server, &visit).await?;
     inspector.look_at_all(walk, "/account").await?;
+    let (statement, entries) = fullest_statement(&mut visit).await?;
+    ensure!(entries >= STATEMENT_ENTRIES, "{statement} has {entries} entries only");
+    inspector.look_at(&statement, true).await?;
     inspector.conclude()
+}
+
+/// The statement with the longest first page: its path, and how many entries that has.
+async fn fullest_statement(visit: &mut Visit) -> Result<(String, usize)> {
+    let mut fullest = (String::new(), 0);
+    let list = visit.get("/account/balance/statements").await?;
+    let is_statement = |link: &String| link.starts_with("/account/balance/statements/") && !link.contains('.');
+    for path in site::html::links(&list.body).into_iter().filter(is_statement) {
+        let page = visit.get(&path).await?;
+        let entries = page.body.split("id=\"entries\"").nth(1).unwrap_or_default();
+        let entries = entries.matches("<tr").count().saturating_sub(1);
+        if entries > fullest.1 {
+            fullest = (path, entries);
+        }
+    }
+    Ok(fullest)
 }
 
 #[tokio::test]

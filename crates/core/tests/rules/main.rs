@@ -14,6 +14,8 @@ mod money;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod routes;
@@ -21,6 +23,8 @@ mod routes;
 mod scripts;
 #[cfg(test)]
 mod sends;
+#[cfg(test)]
+mod stops;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]

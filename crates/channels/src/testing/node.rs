@@ -1,0 +1,99 @@
+//! The other sides of channels that come from the npm registry: a script in `e2e/node` runs each. It is told what to do by lines of
+//! JSON, and tells what it sees by lines of JSON, each with an `event`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// What a test waits for comes within that time, or never.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running script. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// Ends it when dropped.
+    _process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    /// What was told and not asked for yet.
+    told: VecDeque<Value>,
+}
+
+impl Script {
+    /// Starts a script that needs a package of the npm registry.
+    pub(crate) fn start(script: &str, argument: &str, package: &str) -> io::Result<Self> {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../e2e/node")
+            .join(script);
+        let mut process = Command::new("node")
+            .arg(script)
+            .arg(argument)
+            .env("COUNTERSIGN_TEST_NODE", modules(package)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(io::Error::other("node has no pipes"));
+        };
+        Ok(Self {
+            _process: process,
+            input,
+            output: BufReader::new(output).lines(),
+            told: VecDeque::new(),
+        })
+    }
+
+    /// Tells it something (an object with `do`), and waits until it did that.
+    pub(crate) async fn tell(&mut self, command: &Value) -> io::Result<()> {
+        let line = format!("{command}\n");
+        self.input.write_all(line.as_bytes()).await?;
+        self.input.flush().await?;
+        self.event("done").await.map(drop)
+    }
+
+    /// Waits for the next event of a kind. Events of other kinds stay where they are.
+    pub(crate) async fn event(&mut self, kind: &str) -> io::Result<Value> {
+        let is_it = |event: &Value| event.get("event").is_some_and(|event| event == kind);
+        if let Some(event) = self.told.iter().position(is_it).and_then(|at| self.told.remove(at)) {
+            return Ok(event);
+        }
+        let found = async {
+            loop {
+                let Some(line) = self.output.next_line().await? else {
+                    return Err(io::Error::other(format!("the script ended before {kind:?}")));
+                };
+                let event: Value = serde_json::from_str(&line)?;
+                if is_it(&event) {
+                    return Ok(event);
+                }
+                self.told.push_back(event);
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| Err(io::Error::other(format!("the script tells no {kind:?}"))))
+    }
+}
+
+/// Where `./test` puts what comes from the npm registry: named in `COUNTERSIGN_TEST_NODE`, else beside the build.
+fn modules(package: &str) -> io::Result<PathBuf> {
+    let path = if let Some(named) = std::env::var_os("COUNTERSIGN_TEST_NODE") {
+        PathBuf::from(named)
+    } else {
+        // target/PROFILE/deps/this-test
+        let own = std::env::current_exe()?;
+        let target = own.ancestors().nth(3).map(PathBuf::from).unwrap_or_default();
+        target.join("test-node/node_modules")
+    };
+    if path.join(package).is_dir() {
+        return Ok(path);
+    }
+    let problem = format!("{} has no npm package {package}: ./test puts it there", path.display());
+    Err(io::Error::new(io::ErrorKind::NotFound, problem))
+}
