@@ -43,6 +43,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0013_routes.sql")),
         M::up(include_str!("migrations/0014_channels.sql")),
         M::up(include_str!("migrations/0015_ledger_guard.sql")),
+        M::up(include_str!("migrations/0016_live_codes.sql")),
     ]
 });
 
