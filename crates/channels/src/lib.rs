@@ -13,6 +13,7 @@ mod http;
 mod inbox;
 mod ports;
 mod registry;
+mod smpp;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]

@@ -2,6 +2,7 @@
 //! The tests of each channel use it, and so may the server's.
 
 mod node;
+pub mod smsc;
 pub mod telegram;
 
 use std::collections::BTreeMap;

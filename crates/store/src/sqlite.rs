@@ -49,7 +49,8 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use codec::{
-    ENTRY_COLUMNS, TIMELINE_BECAME, account_key, delivery_number, delivery_of, entry_from_row, request_id,
+    ENTRY_COLUMNS, TIMELINE_BECAME, TIMELINE_LEG_ENDED, account_key, delivery_number, delivery_of, entry_from_row,
+    leg_end_of, request_id,
 };
 pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
 

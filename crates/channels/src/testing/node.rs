@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Script {
     /// Ends it when dropped.
-    _process: Child,
+    process: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// What was told and not asked for yet.
@@ -43,7 +43,7 @@ impl Script {
             return Err(io::Error::other("node has no pipes"));
         };
         Ok(Self {
-            _process: process,
+            process,
             input,
             output: BufReader::new(output).lines(),
             told: VecDeque::new(),
@@ -78,6 +78,17 @@ impl Script {
         };
         let found = tokio::time::timeout(PATIENCE, found).await;
         found.unwrap_or_else(|_| Err(io::Error::other(format!("the script tells no {kind:?}"))))
+    }
+
+    /// How many events of a kind were read and not asked for.
+    pub(crate) fn left(&self, kind: &str) -> usize {
+        let is_it = |event: &&Value| event.get("event").is_some_and(|event| event == kind);
+        self.told.iter().filter(is_it).count()
+    }
+
+    /// Ends it, and waits until it has ended.
+    pub(crate) async fn stop(mut self) -> io::Result<()> {
+        self.process.kill().await
     }
 }
 

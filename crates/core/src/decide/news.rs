@@ -76,7 +76,7 @@ impl Decider<'_> {
                 self.disowned(&teller);
             }
             (DeliveryState::Delivered, News::Delivered, _) | (DeliveryState::Read, News::Delivered | News::Read, _) => {
-                self.arrived_again(news, &teller)
+                self.arrived_again(news, &teller);
             }
             (DeliveryState::Expired | DeliveryState::Revoked, News::Delivered | News::Read, _)
             | (DeliveryState::Expired | DeliveryState::Revoked, _, Some(_)) => {

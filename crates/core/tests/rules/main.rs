@@ -10,9 +10,13 @@ mod delivery;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod money;
 #[cfg(test)]
 mod order;
+#[cfg(test)]
+mod plans;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
@@ -21,6 +25,8 @@ mod routes;
 mod scripts;
 #[cfg(test)]
 mod sends;
+#[cfg(test)]
+mod stops;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, DeliveryState, Detail, DueStep, EntryKind, LAST_START_MS, LegEnd, LegName, News,
-    NumberPrefix, PlannedLeg, PriceChange, PriceRoute, PriceRow, RequestId, RouteName, RoutePlan, SendCode,
-    TimelineKind, Ttl, VerificationState, Work,
+    Action, DeliveryState, Detail, DueStep, EntryKind, LAST_START_MS, LegEnd, LegName, News, PlannedLeg, RequestId,
+    RouteName, RoutePlan, TimelineKind, Ttl, Work,
 };
 
-use crate::world::{CODE, HOUR_MS, PHONE, START, World, credits, id};
+use crate::world::{CODE, HOUR_MS, START, World, credits, id};
 
-fn name(leg: &str) -> LegName {
+pub(crate) fn name(leg: &str) -> LegName {
     LegName::parse(leg).unwrap()
 }
 
 /// A route of these legs with equal shares.
-fn plan(legs: &[&str]) -> Option<Arc<RoutePlan>> {
+#[expect(clippy::unnecessary_wraps, reason = "as a command carries it")]
+pub(crate) fn plan(legs: &[&str]) -> Option<Arc<RoutePlan>> {
     let share = u16::try_from(1_000 / legs.len()).unwrap();
     Some(Arc::new(RoutePlan {
         route: RouteName::parse("europe").unwrap(),
@@ -23,12 +23,12 @@ fn plan(legs: &[&str]) -> Option<Arc<RoutePlan>> {
     }))
 }
 
-fn skipped(legs: &[(&str, &str)]) -> Vec<(LegName, Detail)> {
+pub(crate) fn skipped(legs: &[(&str, &str)]) -> Vec<(LegName, Detail)> {
     legs.iter().map(|(leg, why)| (name(leg), Detail::new(why))).collect()
 }
 
 /// A message of a minute's life over these legs.
-fn send_over(world: &mut World, legs: &[&str]) -> RequestId {
+pub(crate) fn send_over(world: &mut World, legs: &[&str]) -> RequestId {
     let sent = world.send_with(|send| {
         send.plan = plan(legs);
         send.ttl = Ttl::new(60).unwrap();
@@ -36,20 +36,19 @@ fn send_over(world: &mut World, legs: &[&str]) -> RequestId {
     id(&sent.unwrap())
 }
 
-fn under_way(world: &World, request: RequestId) -> Option<&str> {
+pub(crate) fn under_way(world: &World, request: RequestId) -> Option<&str> {
     world.request(request).leg_under_way().map(LegName::as_str)
 }
 
 /// The last command's lines: what, and of which leg.
-fn lines(world: &World) -> Vec<(TimelineKind, Option<&str>)> {
-    let line = |event: &'_ countersign_core::TimelineEvent| event.kind;
+pub(crate) fn lines(world: &World) -> Vec<(TimelineKind, Option<&str>)> {
     let lines = world.last().timeline.iter();
     lines
-        .map(|event| (line(event), event.leg.as_ref().map(LegName::as_str)))
+        .map(|event| (event.kind, event.leg.as_ref().map(LegName::as_str)))
         .collect()
 }
 
-const NOT_IN_TIME: TimelineKind = TimelineKind::LegEnded(LegEnd::NotInTime);
+pub(crate) const NOT_IN_TIME: TimelineKind = TimelineKind::LegEnded(LegEnd::NotInTime);
 
 #[test]
 fn a_minute_with_two_legs_gives_each_of_them_half_a_minute() {
@@ -386,325 +385,6 @@ fn news_of_a_leg_that_is_not_in_the_plan_or_has_not_begun_changes_nothing() {
     assert_eq!(world.last().request, None);
     world.news_by(alone, "inbox", News::Delivered);
     assert_eq!(world.delivery(alone), DeliveryState::Delivered);
-}
-
-#[test]
-fn no_further_leg_goes_after_a_revocation_or_the_right_code() {
-    type Deed = (&'static str, fn(&mut World, RequestId));
-    let deeds: [Deed; 3] = [
-        ("a revocation", |world, request| drop(world.revoke(request))),
-        ("the right code", |world, request| drop(world.check(request, CODE))),
-        ("too many wrong codes", |world, request| {
-            for _ in 0..5 {
-                drop(world.check(request, "0"));
-            }
-        }),
-    ];
-    for (name, deed) in deeds {
-        let mut world = World::new();
-        let request = send_over(&mut world, &["telegram", "sms"]);
-        deed(&mut world, request);
-        world.pass_seconds(30);
-        world.wake(request);
-        assert_eq!(world.last().work, None, "{name}");
-        world.news_by(request, "telegram", News::Failed);
-        assert_ne!(world.last().work, Some(Work::Deliver), "{name}");
-    }
-}
-
-#[test]
-fn a_customers_own_code_proves_no_delivery_and_still_stops_the_legs() {
-    let mut world = World::new();
-    let own = SendCode::Supplied(countersign_core::Code::parse("4711").unwrap());
-    let sent = world.send_with(|send| {
-        send.code = own;
-        send.plan = plan(&["telegram", "sms"]);
-    });
-    let request = id(&sent.unwrap());
-    assert_eq!(world.check(request, "4711"), "code_valid");
-    assert_eq!(
-        world.request(request).next_due().map(|(_, step)| step),
-        Some(DueStep::EndOfLife)
-    );
-}
-
-#[test]
-fn the_right_code_withdraws_what_is_under_way() {
-    let mut world = World::new();
-    let request = send_over(&mut world, &["telegram", "sms"]);
-    world.pass_seconds(30);
-    assert_eq!(world.check(request, CODE), "code_valid");
-    assert_eq!(world.last().work, Some(Work::Withdraw));
-    assert_eq!(world.delivery(request), DeliveryState::Read);
-}
-
-#[test]
-fn it_was_not_me_ends_the_code_and_stops_the_legs_and_refunds_nothing() {
-    let mut world = World::new();
-    let request = send_over(&mut world, &["telegram", "sms"]);
-    world.news_by(request, "telegram", News::Accepted);
-    world.news_by(request, "telegram", News::Disowned);
-    assert_eq!(lines(&world), [(TimelineKind::Disowned, Some("telegram"))]);
-    assert_eq!(
-        (world.delivery(request), world.verification(request)),
-        (DeliveryState::Sent, VerificationState::Expired)
-    );
-    assert_eq!(world.last().work, Some(Work::Withdraw));
-    assert!(world.entries().is_empty() && world.last().reports.is_empty());
-    assert_eq!(world.check(request, CODE), "expired");
-    assert_eq!(world.next_leg(request), Err(ApiError::ResendNotPossible));
-    world.news_by(request, "telegram", News::Disowned);
-    assert_eq!(world.last().request, None, "said once");
-    world.pass_seconds(60);
-    world.wake(request);
-    assert_eq!(world.delivery(request), DeliveryState::Expired);
-    assert_eq!(
-        world.entries(),
-        [EntryKind::Refund],
-        "as with every message that never arrived"
-    );
-}
-
-#[test]
-fn it_was_not_me_ends_the_code_of_a_message_that_arrived() {
-    for state in [News::Delivered, News::Read] {
-        let mut world = World::new();
-        let request = world.send();
-        world.news(request, state);
-        let before = world.delivery(request);
-        world.news(request, News::Disowned);
-        assert_eq!(lines(&world), [(TimelineKind::Disowned, None)]);
-        assert_eq!(world.last().work, None);
-        assert_eq!(world.delivery(request), before);
-        assert_eq!(world.check(request, CODE), "expired");
-        assert_eq!(world.account.balance, credits("0.99"));
-    }
-    let mut world = World::new();
-    let request = world.send();
-    assert_eq!(world.check(request, CODE), "code_valid");
-    world.news(request, News::Disowned);
-    assert_eq!(
-        world.verification(request),
-        VerificationState::Valid,
-        "too late to end it"
-    );
-}
-
-#[test]
-fn next_leg_now_goes_on_the_same_request_code_and_fee() {
-    let mut world = World::new();
-    let request = send_over(&mut world, &["telegram", "sms"]);
-    world.news_by(request, "telegram", News::Accepted);
-    assert_eq!(world.next_leg(request), Err(ApiError::FloodWait { seconds: 5 }));
-    world.pass_ms(4_001);
-    assert_eq!(world.next_leg(request), Err(ApiError::FloodWait { seconds: 1 }));
-    world.pass_ms(999);
-    let Ok(Answer::Status(status)) = world.next_leg(request) else {
-        panic!("refused")
-    };
-    assert_eq!(id(&status), request);
-    assert_eq!(status.remaining_balance, None, "nothing was charged");
-    assert_eq!(
-        lines(&world),
-        [(TimelineKind::LegEnded(LegEnd::Resent), Some("telegram"))]
-    );
-    assert_eq!(
-        (world.last().work, under_way(&world, request)),
-        (Some(Work::Deliver), Some("sms"))
-    );
-    assert!(world.request(request).message.as_ref().unwrap().legs.is_open(0));
-    assert_eq!(world.account.balance, credits("0.99"));
-    world.pass_seconds(5);
-    assert_eq!(
-        world.next_leg(request),
-        Err(ApiError::ResendNotPossible),
-        "there is no third leg"
-    );
-    assert_eq!(world.check(request, CODE), "code_valid");
-}
-
-#[test]
-fn next_leg_now_needs_a_message_under_way_a_further_leg_and_time() {
-    let mut world = World::new();
-    for state in [
-        DeliveryState::Admitted,
-        DeliveryState::Unreachable,
-        DeliveryState::Checked,
-    ] {
-        let request = world.bring_to(state);
-        assert_eq!(world.next_leg(request), Err(ApiError::RequestIdInvalid), "{state:?}");
-    }
-    let alone = world.send();
-    world.pass_seconds(5);
-    assert_eq!(world.next_leg(alone), Err(ApiError::ResendNotPossible));
-    let arrived = send_over(&mut world, &["telegram", "sms"]);
-    world.news_by(arrived, "telegram", News::Delivered);
-    world.pass_seconds(5);
-    assert_eq!(world.next_leg(arrived), Err(ApiError::ResendNotPossible));
-    let late = world.send_with(|send| {
-        send.plan = plan(&["telegram", "sms"]);
-        send.ttl = Ttl::new(30).unwrap();
-    });
-    let late = id(&late.unwrap());
-    world.pass_ms(9_000);
-    assert!(world.next_leg(late).is_ok());
-    let late = send_over(&mut world, &["a", "b", "c"]);
-    world.pass_ms(60_000 - LAST_START_MS);
-    world.wake(late);
-    world.pass_ms(5_000);
-    assert_eq!(world.next_leg(late), Err(ApiError::ResendNotPossible));
-    assert_eq!(world.delivery(late), DeliveryState::Sent);
-}
-
-#[test]
-fn legs_that_were_passed_over_are_lines_before_all_others() {
-    let mut world = World::new();
-    let sent = world.send_with(|send| {
-        send.plan = plan(&["sms"]);
-        send.skipped = skipped(&[("telegram", "no opt-in"), ("gateway", "its circuit is open")]);
-    });
-    let request = id(&sent.unwrap());
-    let timeline = world.last().timeline.clone();
-    assert_eq!(
-        lines(&world),
-        [
-            (TimelineKind::LegSkipped, Some("telegram")),
-            (TimelineKind::LegSkipped, Some("gateway"))
-        ]
-    );
-    assert_eq!(timeline[0].detail, Some(Detail::new("no opt-in")));
-    assert_eq!(timeline.iter().map(|event| event.number).collect::<Vec<_>>(), [1, 2]);
-    world.news_by(request, "sms", News::Delivered);
-    assert_eq!(world.last().timeline[0].number, 3);
-}
-
-#[test]
-fn a_send_that_is_refused_has_no_lines() {
-    let mut world = World::new();
-    let refused = world.send_with(|send| {
-        send.skipped = skipped(&[("telegram", "no opt-in")]);
-        send.reach = countersign_core::Reach::Unreachable;
-    });
-    assert_eq!(refused, Err(ApiError::PhoneNumberNotFound));
-    assert!(world.last().timeline.is_empty() && world.last().request.is_none());
-}
-
-#[test]
-fn an_admission_is_settled_with_the_legs_that_are_left() {
-    let mut world = World::new();
-    let mut send = world.parameters();
-    send.reach = countersign_core::Reach::MustAsk;
-    send.plan = plan(&["gateway", "sms"]);
-    send.skipped = skipped(&[("telegram", "no opt-in")]);
-    let Ok(Answer::Admitted(request)) = world.submit(None, Action::Send(Box::new(send))) else {
-        panic!("not admitted")
-    };
-    assert_eq!(lines(&world), [(TimelineKind::LegSkipped, Some("telegram"))]);
-    world.pass_seconds(2);
-    let settle = Action::Settle {
-        request,
-        reachable: true,
-        plan: plan(&["sms"]),
-        skipped: skipped(&[("gateway", "not on Telegram")]),
-    };
-    world.submit(Some(request), settle).unwrap();
-    assert_eq!(lines(&world), [(TimelineKind::LegSkipped, Some("gateway"))]);
-    assert_eq!(under_way(&world, request), Some("sms"));
-    assert_eq!(world.request(request).plan, plan(&["sms"]));
-    let legs = world.request(request).message.as_ref().unwrap().legs;
-    assert_eq!(legs.started_at, world.now, "its first leg begins with the sending");
-    assert_eq!(world.last().work, Some(Work::Deliver));
-}
-
-#[test]
-fn an_admission_that_no_leg_reaches_says_why() {
-    let mut world = World::new();
-    let request = world.admit();
-    let settle = Action::Settle {
-        request,
-        reachable: false,
-        plan: None,
-        skipped: skipped(&[("gateway", "not on Telegram")]),
-    };
-    assert_eq!(world.submit(Some(request), settle), Err(ApiError::PhoneNumberNotFound));
-    assert_eq!(lines(&world), [(TimelineKind::LegSkipped, Some("gateway"))]);
-    assert_eq!(world.account.balance, credits("1"));
-}
-
-#[test]
-fn a_send_on_an_ability_check_goes_by_the_plan_of_the_check() {
-    let mut world = World::new();
-    let check = |plan| Action::CheckAbility {
-        phone: PHONE,
-        id_entropy: 9,
-        reach: countersign_core::Reach::Reachable,
-        plan,
-        skipped: Vec::new(),
-    };
-    let checked = world.submit(None, check(plan(&["telegram", "sms"])));
-    let Ok(Answer::Status(status)) = checked else {
-        panic!("{checked:?}")
-    };
-    let request = id(&status);
-    world.pass_seconds(100);
-    let on_it = |send: &mut countersign_core::Send| {
-        send.request = Some(request);
-        send.plan = plan(&["sms"]);
-        send.skipped = skipped(&[("telegram", "no opt-in")]);
-    };
-    world.send_with(on_it).unwrap();
-    assert_eq!(world.request(request).plan, plan(&["telegram", "sms"]));
-    assert!(world.last().timeline.is_empty());
-    assert_eq!(
-        world.request(request).message.as_ref().unwrap().legs.started_at,
-        world.now
-    );
-    // One that has none takes the send's.
-    let unplanned = id(&world.ability(PHONE).unwrap());
-    world
-        .send_with(|send| {
-            on_it(send);
-            send.request = Some(unplanned);
-        })
-        .unwrap();
-    assert_eq!(world.request(unplanned).plan, plan(&["sms"]));
-    assert_eq!(lines(&world), [(TimelineKind::LegSkipped, Some("telegram"))]);
-}
-
-#[test]
-fn the_price_is_that_of_the_plans_route() {
-    let mut world = World::new();
-    let row = PriceRow {
-        route: PriceRoute::Only(RouteName::parse("europe").unwrap()),
-        prefix: NumberPrefix::DEFAULT,
-        effective_from: START,
-        price: Some(Credits::parse("0.05").unwrap()),
-    };
-    assert_eq!(world.rules.prices.record(&row), Ok(PriceChange::Added));
-    let request = send_over(&mut world, &["telegram", "sms"]);
-    assert_eq!(world.request(request).fee, credits("0.05"));
-    let alone = world.send();
-    assert_eq!(world.request(alone).fee, credits("0.01"));
-}
-
-#[test]
-fn scripted_numbers_listen_to_their_script_alone() {
-    let mut world = World::new();
-    let never = countersign_core::PhoneNumber::from_stored(9_996_630_003);
-    let sent = world.send_with(|send| {
-        send.phone = never;
-        send.plan = plan(&["telegram", "sms"]);
-    });
-    let request = id(&sent.unwrap());
-    assert_eq!(world.last().work, Some(Work::Wake));
-    assert_eq!(
-        world.request(request).next_due().map(|(_, step)| step),
-        Some(DueStep::EndOfLife)
-    );
-    world.news_by(request, "telegram", News::Failed);
-    assert_eq!(world.last().request, None);
-    world.pass_seconds(5);
-    assert_eq!(world.next_leg(request), Err(ApiError::ResendNotPossible));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use countersign_store::*;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, PHONE, Server};
+use crate::support::{Browser, PATIENCE, PHONE, Server};
 
 #[tokio::test]
 async fn an_empty_list_teaches_the_first_call() {
@@ -132,6 +132,98 @@ async fn a_timeline_tells_of_the_sending_the_states_and_the_code() {
         .to_vec();
     assert!(places.is_sorted(), "{timeline}");
     assert!(!page.has("/revoke"));
+}
+
+/// The lines of a message's timeline, as their notes say it, in order.
+async fn notes(owner: &Browser<'_>, id: RequestId, expected: &[&str]) {
+    let page = owner.get(&format!("/account/messages/{id}")).await;
+    let (_, timeline) = page.body.split_once("<ol class=\"timeline\"").unwrap();
+    let (timeline, _) = timeline.split_once("</ol>").unwrap();
+    let timeline = timeline.replace("&#39;", "'");
+    let mut rest = timeline.as_str();
+    for note in expected {
+        let Some((_, after)) = rest.split_once(note) else {
+            panic!("{note:?} is missing, or not in its place, in {timeline}")
+        };
+        rest = after;
+    }
+}
+
+#[tokio::test]
+async fn a_timeline_tells_which_leg_was_tried_what_it_answered_and_why_the_next_was_taken() {
+    let server = Server::start().await;
+    let owner = server.owner().await;
+    let id = owner
+        .sent_over(
+            "europe|telegram:300,upstream:400,sms:300",
+            ("whatsapp", "its circuit is open"),
+        )
+        .await;
+    owner
+        .news_by(id, "telegram", News::CannotReach, Some("no <b>opt-in</b>"))
+        .await;
+    owner.news_by(id, "upstream", News::Accepted, None).await;
+    owner.pass_seconds(25, id).await;
+    owner.news_by(id, "sms", News::Accepted, None).await;
+    owner.news_by(id, "sms", News::Delivered, None).await;
+    owner.news_by(id, "upstream", News::Delivered, None).await;
+    notes(
+        &owner,
+        id,
+        &[
+            "whatsapp was passed over: its circuit is open",
+            "telegram can't reach this number: no &#60;b&#62;opt-in&#60;/b&#62;; upstream is next",
+            "upstream took the message",
+            "upstream did not deliver within 25.",
+            "sms is next",
+            "sms took the message",
+            "By sms",
+            "By upstream as well; it counts and costs once",
+        ],
+    )
+    .await;
+    let page = owner.get(&format!("/account/messages/{id}")).await;
+    assert!(page.has("europe: telegram, then upstream, then sms"));
+}
+
+#[tokio::test]
+async fn a_timeline_says_when_no_other_way_is_left_and_when_a_code_was_not_asked_for() {
+    let server = Server::start().await;
+    let owner = server.owner().await;
+    let over = "europe|telegram:500,sms:500";
+    let failed = owner.sent_over(over, ("mail", "no address")).await;
+    owner.pass_seconds(6, failed).await;
+    let action = Action::NextLeg { request: failed };
+    server.submit(owner.account, action).await;
+    owner
+        .news_by(failed, "sms", News::Refused, Some("sender not allowed"))
+        .await;
+    notes(
+        &owner,
+        failed,
+        &[
+            "telegram had not delivered after 6.",
+            "when it was asked for again; sms is next",
+            "sms refused the message: sender not allowed; no other way is left",
+            "The last way to deliver it failed for good",
+            "its fee was given back",
+        ],
+    )
+    .await;
+    let disowned = owner.sent_over(over, ("mail", "no address")).await;
+    owner.news_by(disowned, "telegram", News::Delivered, None).await;
+    owner.news_by(disowned, "telegram", News::Disowned, None).await;
+    notes(
+        &owner,
+        disowned,
+        &[
+            "By telegram",
+            "Its recipient says that they asked for no code: the code has ended",
+        ],
+    )
+    .await;
+    let page = owner.get(&format!("/account/messages/{disowned}")).await;
+    assert!(!page.has("Nobody entered it in time"));
 }
 
 #[tokio::test]

@@ -305,7 +305,20 @@ impl Browser<'_> {
 
     /// Sends a message as a program of this account would.
     pub(crate) async fn sent(&self, to: u64, payload: Option<&str>, callback_url: Option<&str>) -> RequestId {
-        let send = Send {
+        self.send(Self::parameters(to, payload, callback_url)).await
+    }
+
+    /// Sends a message over a route, past a leg that was passed over.
+    pub(crate) async fn sent_over(&self, plan: &str, passed_over: (&str, &str)) -> RequestId {
+        let mut send = Self::parameters(PHONE, None, None);
+        send.ttl = Ttl::new(60).unwrap();
+        send.plan = RoutePlan::decode(plan).map(Arc::new);
+        send.skipped = vec![(LegName::parse(passed_over.0).unwrap(), Detail::new(passed_over.1))];
+        self.send(send).await
+    }
+
+    fn parameters(to: u64, payload: Option<&str>, callback_url: Option<&str>) -> Send {
+        Send {
             phone: PhoneNumber::from_stored(to),
             request: None,
             sender: None,
@@ -317,12 +330,34 @@ impl Browser<'_> {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
-        };
+        }
+    }
+
+    async fn send(&self, send: Send) -> RequestId {
         let answer = self.server.submit(self.account, Action::Send(Box::new(send))).await;
         let Answer::Status(status) = answer else {
             panic!("the send was answered by {answer:?}");
         };
         RequestId::parse(&status.request_id).unwrap()
+    }
+
+    /// News that a leg tells, with what was said besides.
+    pub(crate) async fn news_by(&self, request: RequestId, leg: &str, news: News, detail: Option<&str>) {
+        let action = Action::News {
+            request,
+            leg: LegName::parse(leg),
+            news,
+            detail: detail.map(Detail::new),
+            receipts: true,
+        };
+        self.server.submit(self.account, action).await;
+    }
+
+    /// Lets so many seconds pass for this account, and a worker look at the request.
+    pub(crate) async fn pass_seconds(&self, seconds: i64, request: RequestId) {
+        let by_ms = seconds * 1_000;
+        self.server.submit(self.account, Action::AdvanceClock { by_ms }).await;
+        self.server.submit(self.account, Action::Wake { request }).await;
     }
 
     pub(crate) async fn news(&self, request: RequestId, news: News) {

@@ -42,6 +42,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0012_profiles.sql")),
         M::up(include_str!("migrations/0013_routes.sql")),
         M::up(include_str!("migrations/0014_channels.sql")),
+        M::up(include_str!("migrations/0016_live_codes.sql")),
     ]
 });
 

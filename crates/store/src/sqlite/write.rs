@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use countersign_core::{Account, AdjustmentReason, Detail, LedgerEntry, LegName};
+use countersign_core::{Account, AdjustmentReason, Detail, LedgerEntry, LegName, SenderUsername};
 use rusqlite::{CachedStatement, Connection, params};
 
-use super::codec::{REQUEST_COLUMNS, RequestColumns, request_place, timeline_numbers};
+use super::codec::{REQUEST_COLUMNS, RequestColumns, phone_column, request_place, timeline_numbers};
 use super::orders;
 use crate::batch::{Batch, Touched};
 use crate::types::StoreError;
@@ -241,6 +241,22 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 event.at.millis(),
                 event.leg.as_ref().map(LegName::as_str),
                 event.detail.as_ref().map(Detail::as_str),
+            ])?;
+    }
+    for (key, id) in &batch.live_codes {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO live_code (bucket, account_id, phone, sender, test, created_at, random) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                key.account.bucket.0,
+                key.account.id.number(),
+                phone_column(key.phone),
+                key.sender.as_ref().map_or("", SenderUsername::as_str),
+                key.test,
+                id.created_at().millis(),
+                id.random().cast_signed(),
             ])?;
     }
     for ((account, key), answer) in &batch.answers {

@@ -14,10 +14,10 @@ use countersign_core::{
 };
 use countersign_store::{Actor, ReportKey, RequestRef, StoreError};
 
-use super::Room;
 use super::query::PATH;
 use super::reports::{self, ReportView};
 use super::view::{self, LineView};
+use super::{Room, legs};
 use crate::app::App;
 use crate::site::form::Form;
 use crate::site::format::{self, When};
@@ -56,6 +56,8 @@ struct Detail {
     fee: String,
     refunded: bool,
     message: Option<MessageFacts>,
+    /// Its route and the route's legs; empty where the built-in messenger is the only one.
+    route: String,
     can_revoke: bool,
     inbox: Option<String>,
     reports: Vec<ReportView>,
@@ -129,6 +131,7 @@ pub(super) async fn show(
         fee: format::money(request.fee),
         refunded: request.refunded,
         message: MessageFacts::of(&request, &viewer),
+        route: request.plan.as_deref().map(legs::of_plan).unwrap_or_default(),
         can_revoke: request.delivery == DeliveryState::Sent,
         inbox: view::inbox_href(&app, request.phone),
         reports,

@@ -2,7 +2,7 @@
 //! by `view` for the lines of events that are about a leg.
 
 use countersign_core::{
-    DeliveryState, Detail, LegEnd, LegName, TimelineEvent, TimelineKind, Timestamp, VerificationRequest,
+    DeliveryState, Detail, LegEnd, LegName, RoutePlan, TimelineEvent, TimelineKind, Timestamp, VerificationRequest,
 };
 
 use crate::site::format;
@@ -114,6 +114,12 @@ impl<'a> Legs<'a> {
         };
         (badge, note)
     }
+}
+
+/// A route and its legs in their order.
+pub(super) fn of_plan(plan: &RoutePlan) -> String {
+    let legs: Vec<_> = plan.legs.iter().map(|leg| leg.name.as_str()).collect();
+    format!("{}: {}", plan.route.as_str(), legs.join(", then "))
 }
 
 /// On which leg a message arrived.

@@ -205,7 +205,9 @@ fn lines(request: &VerificationRequest, events: &[TimelineEvent]) -> Vec<Line> {
         };
         lines.push(line(event.at, badge, &note));
     }
-    if let Some(badge) = Badge::verification(request.verification) {
+    let disowned = events.iter().any(|event| event.kind == TimelineKind::Disowned);
+    // The line of the recipient's word says that the code ended.
+    if let Some(badge) = Badge::verification(request.verification).filter(|_| !disowned) {
         let note = match (request.verification, request.wrong_attempts) {
             (VerificationState::Valid, 0) => "Entered right at the first try".to_owned(),
             (VerificationState::Valid, wrong) => format!("After {}", times_wrong(wrong)),

@@ -111,6 +111,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Ways to reach phones: Telegram bots, the Telegram Gateway, SMS; their settings and how to try them."
             ),
             page!(
+                "channel-smpp",
+                "SMS over SMPP",
+                "What to ask a provider for, the settings, what delivered means there, STOP and START."
+            ),
+            page!(
                 "routes",
                 "Routes",
                 "Which legs a message takes, in which order, for how long, and how to see why."

@@ -1,0 +1,275 @@
+//! What the message centre delivers: receipts become news of messages, and what phones write is a wish to be left alone (STOP), to be
+//! reached again (START), or the word that they asked for no code (NO). A delivery is answered only after what it says was handed over,
+//! so that nothing is lost with the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_core::{Detail, LegName, News, PhoneNumber};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use rusmpp_core::CommandStatus;
+use rusmpp_core::pdus::owned::DeliverSm;
+use tokio::sync::mpsc;
+
+use super::messages::{Found, Messages, Sent, Subject};
+use super::receipt::{self, Outcome, Receipt};
+use super::session::Delivery;
+use super::{address, text};
+use crate::{ChannelNews, Handle, LoginReply, MessageKey, Ports, Recipient, clock};
+
+/// Receipts that are handled at once. Those that came too early wait among them.
+const AT_ONCE: usize = 64;
+/// A receipt that came before the answer to its submit waits for that so long.
+const EARLY: Duration = Duration::from_secs(5);
+
+/// What deliveries need.
+#[derive(Clone)]
+pub(super) struct Inbound {
+    pub(super) name: LegName,
+    pub(super) ports: Ports,
+    pub(super) messages: Arc<Messages>,
+}
+
+/// What a phone wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Stop,
+    Start,
+    NotMe,
+}
+
+/// What a receipt is about.
+enum About {
+    Ours(Arc<Sent>),
+    /// It was sent before this process began, or is forgotten: the books know it.
+    Booked(MessageKey),
+    Nobody,
+}
+
+impl Inbound {
+    /// Handles deliveries until their session ends. What phones write is handled in its order; receipts in any.
+    pub(super) async fn handle(self, mut deliveries: mpsc::Receiver<Delivery>) {
+        let mut receipts = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(()) = receipts.next(), if !receipts.is_empty() => {}
+                delivery = deliveries.recv(), if receipts.len() < AT_ONCE => match delivery {
+                    None => return,
+                    Some(delivery) => match receipt::read(&delivery.pdu) {
+                        Some(receipt) => receipts.push(self.receipt(receipt, delivery)),
+                        None => self.of_phone(delivery).await,
+                    },
+                },
+            }
+        }
+    }
+
+    async fn receipt(&self, receipt: Receipt, delivery: Delivery) {
+        let phone = address::digits(delivery.pdu.source_addr.as_str());
+        let status = match &receipt.outcome {
+            Outcome::Open => CommandStatus::EsmeRok,
+            Outcome::Delivered => self.news(&receipt.id, phone, None).await,
+            Outcome::Failed(why) => self.news(&receipt.id, phone, Some(why)).await,
+        };
+        delivery.answer(status).await;
+    }
+
+    /// Tells what a receipt says. The answer to it.
+    async fn news(&self, id: &str, phone: Option<u64>, failure: Option<&str>) -> CommandStatus {
+        let Ok(about) = self.about(id, phone).await else {
+            return CommandStatus::EsmeRxTAppn;
+        };
+        let (key, sent) = match about {
+            About::Ours(sent) => match sent.submission.subject {
+                Subject::Message(key) => (key, Some(sent)),
+                Subject::Login(_) => return CommandStatus::EsmeRok,
+            },
+            About::Booked(key) => (key, None),
+            About::Nobody => {
+                tracing::debug!(channel = %self.name, "a receipt names no message of ours");
+                return CommandStatus::EsmeRok;
+            }
+        };
+        if sent.as_ref().is_some_and(|sent| !sent.is_news(failure.is_none())) {
+            return CommandStatus::EsmeRok;
+        }
+        let news = if failure.is_some() {
+            News::Failed
+        } else {
+            News::Delivered
+        };
+        if self.tell(key, news, failure.map(Detail::new)).await {
+            return CommandStatus::EsmeRok;
+        }
+        if let Some(sent) = sent {
+            sent.forget_news();
+        }
+        CommandStatus::EsmeRxTAppn
+    }
+
+    /// Which message a receipt names: by what this process knows, then by the books, then by what is answered shortly. An error: the
+    /// books can't be asked.
+    async fn about(&self, id: &str, phone: Option<u64>) -> Result<About, ()> {
+        let found = self.messages.find(id, phone);
+        if let Found::Here(sent) = found {
+            return Ok(About::Ours(sent));
+        }
+        if let Some(key) = self.booked(id).await? {
+            return Ok(About::Booked(key));
+        }
+        match found {
+            Found::NotYet(early) => match tokio::time::timeout(EARLY, early).await {
+                Ok(Ok(sent)) => Ok(About::Ours(sent)),
+                _ => Ok(About::Nobody),
+            },
+            Found::TooMany => Err(()),
+            Found::Nowhere | Found::Here(_) => Ok(About::Nobody),
+        }
+    }
+
+    async fn booked(&self, id: &str) -> Result<Option<MessageKey>, ()> {
+        for form in receipt::forms(id) {
+            let Some(handle) = Handle::new(&form) else { continue };
+            match self.ports.handles.message(&self.name, &handle).await {
+                Ok(None) => {}
+                Ok(Some(key)) => return Ok(Some(key)),
+                Err(error) => {
+                    tracing::warn!(channel = %self.name, %error, "a receipt waits");
+                    return Err(());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn of_phone(&self, delivery: Delivery) {
+        let status = match wish(&delivery.pdu) {
+            None => CommandStatus::EsmeRok,
+            Some((phone, wish)) => match self.grant(phone, wish).await {
+                Ok(()) => CommandStatus::EsmeRok,
+                Err(()) => CommandStatus::EsmeRxTAppn,
+            },
+        };
+        delivery.answer(status).await;
+    }
+
+    async fn grant(&self, phone: PhoneNumber, wish: Wish) -> Result<(), ()> {
+        match wish {
+            Wish::Stop => self.note_stopped(phone, true).await,
+            Wish::Start => self.note_stopped(phone, false).await,
+            Wish::NotMe => self.disown(phone).await,
+        }
+    }
+
+    async fn note_stopped(&self, phone: PhoneNumber, stopped: bool) -> Result<(), ()> {
+        let recipient = Recipient {
+            phone,
+            address: String::new(),
+            stopped,
+            since: clock::now(),
+        };
+        let noted = self.ports.recipients.put(&self.name, recipient).await;
+        noted.map_err(|error| {
+            tracing::warn!(channel = %self.name, %error, "what a phone wrote waits");
+        })
+    }
+
+    async fn disown(&self, phone: PhoneNumber) -> Result<(), ()> {
+        let Some(last) = self.messages.last_to(phone, clock::now()) else {
+            return Ok(());
+        };
+        let told = match last.submission.subject {
+            Subject::Message(key) => self.tell(key, News::Disowned, None).await,
+            Subject::Login(attempt) => {
+                let reply = LoginReply {
+                    attempt,
+                    phone,
+                    is_me: false,
+                };
+                self.ports.logins.send(reply).await.is_ok()
+            }
+        };
+        if told { Ok(()) } else { Err(()) }
+    }
+
+    /// Hands news over; false where nobody takes them any more.
+    async fn tell(&self, key: MessageKey, news: News, detail: Option<Detail>) -> bool {
+        let news = ChannelNews {
+            account: key.account,
+            request: key.request,
+            leg: self.name.clone(),
+            news,
+            detail,
+        };
+        self.ports.news.send(news).await.is_ok()
+    }
+}
+
+/// What a phone wants, if it wants anything that is known here.
+fn wish(deliver: &DeliverSm) -> Option<(PhoneNumber, Wish)> {
+    if !receipt::is_from_phone(deliver) {
+        return None;
+    }
+    let written = text::decode(u8::from(deliver.data_coding), &receipt::content(deliver));
+    let wish = wish_of(&written)?;
+    let phone = address::to_phone(deliver.source_addr_ton, deliver.source_addr.as_str());
+    if phone.is_none() {
+        tracing::warn!("a phone wrote {wish:?}, but its number isn't in international form");
+    }
+    Some((phone?, wish))
+}
+
+/// Reads words as people write them: case, spaces and punctuation don't count.
+fn wish_of(written: &str) -> Option<Wish> {
+    let word: String = written
+        .chars()
+        .filter(|char| char.is_alphanumeric())
+        .take(24)
+        .flat_map(char::to_uppercase)
+        .collect();
+    match word.as_str() {
+        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" => Some(Wish::Stop),
+        "START" | "UNSTOP" => Some(Wish::Start),
+        "NO" | "NOTME" | "WASNTME" | "ITWASNTME" | "ITWASNOTME" => Some(Wish::NotMe),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_known_however_they_are_written() {
+        for text in [
+            "STOP",
+            " stop ",
+            "Stop.",
+            "s t o p",
+            "STOP ALL",
+            "unsubscribe",
+            "Cancel!",
+            "end",
+            "QUIT",
+        ] {
+            assert_eq!(wish_of(text), Some(Wish::Stop), "{text}");
+        }
+        for text in ["start", "UNSTOP"] {
+            assert_eq!(wish_of(text), Some(Wish::Start), "{text}");
+        }
+        for text in ["no", "NO!", "Not me", "wasn’t me", "It wasn't me."] {
+            assert_eq!(wish_of(text), Some(Wish::NotMe), "{text}");
+        }
+        for text in [
+            "",
+            "Yes",
+            "stop it please, I will call you",
+            "nobody",
+            "12345",
+            "\u{fffd}",
+        ] {
+            assert_eq!(wish_of(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What this process has submitted and still knows: which message an id names, whom a phone answers, and receipts that came before
+//! the answer to their submit. All of it is bounded; what falls out is found in the books.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use countersign_core::{PhoneNumber, Timestamp};
+use tokio::sync::oneshot;
+
+use super::address::Source;
+use super::receipt::{canonical, in_other_base};
+use crate::{Handle, MessageKey};
+
+/// Submitted messages that are known without the books: at 100 a second, those of three minutes.
+const MAX_SENT: usize = 20_000;
+/// Receipts that wait for the answer to their submit.
+const MAX_EARLY: usize = 256;
+/// By so many last digits a receipt's number is compared with the message's: prefixes are written in many ways.
+const COMPARED_DIGITS: u64 = 10_000_000;
+
+/// What was sent to a phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    /// A code of a verification request.
+    Message(MessageKey),
+    /// The code of a sign-in, by its attempt.
+    Login(i64),
+}
+
+/// What is submitted.
+#[derive(Debug, Clone)]
+pub(super) struct Submission {
+    pub(super) subject: Subject,
+    pub(super) phone: PhoneNumber,
+    pub(super) source: Source,
+    /// When its life ends, real time.
+    pub(super) ends_at: Timestamp,
+}
+
+/// What was accepted.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) submission: Submission,
+    /// The id as the message centre wrote it.
+    pub(super) id: Handle,
+    /// What was told of it: 0 nothing, 1 that it failed, 2 that it arrived.
+    told: AtomicU8,
+}
+
+impl Sent {
+    /// Whether this is news; it is noted as told.
+    pub(super) fn is_news(&self, arrived: bool) -> bool {
+        let step = if arrived { 2 } else { 1 };
+        self.told.fetch_max(step, Ordering::SeqCst) < step
+    }
+
+    /// It couldn't be told after all.
+    pub(super) fn forget_news(&self) {
+        self.told.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether nothing final is known of it.
+    pub(super) fn is_open(&self) -> bool {
+        self.told.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// Where a receipt's message is.
+#[derive(Debug)]
+pub(super) enum Found {
+    Here(Arc<Sent>),
+    /// Not here; it is told once a submit is answered with that id.
+    NotYet(oneshot::Receiver<Arc<Sent>>),
+    /// Not here, and no answer is awaited that could bring it.
+    Nowhere,
+    /// Not here, and too many wait.
+    TooMany,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    inner: Mutex<Inner>,
+    /// Submits that may still be answered.
+    awaited: AtomicUsize,
+}
+
+/// A submit that may still be answered; while it is kept, receipts wait for it.
+#[derive(Debug)]
+pub(super) struct Awaited(Arc<Messages>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_id: HashMap<String, Arc<Sent>>,
+    by_subject: HashMap<Subject, Arc<Sent>>,
+    /// What was sent last to a number, for its answers.
+    last: HashMap<PhoneNumber, Arc<Sent>>,
+    order: VecDeque<Arc<Sent>>,
+    early: VecDeque<Early>,
+}
+
+#[derive(Debug)]
+struct Early {
+    id: String,
+    phone: Option<u64>,
+    told: oneshot::Sender<Arc<Sent>>,
+}
+
+impl Messages {
+    /// A submit is about to go out.
+    pub(super) fn await_answer(self: &Arc<Self>) -> Awaited {
+        self.awaited.fetch_add(1, Ordering::SeqCst);
+        Awaited(Arc::clone(self))
+    }
+
+    /// The message centre took a submission under that id. Receipts that came before are told.
+    pub(super) fn accepted(&self, submission: Submission, id: Handle) {
+        let key = canonical(id.as_str());
+        let sent = Arc::new(Sent {
+            submission,
+            id,
+            told: AtomicU8::new(0),
+        });
+        let mut inner = self.lock();
+        if inner.order.len() >= MAX_SENT {
+            inner.forget_oldest();
+        }
+        inner.order.push_back(Arc::clone(&sent));
+        inner.by_subject.insert(sent.submission.subject, Arc::clone(&sent));
+        inner.last.insert(sent.submission.phone, Arc::clone(&sent));
+        inner.by_id.insert(key.clone(), Arc::clone(&sent));
+        let waiting = std::mem::take(&mut inner.early).into_iter();
+        let (told_now, later): (VecDeque<_>, _) = waiting
+            .filter(|early| !early.told.is_closed())
+            .partition(|early| early.names(&key, &sent));
+        inner.early = later;
+        drop(inner);
+        for early in told_now {
+            let _ = early.told.send(Arc::clone(&sent));
+        }
+    }
+
+    /// The message that a receipt names; `phone` is the number that the receipt comes from, where it says so.
+    pub(super) fn find(&self, id: &str, phone: Option<u64>) -> Found {
+        let mut inner = self.lock();
+        let key = canonical(id);
+        if let Some(sent) = inner.by_id.get(&key) {
+            return Found::Here(Arc::clone(sent));
+        }
+        let other = in_other_base(id);
+        let mut other = other.iter().filter_map(|form| inner.by_id.get(form));
+        if let Some(sent) = other.find(|sent| is_same_number(phone, sent)) {
+            return Found::Here(Arc::clone(sent));
+        }
+        // Looked at after the ids: an answer is noted first and no longer awaited then.
+        if self.awaited.load(Ordering::SeqCst) == 0 {
+            return Found::Nowhere;
+        }
+        inner.early.retain(|early| !early.told.is_closed());
+        if inner.early.len() >= MAX_EARLY {
+            return Found::TooMany;
+        }
+        let (told, found) = oneshot::channel();
+        inner.early.push_back(Early { id: key, phone, told });
+        Found::NotYet(found)
+    }
+
+    /// What was sent under a name of ours.
+    pub(super) fn of(&self, subject: Subject) -> Option<Arc<Sent>> {
+        self.lock().by_subject.get(&subject).cloned()
+    }
+
+    /// What a phone answers to: the last thing sent there, while it lives.
+    pub(super) fn last_to(&self, phone: PhoneNumber, now: Timestamp) -> Option<Arc<Sent>> {
+        let inner = self.lock();
+        let last = inner.last.get(&phone);
+        last.filter(|sent| sent.submission.ends_at > now).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.order.pop_front() else { return };
+        let is_oldest = |sent: &Arc<Sent>| Arc::ptr_eq(sent, &oldest);
+        let id = canonical(oldest.id.as_str());
+        if self.by_id.get(&id).is_some_and(is_oldest) {
+            self.by_id.remove(&id);
+        }
+        if self.by_subject.get(&oldest.submission.subject).is_some_and(is_oldest) {
+            self.by_subject.remove(&oldest.submission.subject);
+        }
+        if self.last.get(&oldest.submission.phone).is_some_and(is_oldest) {
+            self.last.remove(&oldest.submission.phone);
+        }
+    }
+}
+
+impl Early {
+    fn names(&self, key: &str, sent: &Sent) -> bool {
+        self.id == key || (in_other_base(&self.id).iter().any(|form| form == key) && is_same_number(self.phone, sent))
+    }
+}
+
+/// An id in another base may be another message's id: then the number decides.
+fn is_same_number(phone: Option<u64>, sent: &Sent) -> bool {
+    phone.is_some_and(|phone| phone % COMPARED_DIGITS == sent.submission.phone.digits() % COMPARED_DIGITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_core::SandboxNumbers;
+
+    fn phone(text: &str) -> PhoneNumber {
+        PhoneNumber::parse(text, SandboxNumbers::Refused).unwrap()
+    }
+
+    fn submission(attempt: i64, to: &str) -> Submission {
+        Submission {
+            subject: Subject::Login(attempt),
+            phone: phone(to),
+            source: Source::none(),
+            ends_at: Timestamp::from_millis(1_000),
+        }
+    }
+
+    fn handle(id: &str) -> Handle {
+        Handle::new(id).unwrap()
+    }
+
+    fn subject(found: Found) -> Option<Subject> {
+        match found {
+            Found::Here(sent) => Some(sent.submission.subject),
+            Found::NotYet(_) | Found::Nowhere | Found::TooMany => None,
+        }
+    }
+
+    const NUMBER: &str = "+4915123456789";
+    const DIGITS: Option<u64> = Some(4_915_123_456_789);
+
+    #[test]
+    fn an_id_is_found_in_the_form_of_the_answer_and_in_the_other_base() {
+        let messages = Messages::default();
+        messages.accepted(submission(1, NUMBER), handle("1A2B"));
+        assert_eq!(subject(messages.find("00001a2b", None)), Some(Subject::Login(1)));
+        assert_eq!(subject(messages.find("6699", DIGITS)), Some(Subject::Login(1)));
+        assert_eq!(subject(messages.find("6699", None)), None, "the number decides");
+        assert_eq!(subject(messages.find("6699", Some(4_915_100_000_000))), None);
+    }
+
+    #[test]
+    fn the_same_form_goes_before_the_other_base() {
+        let messages = Messages::default();
+        messages.accepted(submission(1, NUMBER), handle("16"));
+        messages.accepted(submission(2, NUMBER), handle("10"));
+        assert_eq!(subject(messages.find("10", DIGITS)), Some(Subject::Login(2)));
+        assert_eq!(subject(messages.find("16", DIGITS)), Some(Subject::Login(1)));
+    }
+
+    #[test]
+    fn a_receipt_before_its_answer_is_told_when_the_answer_comes() {
+        let messages = Arc::new(Messages::default());
+        assert!(matches!(messages.find("6699", DIGITS), Found::Nowhere));
+        let _awaited = messages.await_answer();
+        let Found::NotYet(mut early) = messages.find("6699", DIGITS) else {
+            panic!("it is known already")
+        };
+        messages.accepted(submission(1, NUMBER), handle("77"));
+        assert!(early.try_recv().is_err(), "another message");
+        messages.accepted(submission(2, NUMBER), handle("1a2b"));
+        assert_eq!(early.try_recv().unwrap().submission.subject, Subject::Login(2));
+    }
+
+    #[test]
+    fn early_receipts_are_bounded_and_make_room_when_nobody_waits() {
+        let messages = Arc::new(Messages::default());
+        let awaited = messages.await_answer();
+        let waiting: Vec<_> = (0..MAX_EARLY)
+            .map(|id| messages.find(&format!("x{id}"), None))
+            .collect();
+        assert!(matches!(messages.find("y", None), Found::TooMany));
+        drop(waiting);
+        assert!(matches!(messages.find("y", None), Found::NotYet(_)));
+        drop(awaited);
+        assert!(matches!(messages.find("z", None), Found::Nowhere));
+    }
+
+    #[test]
+    fn the_oldest_message_is_forgotten_and_nothing_else() {
+        let messages = Messages::default();
+        for attempt in 0..=i64::try_from(MAX_SENT).unwrap() {
+            messages.accepted(submission(attempt, NUMBER), handle(&format!("id-{attempt}")));
+        }
+        assert!(messages.of(Subject::Login(0)).is_none());
+        assert_eq!(subject(messages.find("id-0", None)), None);
+        assert_eq!(subject(messages.find("id-1", None)), Some(Subject::Login(1)));
+        assert_eq!(messages.lock().by_id.len(), MAX_SENT);
+        assert!(messages.last_to(phone(NUMBER), Timestamp::from_millis(0)).is_some());
+    }
+
+    #[test]
+    fn a_phone_answers_the_last_message_while_that_lives() {
+        let messages = Messages::default();
+        messages.accepted(submission(1, NUMBER), handle("1"));
+        messages.accepted(submission(2, NUMBER), handle("2"));
+        let last = |now| messages.last_to(phone(NUMBER), Timestamp::from_millis(now));
+        assert_eq!(last(999).unwrap().submission.subject, Subject::Login(2));
+        assert!(last(1_000).is_none());
+    }
+
+    #[test]
+    fn what_was_told_is_news_once_but_an_arrival_after_a_failure_is() {
+        let messages = Messages::default();
+        messages.accepted(submission(1, NUMBER), handle("1"));
+        let sent = messages.of(Subject::Login(1)).unwrap();
+        assert!(sent.is_open() && sent.is_news(false) && !sent.is_news(false));
+        assert!(sent.is_news(true) && !sent.is_news(true) && !sent.is_news(false));
+        assert!(!sent.is_open());
+    }
+}
