@@ -124,6 +124,7 @@ fn judge(
         first_answer: None,
         sender: SenderFact::NotNamed,
         flood: FloodCounters::default(),
+        earlier: None,
         due_purchases: &[],
         next_lapse_after: None,
         rules,

@@ -273,6 +273,9 @@ pub struct Rules {
     pub account_limit: Option<Limit>,
     /// Sends and ability checks of one account to one number.
     pub number_limit: Option<Limit>,
+    /// One live code at a time for an account, a number and a sender: a second send waits so many milliseconds after the first,
+    /// and ends its code then. `None`: codes live beside each other.
+    pub one_live_code: Option<i64>,
 }
 
 impl Default for Rules {
@@ -284,6 +287,7 @@ impl Default for Rules {
             free_sends_per_day: None,
             account_limit: None,
             number_limit: None,
+            one_live_code: None,
         }
     }
 }
@@ -303,6 +307,9 @@ pub struct Facts<'a> {
     pub sender: SenderFact,
     /// Flood counters.
     pub flood: FloodCounters,
+    /// The account's latest message to the number and sender of a send, or of the message that is settled; looked up only where
+    /// one code lives at a time.
+    pub earlier: Option<&'a VerificationRequest>,
     /// Purchases whose time has come, oldest first; complete where `account.next_lapse_at` is due.
     pub due_purchases: &'a [Purchase],
     /// When the first purchase after those lapses.
@@ -328,6 +335,8 @@ pub struct Decision {
     pub purchases: Vec<Purchase>,
     /// The order of credit after the command, where it was decided.
     pub order: Option<Order>,
+    /// The earlier request whose code this command ended.
+    pub ended: Option<Box<EndedCode>>,
     /// What happened to the request.
     pub timeline: Vec<TimelineEvent>,
     /// Delivery reports to send.
@@ -339,6 +348,19 @@ pub struct Decision {
     /// Flood counters after the command.
     pub flood: FloodCounters,
     /// Work for the dispatcher, in memory as well as in the books.
+    pub work: Option<Work>,
+}
+
+/// A request whose code ended because another took its place ([`Rules::one_live_code`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedCode {
+    /// The request as it stands then.
+    pub request: VerificationRequest,
+    /// What happened to it.
+    pub timeline: Vec<TimelineEvent>,
+    /// Delivery reports to send.
+    pub reports: Vec<DeliveryReport>,
+    /// Work for the dispatcher.
     pub work: Option<Work>,
 }
 

@@ -6,6 +6,7 @@
 
 mod check;
 mod legs;
+mod live;
 mod money;
 mod news;
 mod send;
@@ -63,6 +64,7 @@ impl<'a> Decider<'a> {
                 entries: Vec::new(),
                 purchases: Vec::new(),
                 order: None,
+                ended: None,
                 timeline: Vec::new(),
                 reports: Vec::new(),
                 low_balance: None,
@@ -95,7 +97,11 @@ impl<'a> Decider<'a> {
     fn act(&mut self) -> Outcome {
         self.require_number_of_its_mode()?;
         match &self.command.action {
-            Action::Send(send) => self.send(send),
+            Action::Send(send) => {
+                let outcome = self.send(send)?;
+                self.end_earlier_code();
+                Ok(outcome)
+            }
             Action::CheckAbility {
                 phone,
                 id_entropy,
@@ -108,7 +114,11 @@ impl<'a> Decider<'a> {
                 plan,
                 skipped,
                 ..
-            } => self.settle(*reachable, plan.as_ref(), skipped),
+            } => {
+                let outcome = self.settle(*reachable, plan.as_ref(), skipped)?;
+                self.end_earlier_code();
+                Ok(outcome)
+            }
             Action::Check { code, .. } => self.check(code.as_ref()),
             Action::Revoke { .. } => self.revoke(),
             Action::News {

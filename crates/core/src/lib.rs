@@ -36,8 +36,8 @@ pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
 pub use calendar::{civil_date, days_of_date};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{
-    Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, Idempotency, LegEnd, News,
-    Reach, Rules, Send, SendCode, SenderFact, TimelineEvent, TimelineKind, Work,
+    Action, Answer, Command, Decision, DeliveryReport, EndedCode, Facts, FirstAnswer, FloodCounters, Idempotency,
+    LegEnd, News, Reach, Rules, Send, SendCode, SenderFact, TimelineEvent, TimelineKind, Work,
 };
 pub use country::Country;
 pub use decide::{RESEND_PAUSE_MS, decide, status_at};

@@ -7,10 +7,11 @@ use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
     Decision, DeliveryReport, Detail, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency,
     IdempotencyKey, LedgerEntry, LegName, LimitState, LowBalanceReport, Order, OrderId, Payload, PhoneNumber, Purchase,
-    Reach, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
+    RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
     VerificationRequest, decide,
 };
 
+use crate::live::LiveKey;
 use crate::routes::{LEGS, plan_of, skipped_of};
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
 use crate::step::{Caller, Entered, Key, Named, Recipient, SendStep, SenderName, Step};
@@ -78,6 +79,8 @@ pub struct Books {
     /// The account that holds each place.
     pub(crate) places: Vec<usize>,
     pub(crate) senders: HashMap<String, Sender>,
+    /// The latest messages, noted while one code lives at a time.
+    pub(crate) live: HashMap<LiveKey, usize>,
     made: u64,
 }
 
@@ -134,6 +137,7 @@ impl Books {
             now: START,
             places: (0..places).collect(),
             senders: HashMap::new(),
+            live: HashMap::new(),
             made: 0,
         }
     }
@@ -434,6 +438,7 @@ impl Books {
                         .copied()
                         .unwrap_or_default(),
                 },
+                earlier: self.earlier(submitted).map(|index| &self.requests[index].request),
                 due_purchases: &due,
                 next_lapse_after: open()
                     .map(|purchase| purchase.lapses_at)
@@ -462,7 +467,8 @@ impl Books {
     }
 
     /// Takes a decision in.
-    pub fn apply(&mut self, submitted: &Submitted, decision: Decision) {
+    pub fn apply(&mut self, submitted: &Submitted, mut decision: Decision) {
+        self.note_codes(submitted, &mut decision);
         let book = &mut self.accounts[submitted.account];
         book.account = decision.account;
         book.entries.extend(decision.entries);
@@ -576,14 +582,5 @@ fn called_phone(command: &Command) -> Option<PhoneNumber> {
         Action::Send(send) => Some(send.phone),
         Action::CheckAbility { phone, .. } => Some(*phone),
         _ => None,
-    }
-}
-
-/// Whether a call's reachability is asked of the network first.
-pub fn must_ask(action: &Action) -> bool {
-    match action {
-        Action::Send(send) => send.reach == Reach::MustAsk && send.request.is_none(),
-        Action::CheckAbility { reach, .. } => *reach == Reach::MustAsk,
-        _ => false,
     }
 }

@@ -57,13 +57,15 @@ pub fn any_rules() -> impl Strategy<Value = Rules> {
         )
     };
     let attempts = prop_oneof![4 => Just(5u8), 1 => Just(1), 1 => Just(2)];
-    (attempts, option::of(1u32..3), limit(), limit()).prop_map(
-        |(max_check_attempts, free_sends_per_day, account_limit, number_limit)| Rules {
+    let cool_down = option::weighted(0.3, prop_oneof![Just(0i64), Just(5_000i64), Just(30_000i64)]);
+    (attempts, option::of(1u32..3), limit(), limit(), cool_down).prop_map(
+        |(max_check_attempts, free_sends_per_day, account_limit, number_limit, one_live_code)| Rules {
             prices: prices(),
             max_check_attempts,
             free_sends_per_day,
             account_limit,
             number_limit,
+            one_live_code,
             ..Rules::default()
         },
     )

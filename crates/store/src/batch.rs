@@ -4,9 +4,9 @@
 use std::collections::hash_map::Entry;
 
 use countersign_core::{
-    Account, AccountKey, Action, Command, Decision, DeliveryReport, Facts, FirstAnswer, FloodCounters, IdempotencyKey,
-    LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
-    TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, decide, usage_change,
+    Account, AccountKey, Action, Command, Decision, DeliveryReport, DeliveryState, Facts, FirstAnswer, FloodCounters,
+    IdempotencyKey, LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact,
+    SenderUsername, TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, Work, decide, usage_change,
 };
 use foldhash::HashMap;
 
@@ -31,8 +31,46 @@ pub(crate) trait FactSource {
     fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError>;
     /// What is known of a sender, seen from an account.
     fn sender(&mut self, account: AccountKey, username: &SenderUsername) -> Result<SenderFact, StoreError>;
+    /// The latest message with that account, number and sender, as the books noted it while one code lived at a time.
+    fn live_code(&mut self, key: &LiveKey) -> Result<Option<RequestId>, StoreError>;
     /// Purchases that haven't lapsed, oldest first.
     fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError>;
+}
+
+/// Among which messages one code lives: an account's to a number, as a sender or none; tests by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct LiveKey {
+    pub(crate) account: AccountKey,
+    pub(crate) phone: PhoneNumber,
+    pub(crate) sender: Option<SenderUsername>,
+    pub(crate) test: bool,
+}
+
+impl LiveKey {
+    /// Of the message of a request.
+    fn of(request: &VerificationRequest) -> Option<Self> {
+        let message = request.message.as_ref()?;
+        Some(Self {
+            account: request.account,
+            phone: request.phone,
+            sender: message.sender.clone(),
+            test: request.test,
+        })
+    }
+
+    /// Of the message that a command would send.
+    fn named(account: AccountKey, command: &Command, request: Option<&VerificationRequest>) -> Option<Self> {
+        match &command.action {
+            Action::Send(send) => Some(Self {
+                account,
+                phone: send.phone,
+                sender: send.sender.clone(),
+                test: command.token.is_some_and(|claim| claim.kind == TokenKind::Test),
+            }),
+            Action::Settle { .. } => Self::of(request?),
+            _ => None,
+        }
+    }
 }
 
 /// Whose calls are counted: an account's tests don't use up what its customers need.
@@ -106,6 +144,8 @@ pub(crate) struct Batch {
     /// Reports of balances that became low, under ids of their own.
     pub(crate) low_balances: Vec<Of<DeliveryReport>>,
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
+    /// The latest messages, where one code lives at a time.
+    pub(crate) live_codes: HashMap<LiveKey, RequestId>,
     /// How far a batch moved accounts' clocks: rows that wait for a time move with them.
     pub(crate) clocks_moved: Vec<(AccountKey, i64)>,
     /// What statistics add up.
@@ -144,30 +184,21 @@ impl Batch {
                 })
             }
         };
-        let request_id = named_request(&command.action);
-        if let Some(id) = request_id {
-            let request = RequestRef {
-                account: account_key,
-                id,
-            };
-            if let Entry::Vacant(entry) = self.requests.entry(request) {
-                let row = source.request(request)?;
-                entry.insert(row.map(|row| Touched {
-                    row,
-                    stored: true,
-                    changed: false,
-                    message_changed: false,
-                }));
-            }
+        let named = named_request(&command.action).map(|id| RequestRef {
+            account: account_key,
+            id,
+        });
+        if let Some(request) = named {
+            load_request(&mut self.requests, source, request)?;
         }
-        let request = request_id
-            .and_then(|id| {
-                self.requests.get(&RequestRef {
-                    account: account_key,
-                    id,
-                })
-            })
-            .and_then(|touched| touched.as_ref().map(|touched| &touched.row));
+        let earlier = if rules.one_live_code.is_some() {
+            let request = named.and_then(|named| row_of(&self.requests, named));
+            let key = LiveKey::named(account_key, command, request);
+            load_earlier(&mut self.requests, &self.live_codes, source, key)?
+        } else {
+            None
+        };
+        let request = named.and_then(|named| row_of(&self.requests, named));
         let loaded_order;
         let order = match named_order(&command.action) {
             None => None,
@@ -224,11 +255,20 @@ impl Batch {
             first_answer,
             sender,
             flood: counters,
+            earlier: earlier.and_then(|earlier| row_of(&self.requests, earlier)),
             due_purchases: &due_purchases,
             next_lapse_after,
             rules,
         };
+        let was_sent = request.is_some_and(|request| request.delivery == DeliveryState::Sent);
         let decision = decide(&facts, command);
+        if rules.one_live_code.is_some()
+            && let Some(row) = decision.request.as_ref().filter(|_| !was_sent)
+            && row.delivery == DeliveryState::Sent
+            && let Some(key) = LiveKey::of(row)
+        {
+            self.live_codes.insert(key, row.id);
+        }
         Ok(self.apply(caller, phone, command.now, counters, decision))
     }
 
@@ -276,60 +316,71 @@ impl Batch {
             };
             self.low_balances.push((id, low.report));
         }
+        if let Some(ended) = decision.ended {
+            self.take_in(ended.request, ended.timeline, ended.reports, ended.work);
+        }
         if let Some(row) = decision.request {
-            let request = RequestRef {
-                account: account_key,
-                id: row.id,
-            };
-            let before = self.requests.get(&request).and_then(Option::as_ref);
-            let (change, moved) = usage_change(
-                before.map(|touched| UsageFacts::of(&touched.row, &[])),
-                &UsageFacts::of(&row, &decision.timeline),
-            );
-            let changes = [Some(change), moved].into_iter().flatten();
-            self.usage.extend(
-                changes
-                    .filter(|change| !change.is_empty())
-                    .map(|change| NewUsage::new(account_key, &change)),
-            );
-            self.timeline
-                .extend(decision.timeline.into_iter().map(|event| (request, event)));
-            if decision.work.is_some() || !decision.reports.is_empty() {
-                self.committed.push(Committed {
-                    work: decision.work,
-                    request: row.clone(),
-                });
-            }
-            self.reports
-                .extend(decision.reports.into_iter().map(|report| (request, report)));
-            match self.requests.entry(request) {
-                Entry::Occupied(mut entry) => match entry.get_mut() {
-                    Some(touched) => {
-                        touched.message_changed |=
-                            life_of(&touched.row) != life_of(&row) || touched.row.plan != row.plan;
-                        touched.row = row;
-                        touched.changed = true;
-                    }
-                    vacant => {
-                        *vacant = Some(Touched {
-                            row,
-                            stored: false,
-                            changed: true,
-                            message_changed: true,
-                        });
-                    }
-                },
-                Entry::Vacant(entry) => {
-                    entry.insert(Some(Touched {
+            self.take_in(row, decision.timeline, decision.reports, decision.work);
+        }
+        decision.outcome
+    }
+
+    /// Takes in what became of a request.
+    fn take_in(
+        &mut self,
+        row: VerificationRequest,
+        timeline: Vec<TimelineEvent>,
+        reports: Vec<DeliveryReport>,
+        work: Option<Work>,
+    ) {
+        let request = RequestRef {
+            account: row.account,
+            id: row.id,
+        };
+        let before = self.requests.get(&request).and_then(Option::as_ref);
+        let (change, moved) = usage_change(
+            before.map(|touched| UsageFacts::of(&touched.row, &[])),
+            &UsageFacts::of(&row, &timeline),
+        );
+        let changes = [Some(change), moved].into_iter().flatten();
+        self.usage.extend(
+            changes
+                .filter(|change| !change.is_empty())
+                .map(|change| NewUsage::new(request.account, &change)),
+        );
+        self.timeline.extend(timeline.into_iter().map(|event| (request, event)));
+        if work.is_some() || !reports.is_empty() {
+            self.committed.push(Committed {
+                work,
+                request: row.clone(),
+            });
+        }
+        self.reports.extend(reports.into_iter().map(|report| (request, report)));
+        match self.requests.entry(request) {
+            Entry::Occupied(mut entry) => match entry.get_mut() {
+                Some(touched) => {
+                    touched.message_changed |= life_of(&touched.row) != life_of(&row) || touched.row.plan != row.plan;
+                    touched.row = row;
+                    touched.changed = true;
+                }
+                vacant => {
+                    *vacant = Some(Touched {
                         row,
                         stored: false,
                         changed: true,
                         message_changed: true,
-                    }));
+                    });
                 }
+            },
+            Entry::Vacant(entry) => {
+                entry.insert(Some(Touched {
+                    row,
+                    stored: false,
+                    changed: true,
+                    message_changed: true,
+                }));
             }
         }
-        decision.outcome
     }
 
     /// Notes the flood counters of a batch that was committed.
@@ -348,6 +399,49 @@ impl Batch {
             );
         }
     }
+}
+
+type Requests = HashMap<RequestRef, Option<Touched<VerificationRequest>>>;
+
+/// Loads a request, unless the batch has touched it.
+fn load_request(requests: &mut Requests, source: &mut impl FactSource, request: RequestRef) -> Result<(), StoreError> {
+    if let Entry::Vacant(entry) = requests.entry(request) {
+        let row = source.request(request)?;
+        entry.insert(row.map(|row| Touched {
+            row,
+            stored: true,
+            changed: false,
+            message_changed: false,
+        }));
+    }
+    Ok(())
+}
+
+/// A request that was loaded, if there is one.
+fn row_of(requests: &Requests, request: RequestRef) -> Option<&VerificationRequest> {
+    let touched = requests.get(&request)?;
+    touched.as_ref().map(|touched| &touched.row)
+}
+
+/// Loads the latest message of a key: the batch's own, else the one that the books noted.
+fn load_earlier(
+    requests: &mut Requests,
+    live_codes: &HashMap<LiveKey, RequestId>,
+    source: &mut impl FactSource,
+    key: Option<LiveKey>,
+) -> Result<Option<RequestRef>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    let id = match live_codes.get(&key) {
+        Some(id) => Some(*id),
+        None => source.live_code(&key)?,
+    };
+    let Some(id) = id else { return Ok(None) };
+    let request = RequestRef {
+        account: key.account,
+        id,
+    };
+    load_request(requests, source, request)?;
+    Ok(Some(request))
 }
 
 /// An account's purchases that haven't lapsed, oldest first, with what the batch did to them.

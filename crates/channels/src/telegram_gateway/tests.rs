@@ -1,5 +1,5 @@
 //! The channel against an upstream that misbehaves as it is told. Against a real one, a second Countersign, it is tested in
-//! e2e/tests/channel_telegram_gateway.rs.
+//! `e2e/tests/channel_telegram_gateway.rs`.
 
 mod fake;
 mod reports;
@@ -46,16 +46,12 @@ impl World {
         self.channel = channel(&self.fake, &self.server, &[]);
     }
 
-    fn message(&self, number: u64) -> OutgoingMessage {
-        message(number, PHONE, "123456", clock::now()).unwrap()
-    }
-
     async fn ask(&self) -> Asked {
-        self.channel.ask(&destination(&self.message(1))).await
+        self.channel.ask(&destination(&message_of(1))).await
     }
 
     async fn deliver(&self) -> Handover {
-        self.channel.deliver(self.message(1)).await
+        self.channel.deliver(message_of(1)).await
     }
 
     async fn cost(&mut self) -> UpstreamCost {
@@ -77,6 +73,11 @@ fn channel(fake: &Fake, server: &Server, values: &[(&str, &str)]) -> Arc<dyn Cha
     let settings = [&[("token", TOKEN), ("base_url", fake.url.as_str())], values].concat();
     let config = config("official", KIND, &settings).unwrap();
     make(config, server.ports.clone()).unwrap()
+}
+
+/// A message that was sent just now.
+fn message_of(number: u64) -> OutgoingMessage {
+    message(number, PHONE, "123456", clock::now()).unwrap()
 }
 
 fn status(request_id: &str) -> Value {
@@ -105,7 +106,7 @@ fn is_failed(handover: &Handover) -> bool {
 #[tokio::test]
 async fn a_message_is_sent_on_the_request_that_the_question_paid_for_and_costs_are_told() {
     let mut world = World::new().await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     assert_eq!(world.channel.reach(&destination(&sent)).await, Reach::MustAsk);
     world.fake.will([result(&status("up-1")), result(&status("up-1"))]);
     assert_eq!(world.ask().await, Asked::Reaches);
@@ -145,7 +146,7 @@ async fn a_second_message_to_the_number_gets_a_request_of_its_own() {
     assert_eq!(world.ask().await, Asked::Reaches);
     assert_eq!(world.ask().await, Asked::Reaches);
     assert_eq!(world.deliver().await, accepted("up-1"));
-    assert_eq!(world.channel.deliver(world.message(2)).await, accepted("up-2"));
+    assert_eq!(world.channel.deliver(message_of(2)).await, accepted("up-2"));
     let mut calls = Vec::new();
     for _ in 0..3 {
         let call = world.fake.call().await;
@@ -190,7 +191,7 @@ async fn a_number_that_cannot_be_reached_is_asked_for_once() {
     let no = Asked::CannotReach(Detail::new("PHONE_NUMBER_NOT_FOUND"));
     assert_eq!(world.ask().await, no);
     assert_eq!(world.ask().await, no);
-    let to = destination(&world.message(1));
+    let to = destination(&message_of(1));
     assert_eq!(world.channel.reach(&to).await, Reach::Unreachable);
     world.fake.call().await;
     assert!(world.fake.was_not_called());
@@ -218,7 +219,7 @@ async fn what_a_question_cost_is_told_even_if_nobody_waits_for_its_answer() {
     let signal = Arc::new(Notify::new());
     let body = format!(r#"{{"ok":true,"result":{}}}"#, status("up-1"));
     world.fake.will([Reaction::SayAfter(Arc::clone(&signal), body)]);
-    let to = destination(&world.message(1));
+    let to = destination(&message_of(1));
     {
         let ask = world.channel.ask(&to);
         tokio::select! {
@@ -330,7 +331,7 @@ async fn settings_go_along_with_the_message() {
 #[tokio::test]
 async fn a_message_is_withdrawn_by_the_upstreams_name_of_it_even_after_a_restart() {
     let mut world = World::new().await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     world
         .fake
         .will([result(&status("up-1")), result(&json!(true)), result(&json!(true))]);
@@ -349,7 +350,7 @@ async fn a_message_is_withdrawn_by_the_upstreams_name_of_it_even_after_a_restart
         );
     }
     // Nobody knows this one.
-    let unknown = world.message(2);
+    let unknown = message_of(2);
     world.channel.withdraw(unknown.account, unknown.request).await;
     assert!(world.fake.was_not_called());
 }
@@ -359,7 +360,7 @@ async fn a_sign_in_gets_its_code_and_its_message_is_withdrawn_once_it_is_answere
     let mut world = World::new().await;
     world.fake.will([result(&status("up-1")), result(&json!(true))]);
     let now = clock::now();
-    let sent = world.message(1);
+    let sent = message_of(1);
     let prompt = LoginPrompt {
         attempt: 5,
         phone: sent.phone,

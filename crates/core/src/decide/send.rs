@@ -25,6 +25,7 @@ impl Decider<'_> {
         let own_number = self.is_free_send_to_owner(send.phone);
         require_usable_sender(self.facts.sender, own_number)?;
         let flood = self.require_no_flood(send.phone, own_number)?;
+        self.require_cooled_down()?;
         let fee = if on_ability_check {
             Credits::ZERO
         } else {

@@ -9,7 +9,7 @@ use countersign_core::{
 use countersign_model::{Books, RequestBook, Submitted, must_ask};
 
 use crate::seen::Seen;
-use crate::{legs, money};
+use crate::{legs, live, money};
 
 /// Ends the check with a sentence where something doesn't hold.
 macro_rules! hold {
@@ -33,6 +33,7 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     money::adjustment(submitted, decision)?;
     money::lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
+    live::ended(books, seen, submitted, decision)?;
     // A token knows nothing of what one of the other kind made: it may say no more than that there is no such request.
     let is_test = |token: TokenClaim| token.kind == TokenKind::Test;
     let before = submitted.request.map(|index| &books.requests[index]);
@@ -213,7 +214,13 @@ fn errors_charge_nothing(decision: &Decision) -> Held {
 }
 
 /// P3: each move is one of the graph's, and nothing moves unseen by the timeline once a message is under way.
-fn states(books: &Books, seen: &Seen, before: &RequestBook, after: &VerificationRequest, decision: &Decision) -> Held {
+pub(crate) fn states(
+    books: &Books,
+    seen: &Seen,
+    before: &RequestBook,
+    after: &VerificationRequest,
+    decision: &Decision,
+) -> Held {
     let mut state = before.request.delivery;
     let mut step = |next: DeliveryState| {
         hold!(state.may_become(next), "{state:?} became {next:?}");
@@ -265,7 +272,7 @@ fn states(books: &Books, seen: &Seen, before: &RequestBook, after: &Verification
     Ok(())
 }
 
-fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest) -> Held {
+pub(crate) fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest) -> Held {
     hold!(
         (before.id, before.account, before.phone, before.test) == (after.id, after.account, after.phone, after.test),
         "a request became another"
@@ -298,7 +305,7 @@ fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest)
 }
 
 /// Events count on without a gap; each delivery state after `sent` is reported once, in order, as it was then (P4).
-fn events(before: Option<&RequestBook>, after: &VerificationRequest, decision: &Decision) -> Held {
+pub(crate) fn events(before: Option<&RequestBook>, after: &VerificationRequest, decision: &Decision) -> Held {
     let events_before = before.map_or(0, |book| book.request.events);
     let callback = after.message.as_ref().and_then(|message| message.callback_url.as_ref());
     let mut reports = decision.reports.iter();

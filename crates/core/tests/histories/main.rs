@@ -7,6 +7,8 @@ mod checks;
 #[cfg(test)]
 mod legs;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod money;
 #[cfg(test)]
 mod seen;

@@ -53,6 +53,9 @@ impl Seen {
         if matches!(decision.work, Some(Work::WithdrawOthers { .. })) {
             count("withdrawn from others");
         }
+        if decision.ended.is_some() {
+            count("ended for another");
+        }
         if decision.low_balance.is_some() {
             count("low balance");
         }
@@ -90,6 +93,7 @@ impl Seen {
             "leg accepted",
             "disowned",
             "withdrawn from others",
+            "ended for another",
         ]
         .map(ToOwned::to_owned)
         .into();

@@ -10,6 +10,8 @@ mod delivery;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod money;
 #[cfg(test)]
 mod order;

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) first_answer: Option<FirstAnswer>,
     pub(crate) flood: FloodCounters,
     pub(crate) last: Option<Decision>,
+    /// The message that was sent last.
+    earlier: Option<RequestId>,
     requests: HashMap<RequestId, VerificationRequest>,
     purchases: Vec<Purchase>,
     made: u64,
@@ -52,6 +54,7 @@ impl World {
             first_answer: None,
             flood: FloodCounters::default(),
             last: None,
+            earlier: None,
             requests: HashMap::new(),
             purchases: Vec::new(),
             made: 0,
@@ -80,6 +83,10 @@ impl World {
                 first_answer: self.first_answer.as_ref(),
                 sender: self.sender,
                 flood: self.flood,
+                earlier: self
+                    .earlier
+                    .filter(|_| self.rules.one_live_code.is_some())
+                    .and_then(|id| self.requests.get(&id)),
                 due_purchases: &due,
                 next_lapse_after: later.iter().map(|purchase| purchase.lapses_at).min(),
                 rules: &self.rules,
@@ -93,7 +100,13 @@ impl World {
         self.flood = decision.flood;
         self.order = decision.order.clone().or(self.order.take());
         self.first_answer = decision.first_answer.clone().or(self.first_answer.take());
+        if let Some(ended) = &decision.ended {
+            self.requests.insert(ended.request.id, ended.request.clone());
+        }
         if let Some(request) = &decision.request {
+            if request.delivery == DeliveryState::Sent {
+                self.earlier = Some(request.id);
+            }
             self.requests.insert(request.id, request.clone());
         }
         let outcome = decision.outcome.clone();

@@ -345,6 +345,7 @@ fn blank(mode: Mode) -> Settings {
         limits: LimitSettings {
             account_sends_per_second: None,
             number_sends_per_hour: None,
+            one_live_code_seconds: None,
             free_sends_per_day: None,
             check_attempts: 0,
             login_attempts_per_hour: None,

@@ -142,6 +142,8 @@ pub struct LimitSettings {
     pub account_sends_per_second: Option<u32>,
     /// Sends and ability checks of one account to one number in an hour.
     pub number_sends_per_hour: Option<u32>,
+    /// After how many seconds a send may end the code before it; `None`: codes live beside each other.
+    pub one_live_code_seconds: Option<u32>,
     /// Free sends a day to the owner's own number.
     pub free_sends_per_day: Option<u32>,
     /// The wrong code after which no code counts any more.
@@ -179,6 +181,10 @@ impl Settings {
             free_sends_per_day: self.limits.free_sends_per_day,
             account_limit: limit(self.limits.account_sends_per_second, 1_000),
             number_limit: limit(self.limits.number_sends_per_hour, 3_600_000),
+            one_live_code: self
+                .limits
+                .one_live_code_seconds
+                .map(|seconds| i64::from(seconds) * 1_000),
         }
     }
 

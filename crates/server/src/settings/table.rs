@@ -375,6 +375,17 @@ pub static TABLE: &[Setting] = &[
     },
     Setting {
         section: "limits",
+        key: "one_live_code_seconds",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "0",
+        doc: "Lets one code live at a time for an account, a number and a sender: the next send ends the code before it, and gets \
+              FLOOD_WAIT_n in the first so many seconds after it. 0: codes live beside each other.",
+        set: |settings, text| put_limit(&mut settings.limits.one_live_code_seconds, text),
+    },
+    Setting {
+        section: "limits",
         key: "free_sends_per_day",
         kind: Kind::Whole,
         expects: A_LIMIT,

@@ -294,9 +294,9 @@ fn add_to_day(
     lines: i64,
     micros: i64,
 ) -> Result<(), StoreError> {
-    let (charges, charged, refunds, refunded) = match cost.kind() {
-        CostKind::Charged => (lines, micros, 0, 0),
-        CostKind::Refunded => (0, 0, lines, micros),
+    let [charged, given_back] = match cost.kind() {
+        CostKind::Charged => [[lines, micros], [0, 0]],
+        CostKind::Refunded => [[0, 0], [lines, micros]],
     };
     let mut add = connection.prepare_cached(
         "INSERT INTO upstream_cost_day (day, channel, charges, charged, refunds, refunded) \
@@ -307,10 +307,10 @@ fn add_to_day(
     add.execute(params![
         day_of(at),
         cost.channel.as_str(),
-        charges,
-        charged,
-        refunds,
-        refunded
+        charged[0],
+        charged[1],
+        given_back[0],
+        given_back[1]
     ])?;
     Ok(())
 }

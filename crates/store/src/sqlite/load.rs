@@ -3,16 +3,17 @@
 use std::sync::LazyLock;
 
 use countersign_core::{
-    Account, AccountKey, FirstAnswer, Idempotency, IdempotencyKey, Order, OrderId, Purchase, SenderFact,
+    Account, AccountKey, FirstAnswer, Idempotency, IdempotencyKey, Order, OrderId, Purchase, RequestId, SenderFact,
     SenderUsername, Timestamp, VerificationRequest,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{
-    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, damaged, purchase_from_row, request_place,
+    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, damaged, phone_column, purchase_from_row,
+    request_id, request_place,
 };
 use super::orders;
-use crate::batch::FactSource;
+use crate::batch::{FactSource, LiveKey};
 use crate::types::{RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -77,6 +78,26 @@ impl FactSource for Facts<'_> {
             Some((_, true)) => SenderFact::Verified,
             Some((_, false)) => SenderFact::Unverified,
         })
+    }
+
+    fn live_code(&mut self, key: &LiveKey) -> Result<Option<RequestId>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT created_at, random FROM live_code \
+             WHERE bucket = ?1 AND account_id = ?2 AND phone = ?3 AND sender = ?4 AND test = ?5",
+        )?;
+        let row: Option<(i64, i64)> = statement
+            .query_row(
+                params![
+                    key.account.bucket.0,
+                    key.account.id.number(),
+                    phone_column(key.phone),
+                    key.sender.as_ref().map_or("", SenderUsername::as_str),
+                    key.test
+                ],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        Ok(row.map(|(created_at, random)| request_id(created_at, random)))
     }
 
     fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError> {

@@ -194,6 +194,14 @@ impl Driver {
     }
 
     fn expect_work(&mut self, decision: &Decision) {
+        if let Some(ended) = &decision.ended
+            && (ended.work.is_some() || !ended.reports.is_empty())
+        {
+            self.for_the_workers.push_back(ForTheWorkers {
+                work: ended.work,
+                request: ended.request.clone(),
+            });
+        }
         if let Some(request) = &decision.request
             && (decision.work.is_some() || !decision.reports.is_empty())
         {

@@ -48,7 +48,7 @@ async fn with_callbacks() -> World {
 #[tokio::test]
 async fn reports_are_news_once_and_in_order_however_they_come() {
     let mut world = with_callbacks().await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     world.fake.will([result(&status("up-1"))]);
     world.channel.deliver(sent.clone()).await;
     for delivery in ["sent", "delivered", "delivered", "read", "delivered", "read", "revoked"] {
@@ -69,7 +69,7 @@ async fn reports_are_news_once_and_in_order_however_they_come() {
 #[tokio::test]
 async fn a_report_that_overtakes_the_answer_to_its_send_counts_once() {
     let mut world = with_callbacks().await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     let delivered = state("delivered", &sent);
     assert_eq!(report(&world, &delivered).await, 200);
     world.fake.will([result(&status("up-1"))]);
@@ -82,7 +82,7 @@ async fn a_report_that_overtakes_the_answer_to_its_send_counts_once() {
 #[tokio::test]
 async fn what_is_not_signed_with_our_token_and_of_now_tells_nothing() {
     let mut world = with_callbacks().await;
-    let body = state("delivered", &world.message(1));
+    let body = state("delivered", &message_of(1));
     let now = clock::now();
     let genuine = signed(&body, TOKEN, now);
     let mut forged = vec![
@@ -131,7 +131,7 @@ async fn a_signed_report_that_is_none_or_of_no_message_does_no_harm() {
 #[tokio::test]
 async fn after_a_restart_a_report_finds_its_message_by_its_payload_or_in_the_books() {
     let mut world = with_callbacks().await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     let books = Arc::clone(&world.server.books);
     world.restart(Arc::clone(&books));
     assert_eq!(report(&world, &state("delivered", &sent)).await, 200);
@@ -153,7 +153,7 @@ async fn after_a_restart_a_report_finds_its_message_by_its_payload_or_in_the_boo
 #[tokio::test]
 async fn a_message_that_the_upstream_gave_up_is_failed_and_its_refund_told_once() {
     let mut world = with_callbacks().await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     world.fake.will([result(&status("up-1"))]);
     world.channel.deliver(sent.clone()).await;
     for _ in 0..2 {
@@ -173,7 +173,7 @@ async fn a_message_that_the_upstream_gave_up_is_failed_and_its_refund_told_once(
 #[tokio::test]
 async fn without_callbacks_the_upstream_is_asked_until_the_end_is_known() {
     let mut world = World::with(&[("poll_s", "1")], None).await;
-    let sent = world.message(1);
+    let sent = message_of(1);
     let (end, ended) = watch::channel(false);
     let running = tokio::spawn(Arc::clone(&world.channel).run(ended));
     world.fake.will([

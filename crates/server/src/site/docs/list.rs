@@ -111,6 +111,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Ways to reach phones: Telegram bots, the Telegram Gateway, SMS; their settings and how to try them."
             ),
             page!(
+                "channel-telegram-bot",
+                "Telegram bot channel",
+                "Codes from a bot of your own, to everybody who shared their number with it."
+            ),
+            page!(
                 "channel-smpp",
                 "SMS over SMPP",
                 "What to ask a provider for, the settings, what delivered means there, STOP and START."
@@ -119,6 +124,11 @@ pub(super) static GROUPS: [Group; 3] = [
                 "routes",
                 "Routes",
                 "Which legs a message takes, in which order, for how long, and how to see why."
+            ),
+            page!(
+                "channel-telegram-gateway",
+                "Telegram Gateway channel",
+                "Telegram's own Gateway, or another Countersign, as upstream for numbers that never opted in."
             ),
             page!(
                 "benchmarks",
