@@ -190,19 +190,6 @@ impl UsageSum {
     }
 }
 
-/// Where usage is summed up, within an account.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UsageKey {
-    /// The quarter of an hour in which the request was made.
-    pub quarter: Quarter,
-    /// The recipient's country.
-    pub country: Country,
-    /// The route.
-    pub route: RouteName,
-    /// Whom the recipient saw as the sender, if the account named one.
-    pub sender: Option<SenderUsername>,
-}
-
 /// What statistics look at of a request: no code, nothing that is sealed.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageFacts<'a> {
