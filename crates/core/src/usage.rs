@@ -3,7 +3,6 @@
 //! equals what all rows give anew. The store sums up, the statistics pages show (docs/statistics.md has the definitions).
 
 use crate::command::{TimelineEvent, TimelineKind};
-use crate::country::Country;
 use crate::money::Credits;
 use crate::parameters::SenderUsername;
 use crate::phone::PhoneNumber;
