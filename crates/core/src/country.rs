@@ -1,15 +1,22 @@
 //! The country of a phone number, as statistics are broken down by it: its ISO region, else its calling code. `Country::of` is
-//! called on the writer's thread for each change of a request, so what needs no regular expressions uses none.
+//! called on the writer's thread for each new number, so it goes without the plans' regular expressions: a calling code of one
+//! country is looked up, a shared one has an automaton (`shared_plan`).
+
+mod shared_plan;
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber as Parsed};
 
 use crate::phone::PhoneNumber;
+use shared_plan::{Belongs, SharedPlan};
 
-/// Calling codes have at most three digits.
+/// Calling codes have at most so many digits.
+const MAX_CODE_DIGITS: usize = 3;
 const CALLING_CODES: usize = 1_000;
+/// Digits of the largest `u64`.
+const MAX_DIGITS: usize = 20;
 
 /// A country in statistics: two letters of ISO 3166 where the numbering plans tell it, `XT` for the sandbox's numbers, else
 /// `+` and the calling code (numbers that a shared plan gives to none of its countries, and satellite or international ones).
@@ -17,11 +24,11 @@ const CALLING_CODES: usize = 1_000;
 pub struct Country([u8; 4]);
 
 /// Whom a calling code belongs to.
-#[derive(Clone, Copy)]
 enum Owner {
     Nobody,
     One(Country),
-    Shared,
+    /// To several, with their plan once it was asked for.
+    Shared(OnceLock<Option<Box<SharedPlan>>>),
 }
 
 static OWNERS: LazyLock<Vec<Owner>> = LazyLock::new(|| (0..CALLING_CODES).map(owner_of).collect());
@@ -35,7 +42,7 @@ fn owner_of(code: usize) -> Owner {
     };
     let shared = regions.len() > 1;
     match (shared, regions.next()) {
-        (true, _) => Owner::Shared,
+        (true, _) => Owner::Shared(OnceLock::new()),
         // A code of no country (satellites, international services) has a region of digits.
         (false, region) => Owner::One(
             region
@@ -43,6 +50,17 @@ fn owner_of(code: usize) -> Owner {
                 .unwrap_or_else(|| Country::calling_code(code)),
         ),
     }
+}
+
+/// A number's decimal digits, at the end of the buffer.
+fn write_digits(mut number: u64, buffer: &mut [u8; MAX_DIGITS]) -> &[u8] {
+    let mut first = MAX_DIGITS;
+    while number > 0 && first > 0 {
+        first -= 1;
+        buffer[first] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    &buffer[first..]
 }
 
 impl Country {
@@ -54,25 +72,33 @@ impl Country {
         if phone.is_sandbox() {
             return Self::SANDBOX;
         }
-        let digits = phone.to_string();
-        let known = (1..=3).find_map(|length| {
-            let code: usize = digits.get(1..=length)?.parse().ok()?;
-            match OWNERS.get(code)? {
-                Owner::Nobody => None,
-                Owner::One(country) => Some((code, Some(*country))),
-                Owner::Shared => Some((code, None)),
+        let mut buffer = [0; MAX_DIGITS];
+        let digits = write_digits(phone.digits(), &mut buffer);
+        let mut code = 0;
+        for (place, digit) in digits.iter().enumerate().take(MAX_CODE_DIGITS) {
+            code = 10 * code + usize::from(digit - b'0');
+            match OWNERS.get(code) {
+                None | Some(Owner::Nobody) => {}
+                Some(Owner::One(country)) => return *country,
+                Some(Owner::Shared(plan)) => {
+                    let plan = plan.get_or_init(|| SharedPlan::read(code).map(Box::new));
+                    let belongs = plan.as_ref().map(|plan| plan.country(&digits[place + 1..]));
+                    return match belongs.unwrap_or(Belongs::Unsure) {
+                        Belongs::To(country) => country,
+                        Belongs::ToNobody => Self::calling_code(code),
+                        Belongs::Unsure => Self::by_the_plans(phone).unwrap_or_else(|| Self::calling_code(code)),
+                    };
+                }
             }
-        });
-        match known {
-            Some((_, Some(country))) => country,
-            Some((code, None)) => Parsed::parse(&digits, None)
-                .ok()
-                .and_then(|parsed| parsed.get_region_code())
-                .and_then(|region| Self::parse(&region.to_string()))
-                .unwrap_or_else(|| Self::calling_code(code)),
-            // No number without a known calling code passes `PhoneNumber::parse`.
-            None => Self::calling_code(0),
         }
+        // No number without a known calling code passes `PhoneNumber::parse`.
+        Self::calling_code(0)
+    }
+
+    /// By the numbering plans' own expressions.
+    fn by_the_plans(phone: PhoneNumber) -> Option<Self> {
+        let parsed = Parsed::parse(phone.to_string(), None).ok()?;
+        Self::parse(&parsed.get_region_code()?.to_string())
     }
 
     /// Reads what [`Country::as_str`] writes.
@@ -115,6 +141,8 @@ impl fmt::Debug for Country {
 
 #[cfg(test)]
 mod tests {
+    use rlibphonenumber::interfaces::AsOriginal as _;
+
     use super::*;
 
     #[test]
@@ -137,6 +165,77 @@ mod tests {
             assert_eq!(country_of.as_str(), country, "+{digits}");
             assert_eq!(Country::parse(country), Some(country_of));
         }
+    }
+
+    /// What `Country::of` did before it had automata, and must still do: books were summed up by it.
+    fn by_the_plans(code: usize, digits: u64) -> Country {
+        Country::by_the_plans(PhoneNumber::from_stored(digits)).unwrap_or_else(|| Country::calling_code(code))
+    }
+
+    /// Codes that several countries share.
+    fn shared_codes() -> impl Iterator<Item = (usize, i32)> {
+        (1..1_000_usize).filter_map(|code| {
+            let number = i32::try_from(code).unwrap();
+            let regions = PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(number)?;
+            (regions.len() > 1).then_some((code, number))
+        })
+    }
+
+    #[test]
+    fn numbers_of_a_shared_calling_code_belong_where_the_numbering_plans_say() {
+        let mut random = 7_u64;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(random >> 33).unwrap() % below
+        };
+        let mut found = std::collections::BTreeSet::new();
+        for (code, calling_code) in shared_codes() {
+            let start = code.to_string();
+            let mut numbers: Vec<String> = Vec::new();
+            for _ in 0..2_000 {
+                let length = 1 + next(14 - start.len());
+                numbers.push((0..length).map(|_| char::from(b"0123456789"[next(10)])).collect());
+            }
+            // Real ones, and such as differ from a real one in a digit or two.
+            let regions = PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(calling_code);
+            for region in regions.unwrap() {
+                let plan = PHONE_NUMBER_UTIL.as_original().get_metadata_for_region(region).unwrap();
+                for kind in [
+                    &plan.mobile,
+                    &plan.fixed_line,
+                    &plan.toll_free,
+                    &plan.voip,
+                    &plan.premium_rate,
+                ] {
+                    let example = kind.original.example_number();
+                    for _ in 0..if example.is_empty() { 0 } else { 150 } {
+                        let mut changed = example.as_bytes().to_vec();
+                        for _ in 0..next(3) {
+                            let place = next(changed.len());
+                            changed[place] = b"0123456789"[next(10)];
+                        }
+                        numbers.push(String::from_utf8(changed).unwrap());
+                    }
+                }
+            }
+            for national in numbers {
+                let digits: u64 = format!("{start}{national}").parse().unwrap();
+                let country = Country::of(PhoneNumber::from_stored(digits));
+                assert_eq!(country, by_the_plans(code, digits), "+{start} {national}");
+                found.insert(country);
+            }
+        }
+        assert!(found.len() > 60, "only {found:?}");
+    }
+
+    #[test]
+    fn every_shared_calling_code_has_an_automaton_and_all_of_them_are_small() {
+        let mut bytes = 0;
+        for (code, _) in shared_codes() {
+            let plan = SharedPlan::read(code);
+            bytes += plan.unwrap_or_else(|| panic!("+{code} has none")).bytes();
+        }
+        assert!(bytes < 1 << 20, "{bytes} bytes");
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
     /// The data directory.
     directory: PathBuf,
-    readers: Readers,
+    readers: Arc<Readers>,
     vault: Arc<Vault>,
     access: Arc<AccessCache>,
     disk: Arc<Disk>,
@@ -114,7 +114,7 @@ impl SqliteStore {
         let mut rules = options.rules;
         prices::restore(&connection, &mut rules.prices)?;
         usage::fill_once(&connection, &vault, &rules.route)?;
-        let readers = Readers::open(&options.path, Arc::clone(&vault))?;
+        let readers = Arc::new(Readers::open(&options.path, Arc::clone(&vault))?);
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let (committed, work) = CommittedWork::channel();
@@ -194,6 +194,22 @@ impl SqliteStore {
 /// An answer from a reading connection. Questions are short (bounded rows, no sync), so they run where they are asked.
 fn answered<T: Send + 'static>(answer: Result<T, StoreError>) -> BoxFuture<'static, Result<T, StoreError>> {
     Box::pin(std::future::ready(answer))
+}
+
+impl SqliteStore {
+    /// Asks a reading connection on a thread that may block: for questions that look through thousands of rows and would keep
+    /// others from being answered meanwhile.
+    fn aside<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Readers) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let readers = Arc::clone(&self.readers);
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || ask(&readers)).await;
+            // It panicked, or the runtime ends.
+            asked.map_err(|_| StoreError::Lost)?
+        })
+    }
 }
 
 impl Store for SqliteStore {

@@ -444,3 +444,34 @@ async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
         "no number stands in the books as text"
     );
 }
+
+#[tokio::test]
+async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut books = Books::open(directory.path()).await;
+    for number in 0..40 {
+        books.one(number, 0).await;
+    }
+    books.store.close().await.unwrap();
+    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+    let damaged = |table: &str, column: &str| {
+        let sql = format!("UPDATE {table} SET {column} = x'ffffff'");
+        database.execute(&sql, []).unwrap()
+    };
+    assert!(damaged("usage_recent", "sums") > 1);
+    assert_eq!(damaged("usage_numbers", "sketch"), 4);
+    drop(database);
+    books.store = open_at(directory.path());
+    let before = books.requests.len();
+    for number in 40..80 {
+        books.one(number, 0).await;
+    }
+    // What came since is counted; each row that was written to can be read again.
+    let edges = vec![Quarter::of(START), Quarter::new(Quarter::of(START).number() + 1)];
+    let filter = UsageFilter::default();
+    let usage = books.store.usage(books.account, edges.clone(), filter).await.unwrap();
+    let requests = i64::try_from(books.requests.len() - before).unwrap();
+    assert_eq!(usage[0].count(UsageCount::Requests), requests);
+    let sketches = books.store.different_numbers(books.account, edges).await.unwrap();
+    assert!(sketches[0].ranks().iter().any(|&rank| rank > 0));
+}

@@ -12,7 +12,7 @@ use rusmpp_core::CommandStatus;
 use rusmpp_core::pdus::owned::DeliverSm;
 use tokio::sync::mpsc;
 
-use super::messages::{Found, Messages, Sent, Subject};
+use super::messages::{Found, Messages, Sent, Subject, Telling};
 use super::receipt::{self, Outcome, Receipt};
 use super::session::Delivery;
 use super::{address, text};
@@ -80,10 +80,10 @@ impl Inbound {
         let Ok(about) = self.about(id, phone).await else {
             return CommandStatus::EsmeRxTAppn;
         };
-        let (key, sent) = match about {
-            About::Ours(sent) => match sent.submission.subject {
-                Subject::Message(key) => (key, Some(sent)),
-                Subject::Login(_) => return CommandStatus::EsmeRok,
+        let (key, telling) = match about {
+            About::Ours(sent) => match (sent.submission.subject, Telling::begin(&sent, failure.is_none())) {
+                (Subject::Message(key), Some(telling)) => (key, Some(telling)),
+                (Subject::Message(_), None) | (Subject::Login(_), _) => return CommandStatus::EsmeRok,
             },
             About::Booked(key) => (key, None),
             About::Nobody => {
@@ -91,21 +91,18 @@ impl Inbound {
                 return CommandStatus::EsmeRok;
             }
         };
-        if sent.as_ref().is_some_and(|sent| !sent.is_news(failure.is_none())) {
-            return CommandStatus::EsmeRok;
-        }
         let news = if failure.is_some() {
             News::Failed
         } else {
             News::Delivered
         };
-        if self.tell(key, news, failure.map(Detail::new)).await {
-            return CommandStatus::EsmeRok;
+        if !self.tell(key, news, failure.map(Detail::new)).await {
+            return CommandStatus::EsmeRxTAppn;
         }
-        if let Some(sent) = sent {
-            sent.forget_news();
+        if let Some(telling) = telling {
+            telling.finish();
         }
-        CommandStatus::EsmeRxTAppn
+        CommandStatus::EsmeRok
     }
 
     /// Which message a receipt names: by what this process knows, then by the books, then by what is answered shortly. An error: the

@@ -97,13 +97,13 @@ impl Link {
     /// Connects, again and again, until it is told to end.
     pub(super) async fn keep(&self, handler: Handler, ended: watch::Receiver<bool>) {
         let mut pauses = Pauses::default();
-        while !*ended.borrow() {
+        while !is_over(&ended) {
             let begun = Instant::now();
             let why = self.once(&handler, ended.clone(), &mut pauses).await;
             if begun.elapsed() >= STEADY {
                 pauses.count = 0;
             }
-            if *ended.borrow() {
+            if is_over(&ended) {
                 break;
             }
             let pause = pauses.next();
@@ -203,6 +203,11 @@ pub(super) async fn bind(session: &Session, settings: &Settings) -> Result<(), B
         Ok(answer) => Err(BindError::Refused(answer.status)),
         Err(_) => Err(BindError::NoAnswer),
     }
+}
+
+/// Whether the channel is to end. Where nobody can tell any more, the server is gone.
+fn is_over(ended: &watch::Receiver<bool>) -> bool {
+    *ended.borrow() || ended.has_changed().is_err()
 }
 
 fn in_words(end: End) -> &'static str {

@@ -49,20 +49,37 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Whether this is news; it is noted as told.
-    pub(super) fn is_news(&self, arrived: bool) -> bool {
-        let step = if arrived { 2 } else { 1 };
-        self.told.fetch_max(step, Ordering::SeqCst) < step
-    }
-
-    /// It couldn't be told after all.
-    pub(super) fn forget_news(&self) {
-        self.told.store(0, Ordering::SeqCst);
-    }
-
     /// Whether nothing final is known of it.
     pub(super) fn is_open(&self) -> bool {
         self.told.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// News of a message that is being told. Unless that is finished, it isn't told: the next receipt is news again.
+#[derive(Debug)]
+pub(super) struct Telling {
+    sent: Arc<Sent>,
+    before: u8,
+}
+
+impl Telling {
+    /// Begins to tell that a message arrived or failed; `None` where that is no news.
+    pub(super) fn begin(sent: &Arc<Sent>, arrived: bool) -> Option<Self> {
+        let step = if arrived { 2 } else { 1 };
+        let before = sent.told.fetch_max(step, Ordering::SeqCst);
+        let sent = Arc::clone(sent);
+        (before < step).then_some(Self { sent, before })
+    }
+
+    /// It was told.
+    pub(super) fn finish(mut self) {
+        self.before = self.sent.told.load(Ordering::SeqCst);
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.sent.told.store(self.before, Ordering::SeqCst);
     }
 }
 
@@ -323,8 +340,14 @@ mod tests {
         let messages = Messages::default();
         messages.accepted(submission(1, NUMBER), handle("1"));
         let sent = messages.of(Subject::Login(1)).unwrap();
-        assert!(sent.is_open() && sent.is_news(false) && !sent.is_news(false));
-        assert!(sent.is_news(true) && !sent.is_news(true) && !sent.is_news(false));
+        assert!(sent.is_open());
+        drop(Telling::begin(&sent, true));
+        assert!(sent.is_open(), "telling was broken off");
+        Telling::begin(&sent, false).unwrap().finish();
         assert!(!sent.is_open());
+        assert!(Telling::begin(&sent, false).is_none());
+        Telling::begin(&sent, true).unwrap().finish();
+        assert!(Telling::begin(&sent, true).is_none());
+        assert!(Telling::begin(&sent, false).is_none());
     }
 }

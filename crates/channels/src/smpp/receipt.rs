@@ -8,6 +8,8 @@ use rusmpp_core::values::MessageState;
 /// The message types of `esm_class`: bits 5 to 2.
 const TYPE_BITS: u8 = 0b0011_1100;
 const RECEIPT: u8 = 0b0000_0100;
+/// The text begins with a user data header.
+const HEADER_BIT: u8 = 0b0100_0000;
 /// Longest message id that is looked at.
 const MAX_ID_CHARS: usize = 64;
 
@@ -63,13 +65,20 @@ pub(super) fn is_from_phone(deliver: &DeliverSm) -> bool {
     u8::from(deliver.esm_class) & TYPE_BITS == 0
 }
 
-/// The text's bytes, wherever they stand.
+/// The text's bytes, wherever they stand; without the header of its part, where it is one of several.
 pub(super) fn content(deliver: &DeliverSm) -> Vec<u8> {
     let payload = deliver.tlvs().iter().find_map(|tlv| match tlv.value() {
         Some(TlvValue::MessagePayload(payload)) => Some(payload.value.clone().into_vec()),
         _ => None,
     });
-    payload.unwrap_or_else(|| deliver.short_message().clone().into_vec())
+    let mut bytes = payload.unwrap_or_else(|| deliver.short_message().clone().into_vec());
+    if u8::from(deliver.esm_class) & HEADER_BIT != 0
+        && let Some(length) = bytes.first()
+    {
+        let header = usize::from(*length) + 1;
+        bytes.drain(..header.min(bytes.len()));
+    }
+    bytes
 }
 
 /// Whether that state is final, and if so whether the message arrived, with the state's name.
@@ -214,6 +223,13 @@ mod tests {
         assert_eq!(read(&deliver(0, &text_form("DELIVRD"))), None);
         assert!(is_from_phone(&deliver(0, "STOP")));
         assert!(!is_from_phone(&deliver(4, "STOP")));
+    }
+
+    #[test]
+    fn a_header_before_the_text_is_no_text() {
+        assert_eq!(content(&deliver(0x40, "\u{2}\u{70}\u{0}STOP")), b"STOP");
+        assert_eq!(content(&deliver(0x40, "\u{7f}STOP")), b"");
+        assert_eq!(content(&deliver(0, "STOP")), b"STOP");
     }
 
     #[test]

@@ -379,10 +379,8 @@ async fn say_farewell(
 
 /// Waits until we are to end and what is under way is settled.
 async fn wait_for_end(shared: &Shared, told: &mut watch::Receiver<bool>) -> End {
-    if told.wait_for(|told| *told).await.is_err() {
-        // Nobody can tell any more.
-        std::future::pending::<()>().await;
-    }
+    // Where nobody can tell any more, the server is gone.
+    let _ = told.wait_for(|told| *told).await;
     shared.close(false);
     let _ = tokio::time::timeout(FAREWELL, shared.settle()).await;
     End::Told

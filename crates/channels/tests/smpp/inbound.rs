@@ -123,6 +123,27 @@ async fn while_the_books_are_in_trouble_a_receipt_is_asked_to_come_again() {
 }
 
 #[tokio::test]
+async fn news_that_could_not_be_handed_over_before_the_connection_was_lost_come_again() {
+    let mut fixture = Fixture::new(json!({"receipt": null}), &[]).await;
+    fixture.accepted(&message(1)).await;
+    fixture.tell(json!({"do": "behave", "receipt": "DELIVRD"})).await;
+    let queue = fixture.server.ports.news.clone();
+    fixture.accepted(&message(2)).await;
+    let filler = fixture.news().await;
+    while queue.try_send(filler.clone()).is_ok() {}
+    let waiting = fixture.server.news.len();
+    // Of the first message: the second one's receipt is told by now.
+    fixture.tell(json!({"do": "receipt", "id": "1000"})).await;
+    fixture.tell(json!({"do": "drop"})).await;
+    fixture.event("bound").await;
+    for _ in 0..waiting {
+        assert_eq!(fixture.next().await, (News::Delivered, 2));
+    }
+    fixture.tell(json!({"do": "receipt", "id": "1000"})).await;
+    assert_eq!(fixture.next().await, (News::Delivered, 1));
+}
+
+#[tokio::test]
 async fn who_writes_stop_is_left_alone_until_they_write_start() {
     let mut fixture = Fixture::new(json!({}), &[]).await;
     let to = destination(&message(1));

@@ -39,7 +39,7 @@ impl Messages for SqliteStore {
         limit: usize,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<MessagePage, StoreError>> {
-        answered(self.readers.messages(account, &filter, order, after, limit, now))
+        self.aside(move |readers| readers.messages(account, &filter, order, after, limit, now))
     }
 
     fn timeline(&self, request: RequestRef) -> BoxFuture<'_, Result<Vec<TimelineEvent>, StoreError>> {

@@ -45,7 +45,7 @@ impl Orders for SqliteStore {
         before: Option<u64>,
         limit: usize,
     ) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
-        answered(self.readers.history(account, filter, before, limit))
+        self.aside(move |readers| readers.history(account, filter, before, limit))
     }
 
     fn request_entries(
@@ -53,7 +53,7 @@ impl Orders for SqliteStore {
         account: AccountKey,
         request: RequestId,
     ) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StoreError>> {
-        answered(self.readers.request_entries(account, request))
+        self.aside(move |readers| readers.request_entries(account, request))
     }
 
     fn statement_totals(
@@ -62,7 +62,7 @@ impl Orders for SqliteStore {
         from: Timestamp,
         to: Timestamp,
     ) -> BoxFuture<'_, Result<StatementTotals, StoreError>> {
-        answered(self.readers.statement_totals(account, from, to))
+        self.aside(move |readers| readers.statement_totals(account, from, to))
     }
 
     fn next_lapse(&self, account: AccountKey) -> BoxFuture<'_, Result<Option<NextLapse>, StoreError>> {

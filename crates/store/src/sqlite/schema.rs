@@ -42,6 +42,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0012_profiles.sql")),
         M::up(include_str!("migrations/0013_routes.sql")),
         M::up(include_str!("migrations/0014_channels.sql")),
+        M::up(include_str!("migrations/0015_ledger_guard.sql")),
         M::up(include_str!("migrations/0016_live_codes.sql")),
     ]
 });
@@ -55,7 +56,8 @@ pub(super) fn open_for_writing(directory: &Path) -> Result<Connection, StoreErro
     // FULL: the log is synced at each commit, which is what makes an answer durable (P1).
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "cache_size", -16_384)?;
+    // Ten megabytes: what is appended to, and the trees' upper pages. The rest lies in the system's page cache.
+    connection.pragma_update(None, "cache_size", -10_240)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     migrate(&mut connection)?;
     // Batches are small: what a statement sets aside fits in memory, and a full /tmp must not fail a write.

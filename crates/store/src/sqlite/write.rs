@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use countersign_core::{Account, AdjustmentReason, Detail, LedgerEntry, LegName, SenderUsername};
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, ToSql, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns, phone_column, request_place, timeline_numbers};
 use super::orders;
@@ -31,13 +31,6 @@ pub(super) fn write_batch(connection: &Connection, vault: &Vault, batch: &Batch)
 }
 
 fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
-    static INSERT: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "INSERT INTO request ({REQUEST_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-             ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
-        )
-    });
-    let mut insert = connection.prepare_cached(&INSERT)?;
     let mut update = connection.prepare_cached(
         "UPDATE request SET delivery = ?5, delivery_at = ?6, fee = ?7, refunded = ?8, verification = ?9, \
          verification_at = ?10, wrong_attempts = ?11, events = ?12, wake_at = ?13, accepted = ?14, entered_sealed = ?15, \
@@ -57,6 +50,7 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
         .collect();
     // In key order, so that new rows are appended one behind the other and pages fill up.
     changed.sort_unstable_by_key(|touched| (touched.row.account, touched.row.id));
+    let mut new_rows = Vec::new();
     for Touched {
         row,
         stored,
@@ -110,68 +104,118 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
             }
             continue;
         }
-        insert_request(&mut insert, &c)?;
+        new_rows.push(c);
+    }
+    insert_requests(connection, &new_rows)
+}
+
+/// How many rows one INSERT takes: the largest first. Rows that are appended one behind the other cost half where one statement
+/// appends them.
+const ROWS_AT_ONCE: [usize; 3] = [16, 4, 1];
+
+/// An INSERT of so many rows. OR FAIL: an error undoes the batch's whole transaction, so that SQLite needn't be able to undo a
+/// single statement, for which it would copy each page that the statement touches.
+fn insert_sql(table: &str, columns: &str, rows: usize) -> String {
+    let marks = vec!["?"; columns.split(',').count()].join(",");
+    let row = format!("({marks})");
+    format!(
+        "INSERT OR FAIL INTO {table} ({columns}) VALUES {}",
+        vec![row.as_str(); rows].join(",")
+    )
+}
+
+/// Inserts rows, many at once.
+fn insert_many<T>(
+    connection: &Connection,
+    sql: &[String; ROWS_AT_ONCE.len()],
+    mut rows: &[T],
+    bind: impl Fn(&mut Binder<'_, '_>, &T) -> Result<(), rusqlite::Error>,
+) -> Result<(), StoreError> {
+    for (size, sql) in ROWS_AT_ONCE.iter().zip(sql) {
+        let chunks = rows.chunks_exact(*size);
+        rows = chunks.remainder();
+        let mut statement = None;
+        for chunk in chunks {
+            let statement = match &mut statement {
+                Some(statement) => statement,
+                none => none.insert(connection.prepare_cached(sql)?),
+            };
+            let mut binder = Binder { statement, bound: 0 };
+            for row in chunk {
+                bind(&mut binder, row)?;
+            }
+            statement.raw_execute()?;
+        }
     }
     Ok(())
 }
 
-fn insert_request(insert: &mut CachedStatement<'_>, c: &RequestColumns) -> Result<(), StoreError> {
-    let [bucket, account_id, created_at, random] = c.place;
-    insert.execute(params![
-        bucket,
-        account_id,
-        created_at,
-        random,
-        c.phone,
-        c.delivery,
-        c.delivery_at,
-        c.fee,
-        c.refunded,
-        c.verification,
-        c.verification_at,
-        c.wrong_attempts,
-        c.events,
-        c.wake_at,
-        c.code_sealed,
-        c.code_origin,
-        c.sent_at,
-        c.expires_at,
-        c.accepted,
-        c.sender,
-        c.callback_url,
-        c.payload,
-        c.entered_sealed,
-        c.test,
-        c.generation,
-        c.plan,
-        c.leg,
-        c.leg_at,
-        c.open_legs,
-    ])?;
-    Ok(())
+/// Binds a statement's parameters one after the other.
+struct Binder<'a, 'c> {
+    statement: &'a mut CachedStatement<'c>,
+    bound: usize,
+}
+
+impl Binder<'_, '_> {
+    fn put(&mut self, value: impl ToSql) -> Result<(), rusqlite::Error> {
+        self.bound += 1;
+        self.statement.raw_bind_parameter(self.bound, value)
+    }
+}
+
+fn insert_requests(connection: &Connection, rows: &[RequestColumns]) -> Result<(), StoreError> {
+    static SQL: LazyLock<[String; ROWS_AT_ONCE.len()]> =
+        LazyLock::new(|| ROWS_AT_ONCE.map(|rows| insert_sql("request", REQUEST_COLUMNS, rows)));
+    insert_many(connection, &SQL, rows, |binder, c| {
+        for part in c.place {
+            binder.put(part)?;
+        }
+        binder.put(c.phone)?;
+        binder.put(c.delivery)?;
+        binder.put(c.delivery_at)?;
+        binder.put(c.fee)?;
+        binder.put(c.refunded)?;
+        binder.put(c.verification)?;
+        binder.put(c.verification_at)?;
+        binder.put(c.wrong_attempts)?;
+        binder.put(c.events)?;
+        binder.put(c.wake_at)?;
+        binder.put(&c.code_sealed)?;
+        binder.put(c.code_origin)?;
+        binder.put(c.sent_at)?;
+        binder.put(c.expires_at)?;
+        binder.put(c.accepted)?;
+        binder.put(&c.sender)?;
+        binder.put(&c.callback_url)?;
+        binder.put(&c.payload)?;
+        binder.put(&c.entered_sealed)?;
+        binder.put(c.test)?;
+        binder.put(c.generation)?;
+        binder.put(&c.plan)?;
+        binder.put(c.leg)?;
+        binder.put(c.leg_at)?;
+        binder.put(c.open_legs)
+    })
 }
 
 fn write_entries(connection: &Connection, entries: &[LedgerEntry]) -> Result<(), StoreError> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO ledger_entry (bucket, account_id, number, kind, amount, balance_after, at, request_created_at, \
-         request_random, previous, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?;
-    for entry in entries {
-        insert.execute(params![
-            entry.account.bucket.0,
-            entry.account.id.number(),
-            entry.number.cast_signed(),
-            entry.kind.number(),
-            entry.amount.micros(),
-            entry.balance_after.micros(),
-            entry.at.millis(),
-            entry.request.map(|request| request.created_at().millis()),
-            entry.request.map(|request| request.random().cast_signed()),
-            entry.previous.as_bytes(),
-            entry.reason.as_ref().map(AdjustmentReason::as_str),
-        ])?;
-    }
-    Ok(())
+    const COLUMNS: &str = "bucket, account_id, number, kind, amount, balance_after, at, request_created_at, \
+                           request_random, previous, reason";
+    static SQL: LazyLock<[String; ROWS_AT_ONCE.len()]> =
+        LazyLock::new(|| ROWS_AT_ONCE.map(|rows| insert_sql("ledger_entry", COLUMNS, rows)));
+    insert_many(connection, &SQL, entries, |binder, entry| {
+        binder.put(entry.account.bucket.0)?;
+        binder.put(entry.account.id.number())?;
+        binder.put(entry.number.cast_signed())?;
+        binder.put(entry.kind.number())?;
+        binder.put(entry.amount.micros())?;
+        binder.put(entry.balance_after.micros())?;
+        binder.put(entry.at.millis())?;
+        binder.put(entry.request.map(|request| request.created_at().millis()))?;
+        binder.put(entry.request.map(|request| request.random().cast_signed()))?;
+        binder.put(entry.previous.as_bytes().as_slice())?;
+        binder.put(entry.reason.as_ref().map(AdjustmentReason::as_str))
+    })
 }
 
 fn write_account(connection: &Connection, account: &Account) -> Result<(), StoreError> {

@@ -126,6 +126,17 @@ pub(super) fn bytes_of_day(day: &[(u8, UsageSum)]) -> Vec<u8> {
     bytes
 }
 
+/// What [`bytes_of_day`] wrote.
+pub(super) fn day_of(mut bytes: &[u8]) -> Option<Vec<(u8, UsageSum)>> {
+    let mut day = Vec::new();
+    while let Some(quarter) = take_quarter(&mut bytes) {
+        let mut sum = UsageSum::default();
+        take_sum(&mut bytes, &mut sum)?;
+        day.push((quarter, sum));
+    }
+    Some(day)
+}
+
 /// The place in the day of the quarter that stands at the beginning of what [`bytes_of_day`] wrote; its sum comes next, for
 /// [`take_sum`]. `None` at the end.
 pub(super) fn take_quarter(bytes: &mut &[u8]) -> Option<u8> {

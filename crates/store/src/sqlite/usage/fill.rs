@@ -1,16 +1,15 @@
-//! Sums up the requests of books that were written before there were statistics: once, at the start after the migration, in
-//! one transaction and bounded memory. The sketches need the master key, which migrations don't have.
-
-use std::collections::HashMap;
+//! Sums up the requests of books that were written before there were statistics: once, at the start after the migration, an
+//! account in one transaction, in bounded memory. The sketches need the master key, which migrations don't have.
 
 use countersign_core::{
     AccountKey, Country, Credits, DeliveryState, NumberSketch, PhoneNumber, Quarter, RouteName, RoutePlan, SeenNumbers,
     SenderUsername, Timestamp, UsageCount, UsageFacts, UsageSum,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::numbers::{ALL_TIME, write_sketch};
 use super::spans::{HOUR_MS, Level, month_of_day};
-use super::{ALL_TIME, Past, sender_column, write_sketch};
+use super::{Past, sender_column};
 use crate::sqlite::codec::{
     TIMELINE_BECAME, account_key, damaged, delivery_number, delivery_of, phone_of, verification_of,
 };
@@ -19,33 +18,61 @@ use crate::sqlite::read::readable;
 use crate::types::StoreError;
 use crate::vault::Vault;
 
-/// The mark of the migration.
+/// The mark of the migration; its value is the account that was summed up last.
 const TO_FILL: &str = "usage to fill";
+/// So many requests are summed up in some two seconds: then the log says how far it has come.
+const TOLD_EACH: u64 = 500_000;
 
-/// Sums up what the migration found, if it hasn't been done.
+/// Sums up what the migration found, if it hasn't been done: an account at a time, so that a start that is broken off goes on
+/// where it stopped.
 pub(in crate::sqlite) fn fill_once(
     connection: &Connection,
     vault: &Vault,
     route: &RouteName,
 ) -> Result<(), StoreError> {
-    let marked: bool = connection
-        .prepare("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)")?
-        .query_row([TO_FILL], |row| row.get(0))?;
-    if !marked {
+    let mark: Option<Vec<u8>> = connection
+        .prepare("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([TO_FILL], |row| row.get(0))
+        .optional()?;
+    let Some(mark) = mark else {
         return Ok(());
+    };
+    let done = account_of_mark(&mark);
+    let accounts: Vec<(i64, i64)> = connection
+        .prepare("SELECT bucket, account_id FROM account ORDER BY bucket, account_id")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let left: Vec<(i64, i64)> = accounts
+        .into_iter()
+        .filter(|account| done.is_none_or(|done| *account > done))
+        .collect();
+    tracing::info!(
+        accounts = left.len(),
+        "summing up past requests for the statistics, once: the server listens when it is done"
+    );
+    let mut requests = 0;
+    for (bucket, id) in left {
+        in_transaction(connection, |transaction| {
+            fill(transaction, vault, route, account_key(bucket, id)?, &mut requests)?;
+            transaction.execute(
+                "UPDATE meta SET value = ?2 WHERE name = ?1",
+                params![TO_FILL, [bucket.to_be_bytes(), id.to_be_bytes()].concat()],
+            )?;
+            Ok(())
+        })?;
     }
-    tracing::info!("summing up past requests for the statistics");
     in_transaction(connection, |transaction| {
-        let accounts: Vec<(i64, i64)> = transaction
-            .prepare("SELECT bucket, account_id FROM account ORDER BY bucket, account_id")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        for (bucket, id) in accounts {
-            fill(transaction, vault, route, account_key(bucket, id)?)?;
-        }
         transaction.execute("DELETE FROM meta WHERE name = ?1", [TO_FILL])?;
         Ok(())
-    })
+    })?;
+    tracing::info!(requests, "summed up past requests for the statistics");
+    Ok(())
+}
+
+/// The account that a mark names; the migration's own names none.
+fn account_of_mark(mark: &[u8]) -> Option<(i64, i64)> {
+    let (bucket, id) = mark.split_first_chunk()?;
+    Some((i64::from_be_bytes(*bucket), i64::from_be_bytes(id.try_into().ok()?)))
 }
 
 /// A request's columns, none of them sealed.
@@ -133,11 +160,24 @@ impl Latest {
         if self.sketch == NumberSketch::default() {
             return Ok(());
         }
-        write_sketch(connection, account, self.level.number(), self.start, &self.sketch)
+        write_sketch(
+            connection,
+            account,
+            self.level.number(),
+            self.start,
+            &self.sketch,
+            false,
+        )
     }
 }
 
-fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: AccountKey) -> Result<(), StoreError> {
+fn fill(
+    connection: &Connection,
+    vault: &Vault,
+    route: &RouteName,
+    account: AccountKey,
+    requests: &mut u64,
+) -> Result<(), StoreError> {
     // A message that was read may have been delivered before: the first of the two is its arrival.
     let mut statement = connection.prepare_cached(
         "SELECT created_at, phone, sender, delivery, fee, refunded, verification, verification_at, wrong_attempts, \
@@ -161,8 +201,11 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
         start: i64::MIN,
         sketch: NumberSketch::default(),
     });
-    let mut countries: HashMap<PhoneNumber, Country> = HashMap::new();
     while let Some(row) = rows.next()? {
+        *requests += 1;
+        if requests.is_multiple_of(TOLD_EACH) {
+            tracing::info!(requests = *requests, "summing up past requests for the statistics");
+        }
         // One row that can't be read must not keep the server from starting.
         let Some(request) = readable(PastRequest::read(row))? else {
             continue;
@@ -182,12 +225,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
                 latest.see(connection, account, start, hash)?;
             }
         }
-        if countries.len() >= super::REMEMBERED_COUNTRIES {
-            countries.clear();
-        }
-        let country = *countries
-            .entry(request.phone)
-            .or_insert_with(|| Country::of(request.phone));
+        let country = Country::of(request.phone);
         let route = request.route.as_ref().unwrap_or(route);
         let names = [country.as_str(), route.as_str(), sender_column(request.sender.as_ref())];
         past.add(Quarter::of(request.created_at).number(), names, &sum);
@@ -200,7 +238,7 @@ fn fill(connection: &Connection, vault: &Vault, route: &RouteName, account: Acco
         latest.write(connection, account)?;
     }
     if seen.sketch() != &NumberSketch::default() {
-        write_sketch(connection, account, ALL_TIME, 0, seen.sketch())?;
+        write_sketch(connection, account, ALL_TIME, 0, seen.sketch(), false)?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use countersign_core::{AccountKey, UsageSum};
 use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::encoding;
 use super::spans::{Level, QUARTERS_OF_A_DAY, month_of_day};
+use super::{encoding, note_damage};
 use crate::sqlite::codec::damaged;
 use crate::types::StoreError;
 
@@ -90,22 +90,19 @@ impl Past {
                     sums.entry((Level::Month, month_of_day(day))).or_default().add(sum);
                 }
                 let place = (series, names.clone(), Level::Fine, day);
-                let is_new = stored(connection, account, &place, |mut bytes| {
-                    while let Some(quarter) = encoding::take_quarter(&mut bytes) {
-                        encoding::take_sum(&mut bytes, quarters.entry(quarter).or_default())?;
-                    }
-                    Some(())
-                })?
-                .is_none();
+                let stored = stored(connection, account, &place, encoding::day_of)?;
+                let is_new = stored.is_none();
+                for (quarter, sum) in stored.into_iter().flatten() {
+                    quarters.entry(quarter).or_default().add(&sum);
+                }
                 let day: Vec<(u8, UsageSum)> = quarters.into_iter().collect();
                 write(connection, account, &place, is_new, &encoding::bytes_of_day(&day))?;
             }
             for ((level, start), mut sum) in sums {
                 let place = (series, names.clone(), level, start);
-                let is_new = stored(connection, account, &place, |mut bytes| {
-                    encoding::add_sum(&mut bytes, &mut sum)
-                })?
-                .is_none();
+                let stored = stored(connection, account, &place, encoding::sum_of)?;
+                let is_new = stored.is_none();
+                sum.add(&stored.unwrap_or_default());
                 write(connection, account, &place, is_new, &encoding::bytes_of(&sum))?;
             }
         }
@@ -113,13 +110,13 @@ impl Past {
     }
 }
 
-/// Looks a row up; `None` where there is none.
-fn stored(
+/// Looks a row up; `None` where there is none. One that can't be read counts as empty.
+fn stored<T: Default>(
     connection: &Connection,
     account: AccountKey,
     (series, [country, route, sender], level, start): &Place,
-    read: impl FnOnce(&[u8]) -> Option<()>,
-) -> Result<Option<()>, StoreError> {
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
     let found = connection
         .prepare_cached(
             "SELECT sums FROM usage_past WHERE bucket = ?1 AND account_id = ?2 AND series = ?3 AND country = ?4 \
@@ -139,11 +136,12 @@ fn stored(
             |row| Ok(row.get_ref(0)?.as_blob().map(read)?),
         )
         .optional()?;
-    match found {
-        None => Ok(None),
-        Some(Some(())) => Ok(Some(())),
-        Some(None) => Err(damaged("a sum of usage")),
-    }
+    Ok(found.map(|read| {
+        read.unwrap_or_else(|| {
+            note_damage(account, "a past sum of usage");
+            T::default()
+        })
+    }))
 }
 
 fn write(
@@ -188,9 +186,10 @@ pub(super) fn put_away(connection: &Connection, account: AccountKey) -> Result<i
         while let Some(row) = rows.next()? {
             let text = |column| row.get_ref(column)?.as_str().map_err(|_| damaged("a row of usage"));
             let (quarter, names) = (row.get(0)?, [text(1)?, text(2)?, text(3)?]);
-            let bytes = row.get_ref(4)?.as_blob().map_err(|_| damaged("a row of usage"))?;
-            let sum = encoding::sum_of(bytes).ok_or_else(|| damaged("a sum of usage"))?;
-            past.add(quarter, names, &sum);
+            match encoding::sum_of(row.get_ref(4)?.as_blob().map_err(|_| damaged("a row of usage"))?) {
+                Some(sum) => past.add(quarter, names, &sum),
+                None => note_damage(account, "a sum of usage"),
+            }
             last = Some((quarter, names.map(str::to_owned)));
             if past.is_full() {
                 break;
