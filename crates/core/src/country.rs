@@ -184,17 +184,17 @@ mod tests {
     #[test]
     fn numbers_of_a_shared_calling_code_belong_where_the_numbering_plans_say() {
         let mut random = 7_u64;
-        let mut next = |below: u64| {
+        let mut next = |below: usize| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (random >> 33) % below
+            usize::try_from(random >> 33).unwrap() % below
         };
         let mut found = std::collections::BTreeSet::new();
         for (code, calling_code) in shared_codes() {
             let start = code.to_string();
             let mut numbers: Vec<String> = Vec::new();
             for _ in 0..2_000 {
-                let length = 1 + next(14 - start.len() as u64);
-                numbers.push((0..length).map(|_| char::from(b'0' + next(10) as u8)).collect());
+                let length = 1 + next(14 - start.len());
+                numbers.push((0..length).map(|_| char::from(b"0123456789"[next(10)])).collect());
             }
             // Real ones, and such as differ from a real one in a digit or two.
             let regions = PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(calling_code);
@@ -211,8 +211,8 @@ mod tests {
                     for _ in 0..if example.is_empty() { 0 } else { 150 } {
                         let mut changed = example.as_bytes().to_vec();
                         for _ in 0..next(3) {
-                            let place = next(changed.len() as u64) as usize;
-                            changed[place] = b'0' + next(10) as u8;
+                            let place = next(changed.len());
+                            changed[place] = b"0123456789"[next(10)];
                         }
                         numbers.push(String::from_utf8(changed).unwrap());
                     }

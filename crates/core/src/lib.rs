@@ -67,7 +67,7 @@ pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers};
 pub use time::{DAY_MS, Timestamp};
 pub use token::{ApiToken, Grace, TOKEN_LENGTH, TokenClaim, TokenKind, TokenStanding};
 pub use usage::{
-    QUARTER_MS, Quarter, TIME_SLOTS, TimeHistogram, USAGE_COUNTS, UsageChange, UsageCount, UsageFacts, UsageKey,
-    UsageSum, time_slot, usage_change,
+    QUARTER_MS, Quarter, TIME_SLOTS, TimeHistogram, USAGE_COUNTS, UsageChange, UsageCount, UsageFacts, UsageSum,
+    time_slot, usage_change,
 };
 pub use wire::{DeliveryStatus, RequestStatus, VerificationStatus};

@@ -3,7 +3,6 @@
 //! equals what all rows give anew. The store sums up, the statistics pages show (docs/statistics.md has the definitions).
 
 use crate::command::{TimelineEvent, TimelineKind};
-use crate::country::Country;
 use crate::money::Credits;
 use crate::parameters::SenderUsername;
 use crate::phone::PhoneNumber;
@@ -188,19 +187,6 @@ impl UsageSum {
             self.to_valid.add_slot(slot, 1);
         }
     }
-}
-
-/// Where usage is summed up, within an account.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UsageKey {
-    /// The quarter of an hour in which the request was made.
-    pub quarter: Quarter,
-    /// The recipient's country.
-    pub country: Country,
-    /// The route.
-    pub route: RouteName,
-    /// Whom the recipient saw as the sender, if the account named one.
-    pub sender: Option<SenderUsername>,
 }
 
 /// What statistics look at of a request: no code, nothing that is sealed.
