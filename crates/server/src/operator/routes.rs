@@ -502,7 +502,7 @@ fn month_of(at: Timestamp) -> String {
 /// Its first moment and the first one after it.
 fn month_bounds(month: &str) -> Option<(Timestamp, Timestamp)> {
     let (year, month) = month.split_once('-')?;
-    let (year, month): (i64, i64) = (year.parse().ok()?, month.parse().ok()?);
+    let (year, month): (i64, i64) = (i64::from(year.parse::<u16>().ok()?), month.parse().ok()?);
     let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     let start = |year, month| Some(Timestamp::from_millis(days_of_date(year, month, 1)? * DAY_MS));
     Some((start(year, month)?, start(next.0, next.1)?))

@@ -91,9 +91,12 @@ impl LegHealth {
         probes
     }
 
-    /// A hand-over begins.
+    /// A hand-over begins. One that was planned before the leg began to rest is no probe, and its failure says nothing new.
     pub(crate) fn began(&self) {
-        self.lock().circuit.began();
+        let mut state = self.lock();
+        if state.circuit.lets_through(Instant::now()) {
+            state.circuit.began();
+        }
     }
 
     /// A hand-over ended, after so long. Answers until when the leg rests, where that opened its circuit.
