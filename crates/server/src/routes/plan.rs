@@ -97,7 +97,7 @@ impl Routes {
         if phone.is_sandbox() || question.sending.kind == TokenKind::Test {
             return Planned::built_in(self.inbox || Script::of(phone).is_some());
         }
-        if self.routes.is_empty() {
+        if self.all.is_empty() {
             return Planned::built_in(self.inbox);
         }
         let Some(route) = self.route_of(Some(question.sending.account.id), phone, question.kind) else {

@@ -311,7 +311,9 @@ fn share_out(name: &str, section: &Table, legs: &mut [LegSettings]) -> Result<()
     };
     let Some(shares) = section.get("shares") else {
         let each = u16::try_from(1_000 / legs.len()).unwrap_or(1_000);
-        legs.iter_mut().for_each(|leg| leg.share = each);
+        for leg in legs.iter_mut() {
+            leg.share = each;
+        }
         return Ok(());
     };
     let percents: Option<Vec<u16>> = shares.as_array().and_then(|shares| {

@@ -33,7 +33,7 @@ const MAX_LATER: usize = 4_096;
 const DELIVER_LIMIT: Duration = Duration::from_secs(90);
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(15);
 /// How long a message is remembered after its hand-over was brought into the books: longer than a page of a walk takes.
-const REMEMBERED: Duration = Duration::from_secs(60);
+const REMEMBERED: Duration = Duration::from_mins(1);
 /// The shortest and the longest wait before a message is tried again: none lives longer.
 const LATER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_hours(1));
 /// Withdrawals under way at once, beside the deliveries.
@@ -370,10 +370,9 @@ impl Tools {
         while tries < NOTE_RETRIES {
             let noted = self.site.note_handle(named.clone(), clock::now()).await;
             match noted {
-                Ok(()) => return,
+                Ok(()) | Err(StoreError::Closing) => return,
                 // Without it no receipt finds its message after a restart: it is waited for like the message's own news.
                 Err(StoreError::DiskFull | StoreError::Busy) => {}
-                Err(StoreError::Closing) => return,
                 Err(error) => {
                     tries += 1;
                     tracing::warn!(leg = %self.name, %error, "a message’s name could not be written down");
