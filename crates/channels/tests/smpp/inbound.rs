@@ -1,5 +1,6 @@
 //! What comes back: receipts in every order and form, and what phones write.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use countersign_channels::testing::{Server, destination};
@@ -88,7 +89,10 @@ fn receipt(id: &str, from: &str) -> String {
     let length = u32::try_from(16 + body.len()).unwrap();
     let header = [length, 5, 0, 9].map(u32::to_be_bytes).concat();
     let bytes = [header, body].concat();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 #[tokio::test]
