@@ -375,7 +375,7 @@ fn a_worker_that_is_a_little_late_costs_no_message_its_last_leg() {
             send.ttl = Ttl::new(ttl).unwrap();
         });
         let request = id(&sent.unwrap());
-        let wait_ms = plan(&legs).unwrap().wait_ms(0, i64::from(ttl) * 1_000);
+        let wait_ms = plan(&legs).unwrap().wait_ms(0, ttl * 1_000);
         for (place, leg) in (1_i64..).zip(&legs[1..]) {
             let (due, step) = world.request(request).next_due().unwrap();
             assert_eq!(step, DueStep::NextLeg, "{leg} of {legs:?}");
@@ -389,7 +389,7 @@ fn a_worker_that_is_a_little_late_costs_no_message_its_last_leg() {
             assert_eq!(world.last().work, Some(Work::Deliver));
             assert_eq!(under_way(&world, request), Some(*leg));
         }
-        world.now = START.plus_millis(i64::from(ttl) * 1_000);
+        world.now = START.plus_millis(ttl * 1_000);
         world.wake(request);
         assert_eq!(world.delivery(request), DeliveryState::Expired);
     }
