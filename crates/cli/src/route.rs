@@ -68,6 +68,7 @@ enum Kind {
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the operator's API")]
 pub(crate) struct Routes {
     routes: Vec<Route>,
     legs: Vec<Leg>,
@@ -95,6 +96,7 @@ struct RouteLeg {
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the operator's API")]
 struct Leg {
     leg: String,
     kind: String,

@@ -14,6 +14,7 @@ use countersign_store::{BooksLoad, OpenReports};
 
 use super::orders;
 use crate::app::{App, Mode};
+use crate::routes::AILING_PERCENT;
 use crate::site::format::{self, When};
 use crate::site::frame::Frame;
 use crate::site::page::{self, PageError};
@@ -24,8 +25,6 @@ use crate::vitals::ReportFigures;
 /// Reports and messages are counted up to this; then a page says "more than".
 const COUNT_REPORTS: usize = 10_000;
 const COUNT_MESSAGES: usize = 200;
-/// A leg of which less than that succeeds is ailing.
-const AILING_PERCENT: u8 = 50;
 /// Senders that wait are counted up to this.
 const COUNT_SENDERS: usize = 100;
 /// From this size on, something keeps the write-ahead log from being copied back (ARCHITECTURE.md, "Promises").

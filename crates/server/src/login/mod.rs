@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use countersign_channels::{Handover, LoginPrompt};
-use countersign_core::{Code, CodeLength, Limit, PhoneNumber, SandboxNumbers, Timestamp};
+use countersign_core::{Code, CodeLength, Detail, Limit, PhoneNumber, SandboxNumbers, Timestamp};
 use countersign_store::{LoginAnswer, LoginAttempt, LoginEntry, LoginToken, NewLogin, StoreError};
 use tokio::sync::{Semaphore, watch};
 
@@ -37,6 +38,9 @@ const MAX_WAITING_OF_AN_ATTEMPT: usize = 8;
 const MAX_UNDER_WAY: usize = 64;
 /// What one address may begin, as a multiple of what one number may.
 const ADDRESS_SHARE: u32 = 4;
+/// The longest that one leg may take with a question, and with taking it back.
+const ASK_LIMIT: Duration = Duration::from_secs(30);
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(5);
 const HOUR_MS: i64 = 3_600_000;
 
 /// What signing in keeps in memory. One per server.
@@ -237,7 +241,11 @@ async fn ask(app: &App, prompt: LoginPrompt, network: Network) -> Result<(), Sto
         if !policy.may_use(leg.channel.is_paid(), standing, prompt.phone, network, prompt.at) {
             continue;
         }
-        match leg.channel.deliver_login(prompt.clone()).await {
+        let asking = tokio::time::timeout(ASK_LIMIT, leg.channel.deliver_login(prompt.clone()));
+        let asked = asking
+            .await
+            .unwrap_or_else(|_| Handover::Failed(Detail::new("it gave no answer in time")));
+        match asked {
             Handover::Accepted(_) | Handover::Waiting => return Ok(()),
             Handover::Later(_) => tracing::warn!(leg = %leg.channel.name(), "a leg has no time for a sign-in"),
             Handover::CannotReach(why) | Handover::Refused(why) | Handover::Failed(why) => {
@@ -257,9 +265,11 @@ pub(crate) async fn answer(
     now: Timestamp,
 ) -> Result<Option<LoginAttempt>, StoreError> {
     let answered = app.site.answer_login(attempt, answer, now).await?;
+    if answered.is_some() {
+        app.login.told();
+    }
     take_back(app, attempt).await;
     if let Some(attempt) = &answered {
-        app.login.told();
         tracing::info!(phone = ?attempt.phone, ?answer, "a sign-in was answered");
     }
     Ok(answered)
@@ -279,15 +289,19 @@ pub(crate) async fn enter_code(
     if let Some(attempt) = attempt
         && !matches!(entry, LoginEntry::Wrong { left: 1.. })
     {
-        take_back(app, attempt.id).await;
         app.login.told();
+        take_back(app, attempt.id).await;
     }
     Ok(entry)
 }
 
 async fn take_back(app: &App, attempt: i64) {
     for (_, leg) in app.routes.legs() {
-        leg.channel.withdraw_login(attempt).await;
+        // Who asked goes on already: a slow leg only keeps its question a while.
+        let withdrawn = tokio::time::timeout(WITHDRAW_LIMIT, leg.channel.withdraw_login(attempt));
+        if withdrawn.await.is_err() {
+            tracing::warn!(leg = %leg.channel.name(), "the question of a sign-in could not be taken back in time");
+        }
     }
 }
 

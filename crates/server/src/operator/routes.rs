@@ -265,7 +265,7 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
                     .parse()
                     .ok()
                     .and_then(Ttl::new)
-                    .ok_or_else(|| wrong("30 to 3600 seconds"))?
+                    .ok_or_else(|| wrong("30 to 3600 seconds"))?;
             }
             _ => {}
         }
@@ -399,13 +399,7 @@ pub(super) async fn costs(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) 
     let month = month.unwrap_or_else(|| month_of(clock::now()));
     let (from, to) = month_bounds(&month)
         .ok_or_else(|| Refusal::bad_request("`month` must be a month like 2026-11 (UTC); left out, it is this one"))?;
-    let mut channels: Vec<_> = app
-        .site
-        .cost_sums(from, to)
-        .await?
-        .into_iter()
-        .map(channel_costs)
-        .collect();
+    let mut channels: Vec<_> = app.site.cost_sums(from, to).await?.iter().map(channel_costs).collect();
     let mut unsettled = Vec::new();
     let (mut after, mut seen) = (None, 0);
     let complete = loop {
@@ -430,7 +424,7 @@ pub(super) async fn costs(State(app): State<Arc<App>>, RawQuery(raw): RawQuery) 
     })
 }
 
-fn channel_costs(sum: CostSum) -> ChannelCostsView {
+fn channel_costs(sum: &CostSum) -> ChannelCostsView {
     ChannelCostsView {
         channel: sum.channel.to_string(),
         charges: sum.charges,
@@ -502,7 +496,7 @@ fn month_of(at: Timestamp) -> String {
 /// Its first moment and the first one after it.
 fn month_bounds(month: &str) -> Option<(Timestamp, Timestamp)> {
     let (year, month) = month.split_once('-')?;
-    let (year, month): (i64, i64) = (year.parse().ok()?, month.parse().ok()?);
+    let (year, month): (i64, i64) = (i64::from(year.parse::<u16>().ok()?), month.parse().ok()?);
     let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     let start = |year, month| Some(Timestamp::from_millis(days_of_date(year, month, 1)? * DAY_MS));
     Some((start(year, month)?, start(next.0, next.1)?))

@@ -8,7 +8,9 @@ use countersign_core::{Detail, RoutePlan};
 use tokio::time::Instant;
 
 use super::Routes;
-use super::plan::{Planned, Question, Skipped};
+use super::health::HandoverEnd;
+use super::plan::{Planned, Question, Skipped, shared_out};
+use crate::clock;
 
 /// What the network said.
 #[derive(Debug)]
@@ -30,26 +32,31 @@ impl Routes {
             let Some(leg) = self.leg(&planned_leg.name) else {
                 continue;
             };
-            let asked = tokio::time::timeout_at(deadline, leg.channel.ask(&question.to)).await;
+            // A leg that hangs leaves time for those behind it.
+            let began = Instant::now();
+            let left = u32::try_from(plan.legs.len() - place).unwrap_or(1);
+            let limit = deadline.saturating_duration_since(began) / left;
+            let asked = tokio::time::timeout(limit, leg.channel.ask(&question.to)).await;
             let why = match asked {
                 Ok(Asked::Reaches) => {
-                    let rest = RoutePlan {
-                        route: plan.route.clone(),
-                        legs: plan.legs[place..].to_vec(),
-                    };
                     return Settled {
-                        plan: Some(Arc::new(rest)),
+                        plan: shared_out(plan.route.clone(), plan.legs[place..].to_vec()),
                         skipped,
                     };
                 }
                 Ok(Asked::CannotReach(why)) => why,
                 Ok(Asked::Unknown(why)) => {
                     tracing::warn!(leg = %planned_leg.name, %why, "a leg couldn’t say whether it reaches a number");
+                    leg.health
+                        .ended(HandoverEnd::Failed(why.clone()), began.elapsed(), clock::now());
                     why
                 }
                 Err(_) => {
                     tracing::warn!(leg = %planned_leg.name, "a leg didn’t say in time whether it reaches a number");
-                    Detail::new("it didn’t answer in time whether it reaches the number")
+                    let why = Detail::new("it didn’t answer in time whether it reaches the number");
+                    leg.health
+                        .ended(HandoverEnd::Failed(why.clone()), began.elapsed(), clock::now());
+                    why
                 }
             };
             skipped.push((planned_leg.name.clone(), why));

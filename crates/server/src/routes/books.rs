@@ -38,7 +38,7 @@ pub(crate) fn channel_ports(
     }
 }
 
-fn trouble(error: StoreError) -> PortError {
+fn trouble(error: &StoreError) -> PortError {
     PortError(error.to_string())
 }
 
@@ -58,7 +58,11 @@ impl Recipients for Books {
         phone: PhoneNumber,
     ) -> BoxFuture<'a, Result<Option<Recipient>, PortError>> {
         Box::pin(async move {
-            let found = self.0.recipient(channel, phone).await.map_err(trouble)?;
+            let found = self
+                .0
+                .recipient(channel, phone)
+                .await
+                .map_err(|error| trouble(&error))?;
             Ok(found.map(recipient))
         })
     }
@@ -73,7 +77,7 @@ impl Recipients for Books {
                 .0
                 .recipients_at(channel, address, MOST_AT_ADDRESS)
                 .await
-                .map_err(trouble)?;
+                .map_err(|error| trouble(&error))?;
             Ok(found.into_iter().map(recipient).collect())
         })
     }
@@ -86,12 +90,20 @@ impl Recipients for Books {
                 stopped: recipient.stopped,
                 since: recipient.since,
             };
-            self.0.put_recipient(channel.clone(), recipient).await.map_err(trouble)
+            self.0
+                .put_recipient(channel.clone(), recipient)
+                .await
+                .map_err(|error| trouble(&error))
         })
     }
 
     fn remove<'a>(&'a self, channel: &'a LegName, phone: PhoneNumber) -> BoxFuture<'a, Result<(), PortError>> {
-        Box::pin(async move { self.0.remove_recipient(channel.clone(), phone).await.map_err(trouble) })
+        Box::pin(async move {
+            self.0
+                .remove_recipient(channel.clone(), phone)
+                .await
+                .map_err(|error| trouble(&error))
+        })
     }
 }
 
@@ -106,7 +118,7 @@ impl Handles for Books {
                 .0
                 .message_of_handle(channel, handle.as_str())
                 .await
-                .map_err(trouble)?;
+                .map_err(|error| trouble(&error))?;
             Ok(found.map(|request| MessageKey {
                 account: request.account,
                 request: request.id,
@@ -124,13 +136,22 @@ impl Handles for Books {
                 account: message.account,
                 id: message.request,
             };
-            let found = self.0.handle_of_message(channel, request).await.map_err(trouble)?;
+            let found = self
+                .0
+                .handle_of_message(channel, request)
+                .await
+                .map_err(|error| trouble(&error))?;
             Ok(found.as_deref().and_then(Handle::new))
         })
     }
 
     fn note<'a>(&'a self, channel: &'a LegName, name: &'a str) -> BoxFuture<'a, Result<Option<String>, PortError>> {
-        Box::pin(async move { self.0.channel_note(channel, name).await.map_err(trouble) })
+        Box::pin(async move {
+            self.0
+                .channel_note(channel, name)
+                .await
+                .map_err(|error| trouble(&error))
+        })
     }
 
     fn put_note<'a>(
@@ -143,7 +164,7 @@ impl Handles for Books {
             self.0
                 .put_channel_note(channel.clone(), name.to_owned(), value)
                 .await
-                .map_err(trouble)
+                .map_err(|error| trouble(&error))
         })
     }
 }

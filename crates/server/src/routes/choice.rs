@@ -18,7 +18,7 @@ impl Routes {
         kind: MessageKind,
     ) -> Option<&RouteSettings> {
         let fitting = self
-            .routes
+            .all
             .iter()
             .filter_map(|route| Some((fit(route, account, phone, kind)?, route)));
         fitting.max_by_key(|(fit, _)| *fit).map(|(_, route)| route)
@@ -66,7 +66,7 @@ mod tests {
             route("sign-in", &[], &[], &[MessageKind::Login]),
         ];
         let routes = Routes {
-            routes,
+            all: routes,
             legs: std::collections::BTreeMap::new(),
             inbox: false,
             ask_timeout: std::time::Duration::ZERO,

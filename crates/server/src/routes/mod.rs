@@ -14,7 +14,7 @@ mod webhooks;
 
 pub(crate) use books::channel_ports;
 pub(crate) use desk::{DESK_QUEUE, Desk};
-pub(crate) use health::{HandoverEnd, LegFigures, LegHealth};
+pub(crate) use health::{AILING_PERCENT, HandoverEnd, LegFigures, LegHealth};
 pub(crate) use plan::{Planned, Question};
 pub(crate) use webhooks::router;
 
@@ -42,7 +42,7 @@ pub(crate) struct Leg {
 
 /// All routes and legs of a server.
 pub struct Routes {
-    routes: Vec<RouteSettings>,
+    all: Vec<RouteSettings>,
     legs: BTreeMap<LegName, Leg>,
     inbox: bool,
     ask_timeout: Duration,
@@ -69,7 +69,7 @@ impl Routes {
             (name, leg)
         });
         Self {
-            routes: settings.routes.clone(),
+            all: settings.routes.clone(),
             legs: legs.collect(),
             inbox: inbox.is_some(),
             ask_timeout: settings.delivery.ask_timeout,
@@ -85,7 +85,7 @@ impl Routes {
     /// The legs that may ask a number's holder about a sign-in, unpaid ones first.
     pub(crate) async fn login_legs(&self, account: Option<AccountId>, phone: PhoneNumber) -> Vec<&Leg> {
         let built_in = self.leg(&LegName::INBOX);
-        if phone.is_sandbox() || self.routes.is_empty() {
+        if phone.is_sandbox() || self.all.is_empty() {
             return built_in.into_iter().collect();
         }
         let to = Destination { phone, sender: None };
@@ -125,7 +125,7 @@ impl Routes {
 
     /// All routes, as they were set.
     pub(crate) fn all(&self) -> &[RouteSettings] {
-        &self.routes
+        &self.all
     }
 
     /// Channels besides the inbox.

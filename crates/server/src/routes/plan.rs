@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_channels::Destination;
 use countersign_core::{
-    Action, Detail, LegName, PhoneNumber, PlannedLeg, Reach, RoutePlan, Script, SenderUsername, TokenKind,
+    Action, Detail, LegName, PhoneNumber, PlannedLeg, Reach, RouteName, RoutePlan, Script, SenderUsername, TokenKind,
 };
 use tokio::time::Instant;
 
@@ -97,7 +97,7 @@ impl Routes {
         if phone.is_sandbox() || question.sending.kind == TokenKind::Test {
             return Planned::built_in(self.inbox || Script::of(phone).is_some());
         }
-        if self.routes.is_empty() {
+        if self.all.is_empty() {
             return Planned::built_in(self.inbox);
         }
         let Some(route) = self.route_of(Some(question.sending.account.id), phone, question.kind) else {
@@ -132,7 +132,7 @@ impl Routes {
             legs.append(&mut ailing);
         }
         for (set, _) in ailing {
-            let why = "it failed several times in a row, and rests for a while";
+            let why = "it fails of late, and rests for a while";
             skipped.push((set.channel.clone(), Detail::new(why)));
         }
         planned(route, &legs, skipped)
@@ -158,32 +158,25 @@ fn planned(route: &RouteSettings, legs: &[(&LegSettings, Reach)], skipped: Vec<S
         legs if legs.iter().any(|(_, reach)| *reach == Reach::Reachable) => Reach::Reachable,
         _ => Reach::MustAsk,
     };
+    let planned_legs = legs.iter().map(|(set, _)| PlannedLeg {
+        name: set.channel.clone(),
+        share: set.share,
+    });
     let to_ask = legs.iter().filter(|(_, reach)| *reach == Reach::MustAsk);
     Planned {
         reach,
         to_ask: to_ask.map(|(set, _)| set.channel.clone()).collect(),
-        plan: plan_of_legs(route, legs.iter().map(|(set, _)| *set)),
+        plan: shared_out(route.name.clone(), planned_legs.collect()),
         skipped,
     }
 }
 
 /// The plan of these legs; `None` of none. Those that are left share the message's life as they did among all.
-fn plan_of_legs<'s>(route: &RouteSettings, legs: impl Iterator<Item = &'s LegSettings>) -> Option<Arc<RoutePlan>> {
-    let mut legs: Vec<_> = legs
-        .map(|set| PlannedLeg {
-            name: set.channel.clone(),
-            share: set.share,
-        })
-        .collect();
+pub(super) fn shared_out(route: RouteName, mut legs: Vec<PlannedLeg>) -> Option<Arc<RoutePlan>> {
     let all: u32 = legs.iter().map(|leg| u32::from(leg.share)).sum();
     for leg in &mut legs {
         let share = u32::from(leg.share) * 1_000 / all.max(1);
         leg.share = u16::try_from(share).unwrap_or(1_000);
     }
-    (!legs.is_empty()).then(|| {
-        Arc::new(RoutePlan {
-            route: route.name.clone(),
-            legs,
-        })
-    })
+    (!legs.is_empty()).then(|| Arc::new(RoutePlan { route, legs }))
 }

@@ -13,11 +13,14 @@ use axum::routing::post;
 use countersign_channels::{WebhookAnswer, WebhookCall};
 use countersign_core::LegName;
 use http_body_util::{BodyExt as _, Limited};
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 
 /// The largest body: a Telegram update stays far below it.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Calls at a time: their bodies are read before a channel can judge their secret.
+static CALLS: Semaphore = Semaphore::const_new(64);
 /// The longest that one call may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -40,6 +43,9 @@ async fn receive(
     if *app.draining.borrow() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
+    let Ok(_place) = CALLS.try_acquire() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
     let answered = tokio::time::timeout(LIMIT, async {
         let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
             return WebhookAnswer(413);

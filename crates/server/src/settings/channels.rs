@@ -131,13 +131,16 @@ fn read_channels(table: &Table, environment: &Environment) -> Result<Vec<Channel
         }
         found.insert(name.clone(), values);
     }
-    read_environment(&mut found, environment);
+    read_environment(&mut found, environment)?;
     found.into_iter().map(|(name, values)| channel(&name, values)).collect()
 }
 
 /// `COUNTERSIGN_CHANNELS_SMS_PASSWORD` is `channels.sms.password`, where there is such a channel. One that stands in the
 /// environment alone needs its `_KIND`.
-fn read_environment(found: &mut BTreeMap<String, BTreeMap<String, ConfigValue>>, environment: &Environment) {
+fn read_environment(
+    found: &mut BTreeMap<String, BTreeMap<String, ConfigValue>>,
+    environment: &Environment,
+) -> Result<(), SettingsError> {
     let prefix = format!("{PREFIX}CHANNELS_");
     for (variable, _) in environment.beginning_with(&prefix) {
         if let Some(name) = variable
@@ -152,19 +155,26 @@ fn read_environment(found: &mut BTreeMap<String, BTreeMap<String, ConfigValue>>,
     }
     for (variable, text) in environment.beginning_with(&prefix) {
         let rest = variable.strip_prefix(&prefix).unwrap_or_default();
-        // The longest name that fits: one channel's name may begin with another's.
         let fits = |name: &&String| {
             rest.strip_prefix(&in_variables(name))
                 .is_some_and(|key| key.starts_with('_'))
         };
-        if let Some(name) = found.keys().filter(fits).max_by_key(|name| name.len()).cloned() {
-            let key = rest[in_variables(&name).len() + 1..].to_lowercase();
-            found
-                .entry(name)
-                .or_default()
-                .insert(key, ConfigValue::Text(text.to_owned()));
+        // The longest name that fits: one channel's name may begin with another's.
+        let name = found.keys().filter(fits).max_by_key(|name| name.len()).cloned();
+        let Some(name) = name else {
+            return refuse(format!("environment variable {variable}: there is no such channel"));
+        };
+        let written = in_variables(&name);
+        if found.keys().filter(|other| in_variables(other) == written).count() > 1 {
+            return refuse(format!(
+                "environment variable {variable}: more than one channel’s name is written {written}"
+            ));
         }
+        let key = rest[written.len() + 1..].to_lowercase();
+        let values = found.entry(name).or_default();
+        values.insert(key, ConfigValue::Text(text.to_owned()));
     }
+    Ok(())
 }
 
 fn in_variables(name: &str) -> String {
@@ -301,7 +311,9 @@ fn share_out(name: &str, section: &Table, legs: &mut [LegSettings]) -> Result<()
     };
     let Some(shares) = section.get("shares") else {
         let each = u16::try_from(1_000 / legs.len()).unwrap_or(1_000);
-        legs.iter_mut().for_each(|leg| leg.share = each);
+        for leg in legs.iter_mut() {
+            leg.share = each;
+        }
         return Ok(());
     };
     let percents: Option<Vec<u16>> = shares.as_array().and_then(|shares| {

@@ -166,7 +166,14 @@ impl File {
     fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| SettingsError::NotToml {
             path: path.clone(),
-            message: error.to_string().trim_end().to_owned(),
+            // Never the line itself: it may hold a secret.
+            message: match error.span() {
+                Some(span) => {
+                    let line = text.get(..span.start).map_or(0, |before| before.matches('\n').count()) + 1;
+                    format!("line {line}: {}", error.message())
+                }
+                None => error.message().to_owned(),
+            },
         })?;
         refuse_unknown(&path, &table)?;
         Ok(Self { path, table })

@@ -4,13 +4,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_channels::{Handle, Handover, OutgoingMessage, Receipts};
-use countersign_core::{AccountKey, Action, DeliveryState, Detail, LegName, News, RequestId};
-use countersign_store::{NamedMessage, RequestRef, SiteStore, Store};
+use countersign_core::{AccountKey, Action, DeliveryState, Detail, LegName, Message, News, RequestId};
+use countersign_store::{NamedMessage, RequestRef, SiteStore, Store, StoreError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -32,11 +33,16 @@ const MAX_LATER: usize = 4_096;
 const DELIVER_LIMIT: Duration = Duration::from_secs(90);
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(15);
 /// How long a message is remembered after its hand-over was brought into the books: longer than a page of a walk takes.
-const REMEMBERED: Duration = Duration::from_secs(60);
-/// The shortest and the longest wait before a message is tried again.
-const LATER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
-/// How often the other side's name of a message is written down again where the books failed.
-const NOTE_RETRIES: u32 = 5;
+const REMEMBERED: Duration = Duration::from_mins(1);
+/// The shortest and the longest wait before a message is tried again: none lives longer.
+const LATER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_hours(1));
+/// Withdrawals under way at once, beside the deliveries.
+const WITHDRAWALS_AT_ONCE: usize = 32;
+/// A message that waited longer for its turn is looked up again before it goes: it may have been revoked meanwhile.
+const FRESH: Duration = Duration::from_millis(100);
+/// How often the other side's name of a message is written down again where the books failed for another reason than a full
+/// disk, and how long is waited in between.
+const NOTE_RETRIES: u32 = 25;
 const NOTE_PAUSE: Duration = Duration::from_millis(200);
 
 /// One message on one leg.
@@ -49,11 +55,15 @@ pub(super) struct Place {
 
 /// What is under way, and what was brought into the books a moment ago.
 #[derive(Debug, Default)]
-struct Known(Mutex<HashMap<Place, Option<Instant>>>);
+struct Known {
+    places: Mutex<HashMap<Place, Option<Instant>>>,
+    /// At how many places the old ones are looked for.
+    sweep_at: AtomicUsize,
+}
 
 impl Known {
     fn lock(&self) -> MutexGuard<'_, HashMap<Place, Option<Instant>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a message is under way; `false` where it is already, or was done since `read_at`.
@@ -73,8 +83,9 @@ impl Known {
         let now = Instant::now();
         let mut known = self.lock();
         known.insert(place, Some(now));
-        if known.len() > 2 * (QUEUE + MAX_LATER) {
+        if known.len() > self.sweep_at.load(Ordering::Relaxed).max(2 * (QUEUE + MAX_LATER)) {
             known.retain(|_, done| done.is_none_or(|done| now - done < REMEMBERED));
+            self.sweep_at.store(2 * known.len(), Ordering::Relaxed);
         }
     }
 
@@ -88,6 +99,8 @@ impl Known {
 struct Delivery {
     place: Place,
     message: OutgoingMessage,
+    /// When it was read, or committed, at the earliest.
+    read_at: Instant,
 }
 
 /// The dispatcher's end of a lane.
@@ -98,6 +111,7 @@ pub(super) struct LaneEntry {
     known: Arc<Known>,
     /// Set where something was left in the books.
     behind: Arc<AtomicBool>,
+    put_off: Arc<AtomicUsize>,
 }
 
 /// Whether a lane took a message.
@@ -117,7 +131,11 @@ impl LaneEntry {
             return Taken::Full;
         };
         if self.known.take(place, read_at) {
-            permit.send(Delivery { place, message });
+            permit.send(Delivery {
+                place,
+                message,
+                read_at,
+            });
         }
         Taken::Yes
     }
@@ -129,10 +147,16 @@ impl LaneEntry {
         }
     }
 
+    /// How many messages wait to be tried again.
+    fn put_off(&self) -> usize {
+        self.put_off.load(Ordering::Relaxed)
+    }
+
     /// Whether something was left in the books since this was last asked, and there is room again.
     pub(super) fn wants_more(&self) -> bool {
         self.behind.load(Ordering::Acquire)
             && self.deliveries.capacity() > QUEUE / 2
+            && self.put_off() < MAX_LATER / 2
             && self.behind.swap(false, Ordering::AcqRel)
     }
 }
@@ -147,8 +171,9 @@ pub(super) struct Lane {
     withdrawals: mpsc::Receiver<RequestRef>,
     known: Arc<Known>,
     behind: Arc<AtomicBool>,
+    put_off: Arc<AtomicUsize>,
     later: BinaryHeap<Reverse<(Instant, Place)>>,
-    waiting: HashMap<Place, OutgoingMessage>,
+    waiting: HashMap<Place, Delivery>,
     draining: watch::Receiver<bool>,
 }
 
@@ -174,6 +199,7 @@ impl Lane {
             withdrawals: withdrawal_sender,
             known: Arc::default(),
             behind: Arc::default(),
+            put_off: Arc::default(),
         };
         let lane = Self {
             name,
@@ -184,6 +210,7 @@ impl Lane {
             withdrawals,
             known: Arc::clone(&entry.known),
             behind: Arc::clone(&entry.behind),
+            put_off: Arc::clone(&entry.put_off),
             later: BinaryHeap::new(),
             waiting: HashMap::new(),
             draining,
@@ -199,7 +226,8 @@ impl Lane {
         }
         let at = Instant::now() + wait.clamp(LATER.0, LATER.1);
         self.later.push(Reverse((at, delivery.place)));
-        self.waiting.insert(delivery.place, delivery.message);
+        self.waiting.insert(delivery.place, delivery);
+        self.put_off.store(self.later.len(), Ordering::Relaxed);
     }
 
     /// The next one whose time has come.
@@ -209,8 +237,8 @@ impl Lane {
             return None;
         }
         let Reverse((_, place)) = self.later.pop()?;
-        let message = self.waiting.remove(&place)?;
-        Some(Delivery { place, message })
+        self.put_off.store(self.later.len(), Ordering::Relaxed);
+        self.waiting.remove(&place)
     }
 }
 
@@ -225,19 +253,30 @@ struct Tools {
 }
 
 impl Tools {
-    async fn deliver(self, delivery: Delivery, again: bool) -> Done {
+    async fn deliver(self, delivery: Delivery) -> Done {
         let Some(leg) = self.routes.leg(&self.name) else {
             return Done::Over;
         };
-        if again && !self.still_waits(delivery.place).await {
-            self.known.forget(delivery.place);
-            return Done::Over;
+        if delivery.read_at.elapsed() > FRESH {
+            match self.still_waits(delivery.place).await {
+                Some(true) => {}
+                Some(false) => {
+                    self.known.done(delivery.place);
+                    return Done::Over;
+                }
+                None => return Done::Later(delivery, NOTE_PAUSE),
+            }
         }
         leg.health.began();
         let began = Instant::now();
-        let handing = leg.channel.deliver(delivery.message.clone());
+        // A panic of a channel is its failure, and no other message's.
+        let handing = AssertUnwindSafe(leg.channel.deliver(delivery.message.clone())).catch_unwind();
         let handover = match tokio::time::timeout(DELIVER_LIMIT, handing).await {
-            Ok(handover) => handover,
+            Ok(Ok(handover)) => handover,
+            Ok(Err(_)) => {
+                tracing::error!(leg = %self.name, "a channel failed: please report this bug");
+                Handover::Failed(Detail::new("the channel failed"))
+            }
             Err(_) => Handover::Failed(Detail::new("the channel did not answer in time")),
         };
         if let Handover::Later(wait) = handover {
@@ -245,24 +284,41 @@ impl Tools {
             return Done::Later(delivery, wait);
         }
         self.watch(leg, &handover, began.elapsed());
+        let accepted = matches!(handover, Handover::Accepted(_));
         self.note(delivery.place, leg.channel.receipts(), handover).await;
         self.known.done(delivery.place);
+        if accepted && self.is_not_wanted_any_more(delivery.place).await {
+            return self
+                .withdraw(delivery.place.request.account, delivery.place.request.id)
+                .await;
+        }
         Done::Over
     }
 
-    /// Whether a message that was put off is still to be sent on this leg.
-    async fn still_waits(&self, place: Place) -> bool {
+    /// Whether a message that was just accepted was revoked, or arrived on another leg, while it was handed over: whoever
+    /// withdrew it then found nothing to withdraw.
+    async fn is_not_wanted_any_more(&self, place: Place) -> bool {
+        match self.store.request(place.request.account, place.request.id).await {
+            Ok(Some(request)) => match request.delivery {
+                DeliveryState::Sent => false,
+                // Perhaps here: then the other side refuses the withdrawal.
+                DeliveryState::Delivered | DeliveryState::Read => request.plan.is_some_and(|plan| plan.legs.len() > 1),
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether a message is still to be sent on this leg; `None` where the books don't say.
+    async fn still_waits(&self, place: Place) -> Option<bool> {
         match self.store.request(place.request.account, place.request.id).await {
             Ok(Some(request)) => {
                 let waits = request.delivery == DeliveryState::Sent;
-                waits
-                    && request
-                        .message
-                        .is_some_and(|message| !message.accepted && message.legs.leg == place.leg)
+                let here = |message: Message| !message.accepted && message.legs.leg == place.leg;
+                Some(waits && request.message.is_some_and(here))
             }
-            Ok(None) => false,
-            // The channel is asked to send what was to be sent a moment ago; the books will say.
-            Err(_) => true,
+            Ok(None) => Some(false),
+            Err(_) => None,
         }
     }
 
@@ -270,7 +326,8 @@ impl Tools {
         let now = clock::now();
         let end = match handover {
             Handover::Accepted(_) | Handover::Waiting => HandoverEnd::Accepted,
-            Handover::CannotReach(why) | Handover::Refused(why) => HandoverEnd::Declined(why.clone()),
+            Handover::CannotReach(why) => HandoverEnd::CannotReach(why.clone()),
+            Handover::Refused(why) => HandoverEnd::Refused(why.clone()),
             Handover::Failed(why) => {
                 tracing::warn!(leg = %self.name, %why, "a message failed on its leg");
                 HandoverEnd::Failed(why.clone())
@@ -309,11 +366,17 @@ impl Tools {
             handle: handle.as_str().to_owned(),
             request: place.request,
         };
-        for _ in 0..NOTE_RETRIES {
+        let mut tries = 0;
+        while tries < NOTE_RETRIES {
             let noted = self.site.note_handle(named.clone(), clock::now()).await;
             match noted {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(leg = %self.name, %error, "a message’s name could not be written down"),
+                Ok(()) | Err(StoreError::Closing) => return,
+                // Without it no receipt finds its message after a restart: it is waited for like the message's own news.
+                Err(StoreError::DiskFull | StoreError::Busy) => {}
+                Err(error) => {
+                    tries += 1;
+                    tracing::warn!(leg = %self.name, %error, "a message’s name could not be written down");
+                }
             }
             tokio::time::sleep(NOTE_PAUSE).await;
         }
@@ -350,7 +413,8 @@ impl Worker for Lane {
     const NAME: &'static str = "lane";
 
     async fn run(&mut self) {
-        // After a panic, what was under way is read out of the books again.
+        // After a panic, what was under way or queued is read out of the books again.
+        while self.deliveries.try_recv().is_ok() {}
         let left = {
             let mut known = self.known.lock();
             let before = known.len();
@@ -373,11 +437,13 @@ impl Worker for Lane {
             .map_or(1, |leg| leg.channel.concurrency().max(1));
         let mut draining = self.draining.clone();
         let mut under_way: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        // Apart from the deliveries: a slow withdrawal must not keep codes waiting.
+        let mut withdrawing: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut ending = false;
-        while !(ending && under_way.is_empty()) {
+        while !(ending && under_way.is_empty() && withdrawing.is_empty()) {
             let room = !ending && under_way.len() < at_once;
             if room && let Some(delivery) = self.due() {
-                under_way.push(tools.clone().deliver(delivery, true).boxed());
+                under_way.push(tools.clone().deliver(delivery).boxed());
                 continue;
             }
             let next_later = self.later.peek().map(|Reverse((at, _))| *at);
@@ -389,11 +455,12 @@ impl Worker for Lane {
                         self.put_off(delivery, wait);
                     }
                 }
-                Some(request) = self.withdrawals.recv(), if !ending => {
-                    under_way.push(tools.clone().withdraw(request.account, request.id).boxed());
+                Some(_) = withdrawing.next(), if !withdrawing.is_empty() => {}
+                Some(request) = self.withdrawals.recv(), if !ending && withdrawing.len() < WITHDRAWALS_AT_ONCE => {
+                    withdrawing.push(tools.clone().withdraw(request.account, request.id).boxed());
                 }
                 Some(delivery) = self.deliveries.recv(), if room => {
-                    under_way.push(tools.clone().deliver(delivery, false).boxed());
+                    under_way.push(tools.clone().deliver(delivery).boxed());
                 }
                 () = tokio::time::sleep_until(next_later.unwrap_or_else(Instant::now)), if room && next_later.is_some() => {}
             }

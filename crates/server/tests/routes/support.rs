@@ -102,9 +102,10 @@ impl Fake {
         self.taken()
     }
 
-    /// Waits until a message was withdrawn from it.
-    pub(crate) async fn wait_for_withdrawal(&self, request: RequestId) {
-        self.wait_until(|fake| fake.withdrawn.lock().unwrap().contains(&request))
+    /// Waits until a message was withdrawn from it so many times.
+    pub(crate) async fn wait_for_withdrawals(&self, request: RequestId, times: usize) {
+        let of = |withdrawn: &[RequestId]| withdrawn.iter().filter(|&&one| one == request).count();
+        self.wait_until(|fake| of(&fake.withdrawn.lock().unwrap()) >= times)
             .await;
     }
 
@@ -222,7 +223,7 @@ impl House {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let id = AccountId::from_entropy(7);
         let (account, token) = (AccountKey::of_new(id), ApiToken::new(id, [7; 32]));
-        let house = Self::open(dir, account, token.clone(), channels, set).await;
+        let house = Self::open(dir, account, token.clone(), channels, set);
         let new = NewAccount {
             key: account,
             token,
@@ -236,7 +237,7 @@ impl House {
         house
     }
 
-    async fn open(
+    fn open(
         dir: Arc<TempDir>,
         account: AccountKey,
         token: ApiToken,
@@ -288,7 +289,7 @@ impl House {
     pub(crate) async fn crash(self, channels: &[Arc<Fake>]) -> Self {
         drop(self.workers);
         self.store.close().await.unwrap();
-        Self::open(self.dir, self.account, self.token, channels, |_| {}).await
+        Self::open(self.dir, self.account, self.token, channels, |_| {})
     }
 
     /// Calls a method of the Gateway API.
