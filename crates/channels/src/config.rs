@@ -125,10 +125,15 @@ impl ChannelConfig {
             (Some(text), None) => Ok(Some(Secret::new(text))),
             (None, Some(file)) => match std::fs::read_to_string(&file) {
                 Ok(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
+                // What has nothing of a path may be the secret itself, under the wrong key.
                 Err(error) => Err(ConfigError::of_key(
                     self,
                     &file_key,
-                    format!("can’t read {file}: {error}"),
+                    if file.contains(['/', '.']) {
+                        format!("can’t read {file}: {error}")
+                    } else {
+                        format!("the file that {file_key} names can’t be read: {error}")
+                    },
                 )),
             },
             (None, None) => Ok(None),
@@ -229,5 +234,29 @@ impl ChannelConfig {
 
     fn wrong(&self, key: &str, expected: &str, found: &ConfigValue) -> ConfigError {
         ConfigError::of_key(self, key, format!("expected {expected}, found {found:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_under_the_key_of_its_file_is_not_shown() {
+        let problem = |file: &str| {
+            let mut config = ChannelConfig {
+                name: LegName::parse("sms").unwrap(),
+                kind: "smpp".to_owned(),
+                values: BTreeMap::from([("password_file".to_owned(), ConfigValue::Text(file.to_owned()))]),
+            };
+            config.secret("password").unwrap_err().to_string()
+        };
+        let error = problem("hunter2-hunter2");
+        assert!(
+            error.starts_with("channels.sms.password_file: the file that"),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(problem("/nowhere/at-all").contains("can’t read /nowhere/at-all: "));
     }
 }

@@ -158,7 +158,8 @@ impl Smpp {
             .map(Duration::from_millis)
             .and_then(|life_left| self.submit(&submission, &letter.text, life_left))
         else {
-            return Handover::Failed(Detail::new("its life was over before it could be sent"));
+            // No fault of the leg's: it says nothing about the next message.
+            return Handover::Refused(Detail::new("its life was over before it could be sent"));
         };
         let answered = session.request(pdu, Some(submission), patience).await;
         match answered {

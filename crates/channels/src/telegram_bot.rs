@@ -78,6 +78,8 @@ pub(crate) struct TelegramBot {
     answers: ChatAnswers,
     outage: Outage,
     handled: Mutex<Handled>,
+    /// Held from reading who is reached where to writing it: webhook calls come in parallel, and each decides by what it read.
+    opting: tokio::sync::Mutex<()>,
     /// Which messages (chat and id) hold questions that can be taken back.
     prompts: Mutex<BTreeMap<i64, (i64, i32)>>,
 }
@@ -93,7 +95,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
     let timeout = config.seconds("timeout_s", 1..=60)?.unwrap_or(DEFAULT_TIMEOUT);
     let mode = match config.text("mode")?.as_deref() {
         None | Some("polling") => Mode::Polling,
-        Some("webhook") => webhook_mode(&config, &ports)?,
+        Some("webhook") => webhook_mode(&config, &ports, &base_url)?,
         Some(_) => {
             return Err(ConfigError::of_key(
                 &config,
@@ -126,13 +128,17 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         answers: ChatAnswers::default(),
         outage: Outage::default(),
         handled: Mutex::default(),
+        opting: tokio::sync::Mutex::default(),
         prompts: Mutex::default(),
     }))
 }
 
-fn webhook_mode(config: &ChannelConfig, ports: &Ports) -> Result<Mode, ConfigError> {
-    let Some(public_url) = &ports.public_url else {
-        let problem = "\"webhook\" needs server.public_url, under which Telegram reaches this server by HTTPS";
+fn webhook_mode(config: &ChannelConfig, ports: &Ports, base_url: &str) -> Result<Mode, ConfigError> {
+    let public_url = ports.public_url.as_ref();
+    // A Bot API server that is itself reached without TLS, on the same machine, may call back without.
+    let is_callable = |url: &&String| url.starts_with("https://") || !base_url.starts_with("https://");
+    let Some(public_url) = public_url.filter(is_callable) else {
+        let problem = "\"webhook\" needs server.public_url with https://, under which Telegram reaches this server";
         return Err(ConfigError::of_key(config, "mode", problem));
     };
     Ok(Mode::Webhook {

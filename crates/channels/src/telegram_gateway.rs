@@ -6,10 +6,14 @@
 //! is asked. *Withdraw* is `revokeVerificationMessage`: a message that was delivered stays. A message that the upstream gave up
 //! is *failed*, and its fee comes back.
 //!
-//! `upstream` makes the calls, `wire` reads what comes, `answers` remembers what was said about numbers, `under_way` what
-//! was heard of messages, `report` takes callbacks.
+//! `upstream` makes the calls, `wire` reads what comes, `answers` remembers what was said about numbers, `floods` when not to call,
+//! `under_way` what was heard of messages, `questions` asks what became of them, `report` takes callbacks, `examine` is for
+//! `countersign doctor`.
 
 mod answers;
+mod examine;
+mod floods;
+mod questions;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -23,7 +27,6 @@ use std::time::Duration;
 
 use countersign_core::{Detail, LegName, News, PhoneNumber, Reach, RequestId, SenderUsername};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use futures_util::stream::{self, StreamExt as _};
 use reqwest::header::HeaderValue;
 use ring::digest::{SHA256, digest};
 use tokio::sync::{Notify, watch};
@@ -33,10 +36,11 @@ use url::Url;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::{Handle, MessageKey, Ports, UpstreamCost};
 use crate::{
-    Asked, Channel, ChannelNews, Destination, Finding, Handover, LoginPrompt, OutgoingMessage, Receipts, Verdict,
-    WebhookAnswer, WebhookCall, clock, http,
+    Asked, Channel, ChannelNews, Destination, Finding, Handover, LoginPrompt, OutgoingMessage, Receipts, WebhookAnswer,
+    WebhookCall, clock, http,
 };
 use answers::{Answers, Known};
+use floods::Floods;
 use under_way::{Asking, UnderWay};
 use upstream::{Sending, Upstream};
 use wire::{Delivery, Failure, Meaning, Status, payload_of};
@@ -53,17 +57,16 @@ const TTL_SECONDS: std::ops::RangeInclusive<u64> = 30..=3_600;
 const MAX_CALLBACK_BYTES: usize = 256;
 /// Messages that are handed over at once.
 const CONCURRENCY: usize = 32;
-/// Questions about messages under way at once, and in one go.
-const QUESTIONS_AT_ONCE: usize = 16;
-const QUESTIONS_IN_ONE_GO: usize = 256;
 /// A message isn't held back for a moment in which no other leg can start any more.
 const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
 /// What only the operator can mend is said at most this often.
 const ALARM_EVERY: Duration = Duration::from_mins(1);
 /// Sign-ins whose message can be withdrawn.
 const MAX_LOGINS: usize = 1_000;
-/// A request that no upstream made, in the form of a Countersign's.
-const NO_REQUEST: &str = "0000000000000000000";
+/// Why nothing was asked or sent, in words.
+const PAUSED: &str = "the upstream asked for a pause";
+/// Withdrawing a message waits so long at most for a pause that the upstream asked for.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes a channel as it was set. Opens no connection.
 pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
@@ -115,13 +118,13 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
             timeout,
         },
         report_key,
-        wants_callbacks,
         callback_url,
         poll,
         longest_ttl,
         sender,
         ports,
         answers: Mutex::default(),
+        floods: Floods::default(),
         under_way: Mutex::default(),
         under_way_changed: Notify::new(),
         logins: Mutex::default(),
@@ -132,8 +135,12 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
 
 /// Where the upstream reports to; `None` where it is asked instead.
 fn callback_url(config: &ChannelConfig, ports: &Ports, wanted: bool) -> Result<Option<String>, ConfigError> {
-    let Some(public_url) = ports.public_url.as_ref().filter(|_| wanted) else {
+    if !wanted {
         return Ok(None);
+    }
+    let Some(public_url) = &ports.public_url else {
+        let problem = "they need server.public_url, under which the upstream reaches this server";
+        return Err(ConfigError::of_key(config, "callbacks", problem));
     };
     let url = format!("{public_url}/channels/{}/{}", config.name, report::PATH);
     if url.len() > MAX_CALLBACK_BYTES {
@@ -155,7 +162,6 @@ struct Inner {
     upstream: Upstream,
     /// SHA-256 of the token: the key of reports' signatures.
     report_key: [u8; 32],
-    wants_callbacks: bool,
     callback_url: Option<String>,
     /// The first pause between two questions about one message.
     poll: Duration,
@@ -164,6 +170,7 @@ struct Inner {
     sender: Option<SenderUsername>,
     ports: Ports,
     answers: Mutex<Answers>,
+    floods: Floods,
     under_way: Mutex<UnderWay>,
     /// Wakes [`Channel::run`]: something may be due earlier.
     under_way_changed: Notify,
@@ -316,7 +323,11 @@ impl Channel for TelegramGateway {
 
 impl Inner {
     async fn ask(&self, phone: PhoneNumber) -> Asked {
+        if self.floods.left_for(phone).is_some() {
+            return Asked::Unknown(Detail::new(PAUSED));
+        }
         let answer = self.upstream.check_ability(phone.to_string()).await;
+        self.heed(phone, answer.as_ref().err());
         match answer {
             Ok(status) => {
                 self.note_charge(&status, None).await;
@@ -340,6 +351,9 @@ impl Inner {
         if letter.life.is_zero() {
             return Handover::Refused(Detail::new("its life is over"));
         }
+        if let Some(rest) = self.floods.left_for(letter.phone) {
+            return later(rest, letter, Detail::new(PAUSED));
+        }
         let now = Instant::now();
         let paid = lock(&self.answers).take_paid(letter.phone, now);
         let mut sent = self.send(letter, paid.as_ref().map(|(handle, _)| handle)).await;
@@ -349,6 +363,7 @@ impl Inner {
             // Too old, or used by a message before a crash: nothing was sent on it now, so the message gets a fee of its own.
             sent = self.send(letter, None).await;
         }
+        self.heed(letter.phone, sent.as_ref().err());
         let failure = match sent {
             Ok(status) => return self.accept(letter, &status).await,
             Err(failure) => failure,
@@ -366,10 +381,24 @@ impl Inner {
                     lock(&self.answers).put_back(letter.phone, handle, at);
                 }
                 match meaning {
-                    Some(Meaning::Later(wait)) if wait + LAST_START < letter.life => Handover::Later(wait),
+                    Some(Meaning::Later(wait)) => later(wait, letter, detail),
                     _ => Handover::Refused(detail),
                 }
             }
+        }
+    }
+
+    /// Notes whether the upstream wants a pause, by what it answered to a call for a number.
+    fn heed(&self, phone: PhoneNumber, failure: Option<&Failure>) {
+        match failure {
+            None => self.floods.worked(),
+            Some(Failure::Refused(refusal)) => {
+                if let Some(pause) = refusal.flood_wait() {
+                    tracing::warn!(channel = %self.name, seconds = pause.as_secs(), "the upstream asks for a pause");
+                    self.floods.asked_for(phone, pause);
+                }
+            }
+            Some(_) => {}
         }
     }
 
@@ -482,6 +511,14 @@ impl Inner {
     }
 
     async fn revoke(&self, handle: &Handle) {
+        match self.floods.left_for_all() {
+            Some(rest) if rest > REVOKE_PATIENCE => {
+                tracing::debug!(channel = %self.name, "a message was not withdrawn: {PAUSED}");
+                return;
+            }
+            Some(rest) => tokio::time::sleep(rest).await,
+            None => {}
+        }
         match self.upstream.revoke(handle.as_str()).await {
             Ok(()) => lock(&self.under_way).end(handle),
             Err(failure) => {
@@ -490,46 +527,6 @@ impl Inner {
                 tracing::debug!(channel = %self.name, %failure, "a message was not withdrawn");
             }
         }
-    }
-
-    /// Asks for messages under way, for ever.
-    async fn ask_for_messages(&self) {
-        loop {
-            let next_due = lock(&self.under_way).next_due();
-            let due = async {
-                match next_due {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {}
-                () = self.under_way_changed.notified() => continue,
-            }
-            let questions = lock(&self.under_way).take_due(Instant::now(), QUESTIONS_IN_ONE_GO);
-            stream::iter(questions)
-                .for_each_concurrent(QUESTIONS_AT_ONCE, |(handle, message)| async move {
-                    self.ask_for_message(&handle, message).await;
-                })
-                .await;
-        }
-    }
-
-    async fn ask_for_message(&self, handle: &Handle, message: MessageKey) {
-        let failure = match self.upstream.status_of(handle.as_str()).await {
-            Ok(status) if status.handle == *handle => {
-                self.learn(&status, message).await;
-                return;
-            }
-            Ok(_) => Failure::Senseless("it told of another request".to_owned()),
-            Err(failure) => failure,
-        };
-        match self.meaning(&failure) {
-            Some(Meaning::UnknownRequest) => lock(&self.under_way).end(handle),
-            Some(Meaning::Later(wait)) => lock(&self.under_way).put_off(handle, Instant::now() + wait),
-            _ => {}
-        }
-        tracing::debug!(channel = %self.name, %failure, "the upstream didn’t say where a message stands");
     }
 
     /// What a failure means; `None` where there was no answer that says. What the operator must mend is said aloud.
@@ -557,71 +554,14 @@ impl Inner {
             tracing::error!(channel = %self.name, "{what}");
         }
     }
+}
 
-    async fn examine(&self) -> Vec<Finding> {
-        let mut findings = vec![self.examine_token().await];
-        let warning = |found: &str, remedy: &str| Finding {
-            verdict: Verdict::Warning,
-            found: found.to_owned(),
-            remedy: remedy.to_owned(),
-        };
-        match &self.callback_url {
-            Some(url) if !url.starts_with("https://") => findings.push(warning(
-                "Callbacks are on, and public_url isn’t https: Telegram reports to https addresses only.",
-                "Set public_url to the https address under which this server is reached, or callbacks = false.",
-            )),
-            None if self.wants_callbacks => findings.push(warning(
-                "Callbacks are on, and this server has no public_url: the upstream is asked instead.",
-                "Set public_url to the https address under which this server is reached, or callbacks = false.",
-            )),
-            _ => {}
-        }
-        findings
-    }
-
-    /// Asks for a request that can't exist: it costs nothing, and only a token that works is told so.
-    async fn examine_token(&self) -> Finding {
-        let base_url = &self.upstream.base_url;
-        let answer = self.upstream.status_of(NO_REQUEST).await;
-        let (verdict, found, remedy) = match &answer {
-            Err(Failure::Refused(refusal)) => match (refusal.meaning(), refusal.name()) {
-                (Meaning::UnknownRequest, _) => (
-                    Verdict::Well,
-                    format!("The upstream at {base_url} takes the token."),
-                    "",
-                ),
-                (Meaning::NoAccess, "IP_NOT_ALLOWED") => (
-                    Verdict::Broken,
-                    format!("The upstream at {base_url} doesn’t take calls from this machine’s address."),
-                    "Add this server’s public address to the allow-list of the account there, or empty the list.",
-                ),
-                (Meaning::NoAccess, name) => (
-                    Verdict::Broken,
-                    format!("The upstream at {base_url} refuses the token: {name}."),
-                    "Copy the token again from the account there; a token that was rotated doesn’t work any more.",
-                ),
-                (_, name) => (
-                    Verdict::Warning,
-                    format!("The upstream at {base_url} answers {name} to a harmless question."),
-                    "Try again in a minute; if it stays like this, ask the upstream’s support.",
-                ),
-            },
-            Err(Failure::NoAnswer(reason)) => (
-                Verdict::Broken,
-                format!("The upstream at {base_url} doesn’t answer: {reason}."),
-                "Check base_url, this machine’s way to it (DNS, firewall, proxy), and its certificate.",
-            ),
-            Ok(_) | Err(Failure::Senseless(_)) => (
-                Verdict::Broken,
-                format!("What answers at {base_url} isn’t a Gateway."),
-                "Check base_url: it is the address to which method names are appended.",
-            ),
-        };
-        Finding {
-            verdict,
-            found,
-            remedy: remedy.to_owned(),
-        }
+/// A message that surely wasn't sent waits, if its life allows.
+fn later(wait: Duration, letter: &Letter<'_>, why_not: Detail) -> Handover {
+    if wait + LAST_START < letter.life {
+        Handover::Later(wait)
+    } else {
+        Handover::Refused(why_not)
     }
 }
 

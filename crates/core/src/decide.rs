@@ -82,8 +82,16 @@ impl<'a> Decider<'a> {
         {
             return Err(ApiError::AccessTokenInvalid);
         }
-        if let Some(again) = self.first_answer_again()? {
-            return Ok(again);
+        match self.first_answer_again() {
+            Ok(None) => {}
+            Ok(Some(again)) => {
+                self.give_up_admission();
+                return Ok(again);
+            }
+            Err(error) => {
+                self.give_up_admission();
+                return Err(error);
+            }
         }
         self.lapse_due_purchases();
         self.apply_due_steps();
@@ -178,6 +186,14 @@ impl<'a> Decider<'a> {
         self.decision
     }
 
+    /// Of two calls with one key that were admitted at once, the one that is settled later is never charged: its hold is given
+    /// free at once.
+    fn give_up_admission(&mut self) {
+        if matches!(self.command.action, Action::Settle { .. }) {
+            self.release_hold(self.account_now);
+        }
+    }
+
     /// A repeated call gets its first answer; the same key with other parameters is refused.
     fn first_answer_again(&self) -> Result<Option<Answer>, ApiError> {
         let (Some(idempotency), Some(first)) = (&self.command.idempotency, self.facts.first_answer) else {
@@ -201,7 +217,7 @@ impl<'a> Decider<'a> {
             let moved = match step {
                 DueStep::Scripted(state) => self.move_delivery(state, at),
                 DueStep::EndOfLife => self.expire(at),
-                DueStep::NextLeg => self.end_wait_of_leg(),
+                DueStep::NextLeg => self.end_wait_of_leg(at),
                 DueStep::ReleaseHold => self.release_hold(at),
             };
             if !moved {

@@ -60,7 +60,7 @@ pub use request::{
     ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, LegState, Message, VerificationRequest,
     VerificationState,
 };
-pub use route::{Detail, LAST_START_MS, LegName, MAX_DETAIL_CHARS, MAX_LEGS, PlannedLeg, RoutePlan};
+pub use route::{Detail, LAST_START_MS, LATE_START_MS, LegName, MAX_DETAIL_CHARS, MAX_LEGS, PlannedLeg, RoutePlan};
 pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
 pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers};

@@ -10,7 +10,7 @@ use crate::ids::{AccountKey, RequestId};
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, Payload, SenderUsername};
 use crate::phone::PhoneNumber;
-use crate::route::{LAST_START_MS, LegName, RoutePlan};
+use crate::route::{LAST_START_MS, LATE_START_MS, LegName, RoutePlan};
 use crate::sandbox::Script;
 use crate::time::Timestamp;
 use crate::token::{TokenClaim, TokenKind};
@@ -165,7 +165,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The last moment at which a leg may begin.
+    /// The last moment at which a leg may be due to begin.
     const fn last_start(&self) -> Timestamp {
         self.expires_at.plus_millis(-LAST_START_MS)
     }
@@ -176,10 +176,11 @@ impl Message {
 pub struct LegState {
     /// The place in the plan of the leg under way; the number of legs once none is under way any more.
     pub leg: u8,
-    /// When the leg under way began, on the account's clock.
+    /// When the leg under way began, on the account's clock: the moment at which it was due, where its start was late by no
+    /// more than a worker's delay. Where its wait was found over too late for another leg, that is when.
     pub started_at: Timestamp,
-    /// A bit for each leg that may still deliver: it accepted the message, hears of arrivals, and has told neither of one nor
-    /// of a failure.
+    /// A bit for each leg that has begun and may still deliver: it told neither of an arrival, nor of its end, nor that it
+    /// took the message and hears of no arrivals. A leg that hasn't answered yet may deliver.
     pub open: u8,
 }
 
@@ -189,8 +190,15 @@ impl LegState {
         Self {
             leg: 0,
             started_at,
-            open: 0,
+            open: 1,
         }
+    }
+
+    /// Goes on to the next leg.
+    pub(crate) fn begin_next(&mut self, started_at: Timestamp) {
+        self.leg = self.leg.saturating_add(1);
+        self.started_at = started_at;
+        self.set_open(usize::from(self.leg), true);
     }
 
     /// Whether the leg at that place may still deliver.
@@ -349,8 +357,17 @@ impl VerificationRequest {
             .is_some_and(|(_, message)| at <= message.last_start())
     }
 
+    /// Whether the next leg, which was due at `due`, may still begin at that time. Judged by when it was due: a worker is
+    /// always a little later.
+    pub(crate) fn may_begin_due_leg(&self, due: Timestamp, at: Timestamp) -> bool {
+        self.before_next_leg().is_some_and(|(_, message)| {
+            let last_start = message.last_start();
+            due <= last_start && at <= last_start.plus_millis(LATE_START_MS)
+        })
+    }
+
     /// When the wait of the leg under way is over, if another can begin then.
-    fn next_leg_at(&self) -> Option<Timestamp> {
+    pub(crate) fn next_leg_at(&self) -> Option<Timestamp> {
         let (plan, message) = self.before_next_leg()?;
         let life_ms = message.expires_at.millis() - message.sent_at.millis();
         let wait_ms = plan.wait_ms(usize::from(message.legs.leg), life_ms);

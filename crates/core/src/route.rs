@@ -7,8 +7,13 @@ use std::fmt;
 
 use crate::price::RouteName;
 
-/// No leg starts in the last so many milliseconds of a message's life: a code that comes later is no use to anybody.
+/// No leg is due to start in the last so many milliseconds of a message's life: a code that comes later is no use to anybody.
+/// It starts up to [`LATE_START_MS`] after it was due.
 pub const LAST_START_MS: i64 = 20_000;
+/// How much later than its time a leg may begin and count as begun in time: workers look for what is due a few times a
+/// second, and their queue adds to that. A message whose last leg is due exactly [`LAST_START_MS`] before its end would
+/// lose that leg otherwise.
+pub const LATE_START_MS: i64 = 2_000;
 /// Most legs of one route (P6).
 pub const MAX_LEGS: usize = 8;
 /// The most characters of what a channel says besides.

@@ -105,28 +105,36 @@ impl Inbound {
         CommandStatus::EsmeRok
     }
 
-    /// Which message a receipt names: by what this process knows, then by the books, then by what is answered shortly. An error: the
-    /// books can't be asked.
+    /// Which message a receipt names: by what this process knows, then by the books, then by what is answered shortly. The books don't
+    /// know the number, which would have to match where only the other base does: they are asked for that last of all, once no answer
+    /// can bring the message any more, and never for an id that is another message's here. An error: it can't be known now.
     async fn about(&self, id: &str, phone: Option<u64>) -> Result<About, ()> {
         let found = self.messages.find(id, phone);
         if let Found::Here(sent) = found {
             return Ok(About::Ours(sent));
         }
-        if let Some(key) = self.booked(id).await? {
+        if let Some(key) = self.booked(receipt::forms(id)).await? {
             return Ok(About::Booked(key));
         }
         match found {
-            Found::NotYet(early) => match tokio::time::timeout(EARLY, early).await {
-                Ok(Ok(sent)) => Ok(About::Ours(sent)),
-                _ => Ok(About::Nobody),
+            Found::NotYet { told, submits } => match tokio::time::timeout(EARLY, told).await {
+                Ok(Ok(sent)) => return Ok(About::Ours(sent)),
+                // Acknowledged, it would be lost: it has to come again.
+                _ if !self.messages.are_answered(submits) => return Err(()),
+                _ => {}
             },
-            Found::TooMany => Err(()),
-            Found::Nowhere | Found::Here(_) => Ok(About::Nobody),
+            Found::TooMany => return Err(()),
+            Found::Nowhere | Found::Here(_) => {}
         }
+        let mut other = receipt::in_other_base(id);
+        other.retain(|form| !self.messages.knows(form));
+        let booked = self.booked(other.into_iter().flat_map(receipt::written)).await?;
+        Ok(booked.map_or(About::Nobody, About::Booked))
     }
 
-    async fn booked(&self, id: &str) -> Result<Option<MessageKey>, ()> {
-        for form in receipt::forms(id) {
+    /// The message that the books have under one of these ids.
+    async fn booked(&self, forms: impl IntoIterator<Item = String> + Send) -> Result<Option<MessageKey>, ()> {
+        for form in forms {
             let Some(handle) = Handle::new(&form) else { continue };
             match self.ports.handles.message(&self.name, &handle).await {
                 Ok(None) => {}
@@ -235,7 +243,84 @@ fn wish_of(written: &str) -> Option<Wish> {
 
 #[cfg(test)]
 mod tests {
+    use countersign_core::{AccountId, AccountKey, Bucket, RequestId, SandboxNumbers, Timestamp};
+
     use super::*;
+    use crate::smpp::address::Source;
+    use crate::smpp::messages::Submission;
+    use crate::testing::Server;
+
+    const NUMBER: &str = "+4915123456789";
+    const DIGITS: Option<u64> = Some(4_915_123_456_789);
+    const ANOTHER: Option<u64> = Some(4_915_100_000_000);
+
+    fn key(random: u64) -> MessageKey {
+        let id = AccountId::new(7).unwrap();
+        let account = AccountKey { bucket: Bucket(1), id };
+        let request = RequestId::new(Timestamp::from_millis(1_790_000_000_000), random);
+        MessageKey { account, request }
+    }
+
+    fn inbound(server: &Server) -> Inbound {
+        Inbound {
+            name: LegName::parse("sms").unwrap(),
+            ports: server.ports.clone(),
+            messages: Arc::default(),
+        }
+    }
+
+    fn handle(id: &str) -> Handle {
+        Handle::new(id).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_receipt_is_never_booked_on_the_message_of_another_number() {
+        let mut server = Server::new();
+        let inbound = inbound(&server);
+        let submission = Submission {
+            subject: Subject::Message(key(1)),
+            phone: PhoneNumber::parse(NUMBER, SandboxNumbers::Refused).unwrap(),
+            source: Source::none(),
+            ends_at: Timestamp::from_millis(1_790_000_300_000),
+        };
+        inbound.messages.accepted(submission, handle("BEEF"));
+        server.books.keep_handle(&inbound.name, handle("BEEF"), key(1));
+        // Another message's id, and the first one's in the other base.
+        assert_eq!(inbound.news("48879", ANOTHER, None).await, CommandStatus::EsmeRok);
+        assert!(server.news.try_recv().is_err());
+        assert_eq!(inbound.news("48879", DIGITS, None).await, CommandStatus::EsmeRok);
+        assert_eq!(server.news.try_recv().unwrap().request, key(1).request);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_books_are_asked_for_the_other_base_only_once_no_answer_can_bring_the_message() {
+        let mut server = Server::new();
+        let inbound = inbound(&server);
+        server.books.keep_handle(&inbound.name, handle("BEEF"), key(1));
+        let awaited = inbound.messages.await_answer();
+        // The receipt would be lost if it were acknowledged now.
+        assert_eq!(inbound.news("48879", DIGITS, None).await, CommandStatus::EsmeRxTAppn);
+        assert!(server.news.try_recv().is_err());
+        drop(awaited);
+        assert_eq!(inbound.news("48879", DIGITS, None).await, CommandStatus::EsmeRok);
+        assert_eq!(server.news.try_recv().unwrap().request, key(1).request);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn submits_that_went_out_after_a_receipt_do_not_keep_it() {
+        let server = Server::new();
+        let inbound = inbound(&server);
+        let before = inbound.messages.await_answer();
+        let messages = Arc::clone(&inbound.messages);
+        let answered = async {
+            tokio::time::sleep(EARLY / 2).await;
+            let after = messages.await_answer();
+            drop(before);
+            after
+        };
+        let (status, _after) = tokio::join!(inbound.news("77", DIGITS, None), answered);
+        assert_eq!(status, CommandStatus::EsmeRok);
+    }
 
     #[test]
     fn words_are_known_however_they_are_written() {

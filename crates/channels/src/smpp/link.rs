@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After a refused bind: message centres lock who tries too often.
 const FIRST_PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE_AFTER_REFUSAL: Duration = Duration::from_mins(5);
-/// A session that held for so long ends the growth of pauses.
+/// A session that was bound for so long ends the growth of pauses.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Handles what the message centre delivers, until its session ends.
@@ -98,11 +98,8 @@ impl Link {
     pub(super) async fn keep(&self, handler: Handler, ended: watch::Receiver<bool>) {
         let mut pauses = Pauses::default();
         while !is_over(&ended) {
-            let begun = Instant::now();
             let why = self.once(&handler, ended.clone(), &mut pauses).await;
-            if begun.elapsed() >= STEADY {
-                pauses.count = 0;
-            }
+            pauses.session_ended();
             if is_over(&ended) {
                 break;
             }
@@ -140,6 +137,7 @@ impl Link {
                 Ok(()) => {}
             }
             let address = self.dialer.address();
+            pauses.bound_at = Some(Instant::now());
             tracing::info!(%address, encrypted = self.dialer.is_encrypted(), "bound to the message centre");
             self.state.send_replace(State::Bound(session.clone()));
             self.ask_after_link(&session).await
@@ -225,9 +223,18 @@ fn in_words(end: End) -> &'static str {
 struct Pauses {
     count: u32,
     after_refusal: bool,
+    /// When the last attempt was bound, if it was.
+    bound_at: Option<Instant>,
 }
 
 impl Pauses {
+    /// An attempt or its session is over. A connection that was slow to fail is no sign that things are well: only being bound is.
+    fn session_ended(&mut self) {
+        if self.bound_at.take().is_some_and(|at| at.elapsed() >= STEADY) {
+            self.count = 0;
+        }
+    }
+
     fn next(&mut self) -> Duration {
         let (first, longest) = if self.after_refusal {
             (FIRST_PAUSE_AFTER_REFUSAL, LONGEST_PAUSE_AFTER_REFUSAL)
@@ -256,9 +263,27 @@ mod tests {
         }
         assert!(pauses.next() >= LONGEST_PAUSE / 2);
         pauses = Pauses {
-            count: 0,
             after_refusal: true,
+            ..Pauses::default()
         };
         assert!(pauses.next() >= FIRST_PAUSE_AFTER_REFUSAL / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_session_that_was_bound_for_a_while_ends_the_growth_of_pauses() {
+        let mut pauses = Pauses {
+            count: 5,
+            ..Pauses::default()
+        };
+        tokio::time::advance(STEADY).await;
+        pauses.session_ended();
+        assert_eq!(pauses.count, 5, "it was never bound");
+        pauses.bound_at = Some(Instant::now());
+        pauses.session_ended();
+        assert_eq!(pauses.count, 5, "it was bound for a moment");
+        pauses.bound_at = Some(Instant::now());
+        tokio::time::advance(STEADY).await;
+        pauses.session_ended();
+        assert_eq!((pauses.count, pauses.bound_at), (0, None));
     }
 }

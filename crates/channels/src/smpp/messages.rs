@@ -1,12 +1,14 @@
 //! What this process has submitted and still knows: which message an id names, whom a phone answers, and receipts that came before
 //! the answer to their submit. All of it is bounded; what falls out is found in the books.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use countersign_core::{PhoneNumber, Timestamp};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::address::Source;
 use super::receipt::{canonical, in_other_base};
@@ -16,6 +18,9 @@ use crate::{Handle, MessageKey};
 const MAX_SENT: usize = 20_000;
 /// Receipts that wait for the answer to their submit.
 const MAX_EARLY: usize = 256;
+/// So long after it went out, a submit may still be answered: longer than any patience that can be set. Receipts that name no
+/// message are not turned away for ever because a message centre left a submit without its answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 /// By so many last digits a receipt's number is compared with the message's: prefixes are written in many ways.
 const COMPARED_DIGITS: u64 = 10_000_000;
 
@@ -88,7 +93,11 @@ impl Drop for Telling {
 pub(super) enum Found {
     Here(Arc<Sent>),
     /// Not here; it is told once a submit is answered with that id.
-    NotYet(oneshot::Receiver<Arc<Sent>>),
+    NotYet {
+        told: oneshot::Receiver<Arc<Sent>>,
+        /// Names the submits that had gone out by then, for [`Messages::are_answered`].
+        submits: Submits,
+    },
     /// Not here, and no answer is awaited that could bring it.
     Nowhere,
     /// Not here, and too many wait.
@@ -98,19 +107,24 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     inner: Mutex<Inner>,
-    /// Submits that may still be answered.
-    awaited: AtomicUsize,
 }
 
-/// A submit that may still be answered; while it is kept, receipts wait for it.
+/// A submit that may still be answered, perhaps late; while it is kept, receipts wait for it.
 #[derive(Debug)]
-pub(super) struct Awaited(Arc<Messages>);
+pub(super) struct Awaited {
+    messages: Arc<Messages>,
+    number: u64,
+}
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+        self.messages.lock().awaited.remove(&self.number);
     }
 }
+
+/// All submits that had gone out at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Submits(u64);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -120,6 +134,9 @@ struct Inner {
     last: HashMap<PhoneNumber, Arc<Sent>>,
     order: VecDeque<Arc<Sent>>,
     early: VecDeque<Early>,
+    /// Submits that may still be answered, numbered in their order, with when they went out.
+    awaited: BTreeMap<u64, Instant>,
+    submits: u64,
 }
 
 #[derive(Debug)]
@@ -132,8 +149,15 @@ struct Early {
 impl Messages {
     /// A submit is about to go out.
     pub(super) fn await_answer(self: &Arc<Self>) -> Awaited {
-        self.awaited.fetch_add(1, Ordering::SeqCst);
-        Awaited(Arc::clone(self))
+        let mut inner = self.lock();
+        let number = inner.submits;
+        inner.submits += 1;
+        inner.awaited.insert(number, Instant::now());
+        drop(inner);
+        Awaited {
+            messages: Arc::clone(self),
+            number,
+        }
     }
 
     /// The message centre took a submission under that id. Receipts that came before are told.
@@ -167,16 +191,22 @@ impl Messages {
     pub(super) fn find(&self, id: &str, phone: Option<u64>) -> Found {
         let mut inner = self.lock();
         let key = canonical(id);
-        if let Some(sent) = inner.by_id.get(&key) {
-            return Found::Here(Arc::clone(sent));
-        }
+        let same = inner.by_id.get(&key);
         let other = in_other_base(id);
         let mut other = other.iter().filter_map(|form| inner.by_id.get(form));
-        if let Some(sent) = other.find(|sent| is_same_number(phone, sent)) {
+        let mut fitting = || other.find(|sent| is_same_number(phone, sent));
+        // The same form goes first, unless the number says that the other base is meant.
+        let found = match same {
+            Some(same) if is_same_number(phone, same) => Some(same),
+            Some(same) => fitting().or(Some(same)),
+            None => fitting(),
+        };
+        if let Some(sent) = found {
             return Found::Here(Arc::clone(sent));
         }
         // Looked at after the ids: an answer is noted first and no longer awaited then.
-        if self.awaited.load(Ordering::SeqCst) == 0 {
+        let submits = Submits(inner.submits);
+        if inner.are_answered(submits) {
             return Found::Nowhere;
         }
         inner.early.retain(|early| !early.told.is_closed());
@@ -185,7 +215,17 @@ impl Messages {
         }
         let (told, found) = oneshot::channel();
         inner.early.push_back(Early { id: key, phone, told });
-        Found::NotYet(found)
+        Found::NotYet { told: found, submits }
+    }
+
+    /// Whether none of these submits may still be answered. Later ones don't count: on a busy session there is always one.
+    pub(super) fn are_answered(&self, submits: Submits) -> bool {
+        self.lock().are_answered(submits)
+    }
+
+    /// Whether a message is known here by exactly that id.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.lock().by_id.contains_key(&canonical(id))
     }
 
     /// What was sent under a name of ours.
@@ -206,6 +246,11 @@ impl Messages {
 }
 
 impl Inner {
+    fn are_answered(&self, submits: Submits) -> bool {
+        let mut before = self.awaited.range(..submits.0);
+        !before.any(|(_, went_out)| went_out.elapsed() < ANSWERED_WITHIN)
+    }
+
     fn forget_oldest(&mut self) {
         let Some(oldest) = self.order.pop_front() else { return };
         let is_oldest = |sent: &Arc<Sent>| Arc::ptr_eq(sent, &oldest);
@@ -258,7 +303,7 @@ mod tests {
     fn subject(found: Found) -> Option<Subject> {
         match found {
             Found::Here(sent) => Some(sent.submission.subject),
-            Found::NotYet(_) | Found::Nowhere | Found::TooMany => None,
+            Found::NotYet { .. } | Found::Nowhere | Found::TooMany => None,
         }
     }
 
@@ -285,17 +330,41 @@ mod tests {
     }
 
     #[test]
+    fn the_other_base_goes_first_where_only_its_number_fits() {
+        let messages = Messages::default();
+        messages.accepted(submission(1, NUMBER), handle("A"));
+        messages.accepted(submission(2, "+4915100000000"), handle("10"));
+        assert_eq!(subject(messages.find("10", DIGITS)), Some(Subject::Login(1)));
+        assert_eq!(subject(messages.find("10", None)), Some(Subject::Login(2)));
+    }
+
+    #[test]
     fn a_receipt_before_its_answer_is_told_when_the_answer_comes() {
         let messages = Arc::new(Messages::default());
         assert!(matches!(messages.find("6699", DIGITS), Found::Nowhere));
         let _awaited = messages.await_answer();
-        let Found::NotYet(mut early) = messages.find("6699", DIGITS) else {
+        let Found::NotYet { told: mut early, .. } = messages.find("6699", DIGITS) else {
             panic!("it is known already")
         };
         messages.accepted(submission(1, NUMBER), handle("77"));
         assert!(early.try_recv().is_err(), "another message");
         messages.accepted(submission(2, NUMBER), handle("1a2b"));
         assert_eq!(early.try_recv().unwrap().submission.subject, Subject::Login(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_submits_that_went_out_before_a_receipt_can_bring_its_message_and_not_for_ever() {
+        let messages = Arc::new(Messages::default());
+        let before = messages.await_answer();
+        let Found::NotYet { submits, .. } = messages.find("7", DIGITS) else {
+            panic!("nothing is awaited")
+        };
+        let _after = messages.await_answer();
+        assert!(!messages.are_answered(submits));
+        drop(before);
+        assert!(messages.are_answered(submits));
+        tokio::time::advance(ANSWERED_WITHIN).await;
+        assert!(matches!(messages.find("7", DIGITS), Found::Nowhere));
     }
 
     #[test]
@@ -307,7 +376,7 @@ mod tests {
             .collect();
         assert!(matches!(messages.find("y", None), Found::TooMany));
         drop(waiting);
-        assert!(matches!(messages.find("y", None), Found::NotYet(_)));
+        assert!(matches!(messages.find("y", None), Found::NotYet { .. }));
         drop(awaited);
         assert!(matches!(messages.find("z", None), Found::Nowhere));
     }

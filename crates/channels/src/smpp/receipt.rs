@@ -89,6 +89,8 @@ fn of_state(state: MessageState) -> Option<(bool, &'static str)> {
         MessageState::Deleted => Some((false, "DELETED")),
         MessageState::Undeliverable => Some((false, "UNDELIV")),
         MessageState::Rejected => Some((false, "REJECTD")),
+        // SMPP 5.0: the message centre passed the message over on purpose.
+        MessageState::Skipped => Some((false, "SKIPPED")),
         _ => None,
     }
 }
@@ -102,6 +104,7 @@ fn of_word(word: &str) -> Option<(bool, &'static str)> {
         ("UNDEL", false, "UNDELIV"),
         ("REJEC", false, "REJECTD"),
         ("FAIL", false, "FAILED"),
+        ("SKIP", false, "SKIPPED"),
     ];
     let found = known.iter().find(|(start, ..)| word.starts_with(start));
     found.map(|(_, arrived, name)| (*arrived, *name))
@@ -146,28 +149,28 @@ pub(super) fn in_other_base(id: &str) -> Vec<String> {
     forms
 }
 
-/// Every form in which the books may have kept an id that a receipt names.
+/// Every form in which the books may have kept an id that a receipt names, in the same base.
 pub(super) fn forms(id: &str) -> Vec<String> {
     let mut forms = vec![id.to_owned()];
-    let mut add = |form: String| {
+    for form in written(canonical(id)) {
         if !forms.contains(&form) {
             forms.push(form);
         }
-    };
-    for bare in std::iter::once(canonical(id)).chain(in_other_base(id)) {
-        let upper = bare.to_ascii_uppercase();
-        // Ids of 32 bits are often filled up with zeros.
-        for form in [
-            format!("{bare:0>8}"),
-            format!("{upper:0>8}"),
-            format!("{bare:0>10}"),
-            bare,
-            upper,
-        ] {
-            add(form);
-        }
     }
     forms
+}
+
+/// The ways in which an id in canonical form is written.
+pub(super) fn written(bare: String) -> [String; 5] {
+    let upper = bare.to_ascii_uppercase();
+    // Ids of 32 bits are often filled up with zeros.
+    [
+        format!("{bare:0>8}"),
+        format!("{upper:0>8}"),
+        format!("{bare:0>10}"),
+        bare,
+        upper,
+    ]
 }
 
 #[cfg(test)]
@@ -197,7 +200,7 @@ mod tests {
             read("UNDELIV").outcome,
             Outcome::Failed("UNDELIV, error 042".to_owned())
         );
-        for stat in ["EXPIRED", "REJECTD", "DELETED", "undelivered"] {
+        for stat in ["EXPIRED", "REJECTD", "DELETED", "undelivered", "SKIPPED"] {
             assert!(matches!(read(stat).outcome, Outcome::Failed(_)), "{stat}");
         }
         for stat in ["ENROUTE", "ACCEPTD", "UNKNOWN", "?"] {
@@ -216,6 +219,14 @@ mod tests {
             outcome: Outcome::Delivered,
         };
         assert_eq!(read(&receipt), Some(expected));
+    }
+
+    #[test]
+    fn a_message_that_was_skipped_has_failed() {
+        let mut receipt = deliver(4, "id:7");
+        receipt.push_tlv(MessageDeliveryRequestTlvValue::MessageState(MessageState::Skipped));
+        let outcome = read(&receipt).unwrap().outcome;
+        assert_eq!(outcome, Outcome::Failed("SKIPPED".to_owned()));
     }
 
     #[test]
@@ -252,9 +263,10 @@ mod tests {
         assert_eq!(canonical("000"), "0");
         assert!(in_other_base("6699").contains(&"1a2b".to_owned()));
         assert!(in_other_base("1A2B").contains(&"6699".to_owned()));
-        assert!(forms("0000006699").contains(&"1A2B".to_owned()));
-        assert!(forms("1a2b").contains(&"1A2B".to_owned()));
-        assert!(forms("6699").contains(&"00001A2B".to_owned()));
+        assert!(forms("00001a2b").contains(&"1A2B".to_owned()));
+        assert!(forms("1a2b").contains(&"00001A2B".to_owned()));
+        assert!(!forms("6699").contains(&"1A2B".to_owned()), "that is the other base");
+        assert!(written("1a2b".to_owned()).contains(&"00001A2B".to_owned()));
         assert!(in_other_base("b7f3c9d2-43aa").is_empty());
     }
 }

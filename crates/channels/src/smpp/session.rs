@@ -112,7 +112,7 @@ struct Waiting {
     /// `None` once it was given up.
     answer: Option<oneshot::Sender<Answer>>,
     submission: Option<Submission>,
-    /// Of a submission that somebody waits for: receipts that come before its answer wait as well.
+    /// Of a submission, even where nobody waits for it any more: receipts that come before its answer wait as well.
     awaited: Option<Awaited>,
 }
 
@@ -203,7 +203,6 @@ impl Shared {
             return;
         };
         waiting.answer = None;
-        waiting.awaited = None;
         pending.late.push_back(sequence);
         if pending.late.len() > MAX_LATE
             && let Some(oldest) = pending.late.pop_front()

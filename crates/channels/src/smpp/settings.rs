@@ -56,6 +56,10 @@ impl Settings {
         }
         let tls = config.flag("tls")?.unwrap_or(false);
         let tls_name = config.text("tls_name")?;
+        if tls_name.is_some() && !tls {
+            let problem = "it is about TLS, which is off: set tls = true as well, or leave this out";
+            return Err(ConfigError::of_key(config, "tls_name", problem));
+        }
         let default_port = if tls { 3550 } else { 2775 };
         let port = config.whole("port", 1..=65_535)?.unwrap_or(default_port);
         let system_id = config.required_text("system_id")?;
@@ -209,6 +213,7 @@ mod tests {
             ("version", "3.3"),
             ("source", "a name too long"),
             ("source_ton", "5"),
+            ("tls_name", "smsc.example"),
             ("window", "0"),
             ("text", "a text without its code"),
             ("login_text", "no code"),

@@ -82,16 +82,27 @@ impl TelegramBot {
                 .await;
             return Ok(());
         };
+        if self.link(chat, phone, at).await? {
+            tracing::info!(channel = %self.name, phone = %phone.masked(), "a recipient opted in");
+            self.answer(texts::without_keyboard(chat, &texts::linked(phone)), chat)
+                .await;
+        }
+        Ok(())
+    }
+
+    /// Notes that a number is reached at a chat; false where something later is known.
+    async fn link(&self, chat: i64, phone: PhoneNumber, at: Timestamp) -> Result<bool, PortError> {
+        let _alone = self.opting.lock().await;
         let recipients = &self.ports.recipients;
         let known = recipients.find(&self.name, phone).await?;
         if known.is_some_and(|known| at < known.since) {
-            return Ok(());
+            return Ok(false);
         }
         let address = chat.to_string();
         // A person has one number on Telegram: what they had before may belong to somebody else by now.
         for other in recipients.at_address(&self.name, &address).await? {
             if other.phone != phone && at < other.since {
-                return Ok(());
+                return Ok(false);
             }
             if other.phone != phone {
                 recipients.remove(&self.name, other.phone).await?;
@@ -104,14 +115,12 @@ impl TelegramBot {
             since: at,
         };
         recipients.put(&self.name, recipient).await?;
-        tracing::info!(channel = %self.name, phone = %phone.masked(), "a recipient opted in");
-        self.answer(texts::without_keyboard(chat, &texts::linked(phone)), chat)
-            .await;
-        Ok(())
+        Ok(true)
     }
 
     /// Opting out.
     async fn stop(&self, chat: i64, at: Timestamp) -> Result<(), PortError> {
+        let alone = self.opting.lock().await;
         let recipients = &self.ports.recipients;
         let here = recipients.at_address(&self.name, &chat.to_string()).await?;
         let text = if here.is_empty() {
@@ -129,6 +138,7 @@ impl TelegramBot {
                 recipients.put(&self.name, stopped).await?;
             }
         }
+        drop(alone);
         self.answer(texts::without_keyboard(chat, text), chat).await;
         Ok(())
     }
@@ -145,6 +155,7 @@ impl TelegramBot {
 
     /// Forgets who is reached at a chat; what was said there after `at` stands.
     pub(super) async fn unlink(&self, chat: i64, at: Option<Timestamp>) -> Result<(), PortError> {
+        let _alone = self.opting.lock().await;
         let recipients = &self.ports.recipients;
         for recipient in recipients.at_address(&self.name, &chat.to_string()).await? {
             if at.is_none_or(|at| recipient.since <= at) {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::Verdict;
 use crate::testing::{MemoryBooks, Server, config, destination, message};
 use fake::{Call, Fake, PATIENCE, Reaction, error, result};
 
@@ -97,6 +98,18 @@ fn key_of(message: &OutgoingMessage) -> MessageKey {
 
 fn accepted(name: &str) -> Handover {
     Handover::Accepted(Some(handle(name)))
+}
+
+/// Whether a message waits for what is left of a pause.
+fn is_later(handover: &Handover, seconds: u64) -> bool {
+    matches!(handover, Handover::Later(rest) if *rest <= Duration::from_secs(seconds))
+}
+
+/// Lets time pass at once.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
 }
 
 fn is_failed(handover: &Handover) -> bool {
@@ -208,6 +221,7 @@ async fn an_answer_that_says_nothing_of_the_number_is_no_answer_about_it() {
     ] {
         world.fake.will([error(name)]);
         assert_eq!(world.ask().await, Asked::Unknown(Detail::new(name)), "{name}");
+        pass(30).await;
     }
     world.fake.will([Reaction::Close]);
     assert!(matches!(world.ask().await, Asked::Unknown(_)));
@@ -247,13 +261,40 @@ async fn a_throttled_message_comes_again_if_its_life_allows_and_keeps_what_was_p
     ]);
     assert_eq!(world.ask().await, Asked::Reaches);
     assert_eq!(world.deliver().await, Handover::Later(Duration::from_secs(30)));
+    assert!(is_later(&world.deliver().await, 30), "the upstream isn’t called");
+    pass(30).await;
     assert_eq!(world.deliver().await, Handover::Refused(Detail::new("FLOOD_WAIT_290")));
+    let paused = Handover::Refused(Detail::new("the upstream asked for a pause"));
+    assert_eq!(world.deliver().await, paused);
+    pass(290).await;
     assert_eq!(world.deliver().await, Handover::Later(Duration::from_secs(3)));
     assert_eq!(world.deliver().await, accepted("up-1"));
     world.fake.call().await;
     for _ in 0..4 {
         assert_eq!(world.fake.call().await.body["request_id"], "up-1");
     }
+}
+
+#[tokio::test]
+async fn once_two_numbers_were_throttled_nothing_is_asked_or_sent_for_a_while() {
+    let mut world = World::new().await;
+    let to = |number, phone| message(number, phone, "123456", clock::now()).unwrap();
+    let third = || to(3, "+447400123457");
+    world
+        .fake
+        .will([error("FLOOD_WAIT_30"), error("FLOOD_WAIT_100"), result(&status("up-1"))]);
+    assert_eq!(world.deliver().await, Handover::Later(Duration::from_secs(30)));
+    let second = world.channel.deliver(to(2, "+447400123456")).await;
+    assert_eq!(second, Handover::Later(Duration::from_secs(100)));
+    for _ in 0..2 {
+        world.fake.call().await;
+    }
+    assert!(is_later(&world.channel.deliver(third()).await, 60));
+    let asked = world.channel.ask(&destination(&third())).await;
+    assert!(matches!(asked, Asked::Unknown(_)));
+    assert!(world.fake.was_not_called());
+    pass(60).await;
+    assert_eq!(world.channel.deliver(third()).await, accepted("up-1"));
 }
 
 #[tokio::test]
@@ -407,7 +448,6 @@ async fn the_examination_says_what_is_wrong_without_a_message_to_anyone() {
 #[tokio::test]
 async fn the_examination_warns_of_callbacks_that_cannot_come() {
     for (public_url, warnings) in [
-        (None, 1),
         (Some("http://gateway.example"), 1),
         (Some("https://gateway.example"), 0),
     ] {
@@ -444,6 +484,7 @@ async fn settings_that_cannot_work_are_refused_by_their_key_and_secrets_stay_uns
             "base_url",
         ),
         (vec![("token", TOKEN), ("bot_token", "1")], None, "bot_token"),
+        (vec![("token", TOKEN), ("callbacks", "true")], None, "callbacks"),
         (
             vec![("token", TOKEN), ("callbacks", "true")],
             Some(long_url),

@@ -82,11 +82,17 @@ impl Refusal {
         }
     }
 
+    /// How long the upstream wants to be left alone, where it says that we call too often.
+    pub(super) fn flood_wait(&self) -> Option<Duration> {
+        let seconds = self.name.strip_prefix("FLOOD_WAIT_")?;
+        // More digits than fit are a very long wait.
+        let seconds = seconds.parse().unwrap_or(u64::MAX);
+        Some(Duration::from_secs(seconds.max(1)).min(MAX_WAIT))
+    }
+
     pub(super) fn meaning(&self) -> Meaning {
-        if let Some(seconds) = self.name.strip_prefix("FLOOD_WAIT_") {
-            // More digits than fit are a very long wait.
-            let seconds = seconds.parse().unwrap_or(u64::MAX);
-            return Meaning::Later(Duration::from_secs(seconds.max(1)).min(MAX_WAIT));
+        if let Some(pause) = self.flood_wait() {
+            return Meaning::Later(pause);
         }
         match self.name.as_str() {
             "PHONE_NUMBER_NOT_FOUND" | "PHONE_NUMBER_INVALID" | "PHONE_NUMBER_NOT_AVAILABLE" => Meaning::CannotReach,

@@ -1,5 +1,6 @@
 //! What comes back: receipts in every order and form, and what phones write.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use countersign_channels::testing::{Server, destination};
@@ -58,6 +59,40 @@ async fn a_receipt_before_the_answer_to_its_submit_is_kept_for_it() {
     fixture.accepted(&message(1)).await;
     assert_eq!(fixture.next().await, (News::Delivered, 1));
     assert_eq!(fixture.event("receipt_answer").await["status"], 0);
+}
+
+#[tokio::test]
+async fn a_receipt_counts_that_comes_before_the_late_answer_to_its_submit() {
+    let behaviour = json!({"submit": "hold", "receipt": null});
+    let mut fixture = Fixture::new(behaviour, &[("response_timeout_s", "1")]).await;
+    assert!(matches!(fixture.deliver(&message(1)).await, Handover::Failed(_)));
+    let receipt = receipt("1000", &NUMBER[1..]);
+    fixture.tell(json!({"do": "raw", "hex": receipt})).await;
+    fixture.tell(json!({"do": "release"})).await;
+    assert_eq!(fixture.next().await, (News::Delivered, 1));
+    assert_eq!(fixture.event("deliver_answer").await["status"], 0);
+}
+
+/// A receipt of a delivery, as bytes in hexadecimal.
+fn receipt(id: &str, from: &str) -> String {
+    let text = format!("id:{id} stat:DELIVRD err:000");
+    let body = [
+        // The service, and who it comes from.
+        b"\0\x01\x01".as_slice(),
+        from.as_bytes(),
+        // To whom, and that it is a receipt.
+        b"\0\x01\x01\0\x04\0\0\0\0\0\0\0\0",
+        &[u8::try_from(text.len()).unwrap()],
+        text.as_bytes(),
+    ]
+    .concat();
+    let length = u32::try_from(16 + body.len()).unwrap();
+    let header = [length, 5, 0, 9].map(u32::to_be_bytes).concat();
+    let bytes = [header, body].concat();
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 #[tokio::test]

@@ -50,6 +50,22 @@ fn what_is_wrong_is_named_and_a_token_never_shown() {
 }
 
 #[test]
+fn a_webhook_that_telegram_would_never_call_is_refused() {
+    let made = |public_url: &str, base_url: &str| {
+        let values = [("token", TOKEN), ("mode", "webhook"), ("base_url", base_url)];
+        let mut server = Server::new();
+        server.ports.public_url = Some(public_url.to_owned());
+        make(config("bot", "telegram_bot", &values).unwrap(), server.ports).map(|_| ())
+    };
+    let telegram = "https://api.telegram.org";
+    let problem = made("http://codes.example.com", telegram).unwrap_err().to_string();
+    assert!(problem.contains("channels.bot.mode: "), "{problem}");
+    assert!(problem.contains("https://"), "{problem}");
+    assert!(made("https://codes.example.com", telegram).is_ok());
+    assert!(made("http://127.0.0.1:8080", "http://127.0.0.1:8081").is_ok());
+}
+
+#[test]
 fn the_token_can_be_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");

@@ -42,12 +42,16 @@ impl Decider<'_> {
         request.code_entered = Some(entered.clone());
         if right {
             request.move_verification(VerificationState::Valid, now);
-            if proves_delivery {
-                let goes_on = request.delivery == DeliveryState::Sent
-                    && request.plan.as_ref().is_some_and(|plan| plan.legs.len() > 1);
-                if goes_on {
-                    self.decision.work = Some(Work::Withdraw);
+            let goes_on = request.delivery == DeliveryState::Sent
+                && request.plan.as_ref().is_some_and(|plan| plan.legs.len() > 1);
+            if goes_on {
+                // Its code is of no more use: what legs took is withdrawn, and nothing more is handed over.
+                self.decision.work = Some(Work::Withdraw);
+                if let Some(message) = &mut request.message {
+                    message.accepted = true;
                 }
+            }
+            if proves_delivery {
                 self.move_delivery(DeliveryState::Read, now);
             }
             return Ok((VerificationState::Valid, now));

@@ -4,7 +4,8 @@ use super::{Decider, Outcome};
 use crate::command::{LegEnd, TimelineKind, Work};
 use crate::error::ApiError;
 use crate::request::DeliveryState;
-use crate::route::{Detail, LegName, MAX_LEGS};
+use crate::route::{Detail, LATE_START_MS, LegName, MAX_LEGS};
+use crate::time::Timestamp;
 
 /// How long a leg is under way at least before its recipient can ask for the next one, in milliseconds.
 pub const RESEND_PAUSE_MS: i64 = 5_000;
@@ -17,18 +18,29 @@ impl Decider<'_> {
         }
     }
 
-    /// The leg under way told of no arrival within its wait; one may still come. A worker that comes so late that no leg may
-    /// begin any more lets the message wait for the end of its life.
-    pub(super) fn end_wait_of_leg(&mut self) -> bool {
-        let Some(leg) = self.leg_name() else { return false };
-        self.record(
-            TimelineKind::LegEnded(LegEnd::NotInTime),
-            self.account_now,
-            Some(leg),
-            None,
-        );
-        if !self.begin_next_leg() {
-            self.no_leg_under_way();
+    /// The leg under way told of no arrival within its wait, which ended at `due`; one may still come. A worker that comes so
+    /// late that no leg may begin any more leaves it under way until the end of the message's life.
+    pub(super) fn end_wait_of_leg(&mut self, due: Timestamp) -> bool {
+        let now = self.account_now;
+        let Some(request) = &mut self.request else { return false };
+        if !request.may_begin_due_leg(due, now) {
+            if let Some(message) = &mut request.message {
+                // So that nobody is woken for this wait again: a wait that begins now ends too late for any leg.
+                message.legs.started_at = now;
+            }
+            return request.next_leg_at().is_none();
+        }
+        let leg = self.leg_name();
+        self.record(TimelineKind::LegEnded(LegEnd::NotInTime), now, leg, None);
+        // What a worker is late doesn't add up over the legs. Whoever comes much later, or later than the new leg's wait
+        // takes, begins anew: no leg is passed over.
+        let in_time = now.millis() - due.millis() <= LATE_START_MS;
+        self.go_to_next_leg(if in_time { due } else { now });
+        if let Some(request) = &mut self.request
+            && request.next_leg_at().is_some_and(|at| at <= now)
+            && let Some(message) = &mut request.message
+        {
+            message.legs.started_at = now;
         }
         true
     }
@@ -40,6 +52,11 @@ impl Decider<'_> {
         let message = request.message.as_ref().ok_or(ApiError::RequestIdInvalid)?;
         if request.delivery < DeliveryState::Sent {
             return Err(ApiError::RequestIdInvalid);
+        }
+        let was_on = self.facts.request.and_then(|request| request.message.as_ref());
+        if was_on.is_some_and(|was| was.legs.leg < message.legs.leg) && request.leg_under_way().is_some() {
+            // Its time had come just so: what is asked for has been done.
+            return self.status();
         }
         if !request.may_begin_next_leg(now) {
             return Err(ApiError::ResendNotPossible);
@@ -58,17 +75,22 @@ impl Decider<'_> {
     /// Begins the next leg, if one may begin.
     pub(super) fn begin_next_leg(&mut self) -> bool {
         let now = self.account_now;
-        let Some(request) = &mut self.request else { return false };
-        if !request.may_begin_next_leg(now) {
-            return false;
+        let may_begin = self
+            .request
+            .as_ref()
+            .is_some_and(|request| request.may_begin_next_leg(now));
+        if may_begin {
+            self.go_to_next_leg(now);
         }
-        if let Some(message) = &mut request.message {
-            message.legs.leg += 1;
-            message.legs.started_at = now;
+        may_begin
+    }
+
+    fn go_to_next_leg(&mut self, started_at: Timestamp) {
+        if let Some(message) = self.request.as_mut().and_then(|request| request.message.as_mut()) {
+            message.legs.begin_next(started_at);
             message.accepted = false;
+            self.decision.work = Some(Work::Deliver);
         }
-        self.decision.work = Some(Work::Deliver);
-        true
     }
 
     /// The last leg is over: nothing is handed over any more. What legs took may still arrive.

@@ -88,7 +88,8 @@ impl Decider<'_> {
         Answer::Done
     }
 
-    /// A leg took responsibility. The one under way isn't handed the message again then.
+    /// A leg took responsibility. The one under way isn't handed the message again then. A leg that has told how it ended, or
+    /// of an arrival, takes nothing any more: receipts may overtake the answer to the hand-over.
     fn leg_accepted(&mut self, teller: &Teller<'_>, receipts: bool) {
         let Some(request) = &mut self.request else { return };
         let Some(message) = &mut request.message else { return };
@@ -100,15 +101,13 @@ impl Decider<'_> {
         let known = if is_under_way {
             message.accepted
         } else {
-            message.legs.is_open(teller.place)
+            !message.legs.is_open(teller.place)
         };
         if known {
             return;
         }
         message.accepted |= is_under_way;
-        if receipts {
-            message.legs.set_open(teller.place, true);
-        }
+        message.legs.set_open(teller.place, receipts);
         if is_under_way {
             self.record_leg(TimelineKind::LegAccepted, teller);
         } else {
@@ -138,7 +137,8 @@ impl Decider<'_> {
     /// Another leg delivered as well: noted once, and neither charged nor reported.
     fn arrived_again(&mut self, news: News, teller: &Teller<'_>) {
         let message = self.request.as_mut().and_then(|request| request.message.as_mut());
-        let Some(message) = message.filter(|message| message.legs.is_open(teller.place)) else {
+        let Some(message) = message.filter(|message| teller.name.is_some() && message.legs.is_open(teller.place))
+        else {
             return;
         };
         message.legs.set_open(teller.place, false);

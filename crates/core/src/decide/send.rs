@@ -113,6 +113,11 @@ impl Decider<'_> {
             self.release_hold(self.account_now);
             return Err(ApiError::PhoneNumberNotFound);
         }
+        if has_message && let Err(error) = self.require_cooled_down() {
+            // Another message was sent while the network was asked.
+            self.release_hold(self.account_now);
+            return Err(error);
+        }
         self.decision.account.release(fee);
         self.charge(fee)?;
         self.skip_legs(skipped);

@@ -132,8 +132,12 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
         "{:?} instead of {expected:?}",
         decision.outcome
     );
-    let nothing_changes = decision.account == *account
-        && decision.request.is_none()
+    let admitted = submitted.request.map(|index| &books.requests[index].request);
+    let given_free = admitted.filter(|_| !stale && matches!(command.action, Action::Settle { .. }));
+    let (left, became) = money::without_hold(account, given_free);
+    let is = decision.request.as_ref().map(|request| request.delivery);
+    let nothing_changes = decision.account == left
+        && is == became
         && decision.entries.is_empty()
         && decision.purchases.is_empty()
         && decision.timeline.is_empty()

@@ -1,6 +1,6 @@
 //! What must hold where a code ends because another takes its place.
 
-use countersign_core::{Action, Decision, DeliveryState, VerificationRequest, VerificationState};
+use countersign_core::{Decision, DeliveryState, VerificationRequest, VerificationState};
 use countersign_model::{Books, Submitted};
 
 use crate::checks::{Held, events, hold, states, what_never_changes};
@@ -25,11 +25,7 @@ pub(crate) fn ended(books: &Books, seen: &Seen, submitted: &Submitted, decision:
         "a code for somebody else ended"
     );
     let waited_ms = later.sent_at.millis() - earlier.sent_at.millis();
-    let at_a_send = matches!(submitted.command.action, Action::Send(_));
-    hold!(
-        !at_a_send || waited_ms >= cool_down_ms,
-        "sent again after {waited_ms} ms"
-    );
+    hold!(waited_ms >= cool_down_ms, "sent again after {waited_ms} ms");
     hold!(
         ended.request.verification == VerificationState::Expired && ended.request.delivery != DeliveryState::Sent,
         "a code that ended is {:?}",

@@ -1,8 +1,8 @@
 //! What must hold of money that moves beside messages, and of what a message costs.
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, EntryKind, NumberPrefix, PhoneNumber, PriceRoute,
-    PriceRow, RouteName, Rules, VerificationRequest,
+    Account, Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, NumberPrefix,
+    PhoneNumber, PriceRoute, PriceRow, RouteName, Rules, VerificationRequest,
 };
 use countersign_model::{Books, Submitted};
 
@@ -106,4 +106,17 @@ pub(crate) fn price(rules: &Rules, owner: PhoneNumber, request: &VerificationReq
         .filter(|row| row.price.is_some() && !overtaken(row));
     let best = holding.max_by_key(|row| (row.route == PriceRoute::Only(route.clone()), row.prefix.digits()));
     best.and_then(|row| row.price).unwrap_or(DEFAULT_PRICE)
+}
+
+/// What a settlement that is charged for no more leaves of an account, and what its request becomes: the hold is given free.
+pub(crate) fn without_hold(
+    account: &Account,
+    settled: Option<&VerificationRequest>,
+) -> (Account, Option<DeliveryState>) {
+    let mut left = account.clone();
+    let admitted = settled.filter(|settled| settled.delivery == DeliveryState::Admitted);
+    if let Some(admitted) = admitted {
+        left.release(admitted.fee);
+    }
+    (left, admitted.map(|_| DeliveryState::Unreachable))
 }

@@ -1,6 +1,6 @@
 //! docs/api.md, "Idempotency": `Idempotency-Key`.
 
-use countersign_core::{Answer, ApiError, DAY_MS, Idempotency, IdempotencyKey, Limit};
+use countersign_core::{Answer, ApiError, DAY_MS, DeliveryState, Idempotency, IdempotencyKey, Limit};
 
 use crate::world::{PHONE, World, credits};
 
@@ -117,9 +117,23 @@ fn of_two_admitted_calls_with_one_key_only_one_is_charged() {
         },
     );
     assert!(matches!(again, Ok(Answer::Again(_))), "{again:?}");
-    world.key = None;
-    world.pass_seconds(30);
-    world.wake(second);
+    assert_eq!(
+        (world.account.balance, world.account.held),
+        (credits("0.99"), credits("0")),
+        "its hold is given free at once"
+    );
+    assert_eq!(world.delivery(second), DeliveryState::Unreachable);
+    assert!(world.request(second).message.is_none());
+}
+
+#[test]
+fn a_settlement_whose_key_came_for_something_else_gives_its_hold_free() {
+    let mut world = World::new();
+    world.key = Some(key(1));
+    let (first, second) = (world.admit(), world.admit());
+    world.settle(first, true).unwrap();
+    world.key = Some(key(2));
+    assert_eq!(world.settle(second, true), Err(ApiError::BadRequest));
     assert_eq!(
         (world.account.balance, world.account.held),
         (credits("0.99"), credits("0"))

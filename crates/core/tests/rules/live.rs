@@ -89,6 +89,33 @@ fn an_admission_ends_the_earlier_code_once_it_is_sent() {
 }
 
 #[test]
+fn of_two_that_are_admitted_at_once_the_later_one_waits_for_the_cool_down() {
+    let mut world = world();
+    let (first, second) = (world.admit(), world.admit());
+    world.settle(first, true).unwrap();
+    world.pass_seconds(1);
+    assert_eq!(world.settle(second, true), Err(ApiError::FloodWait { seconds: 29 }));
+    assert_eq!(
+        (world.delivery(second), world.last().ended.clone()),
+        (DeliveryState::Unreachable, None)
+    );
+    assert!(world.entries().is_empty());
+    assert_eq!(
+        (world.account.balance, world.account.held),
+        (credits("0.99"), credits("0"))
+    );
+    assert_eq!(world.check(first, CODE), "code_valid");
+}
+
+#[test]
+fn an_admitted_ability_check_waits_for_no_code() {
+    let mut world = world();
+    world.send();
+    let checked = world.admit_ability();
+    assert!(world.settle(checked, true).is_ok());
+}
+
+#[test]
 fn a_send_that_is_refused_ends_nothing() {
     let mut world = world();
     let first = world.send();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    Action, DeliveryState, Detail, DueStep, EntryKind, LAST_START_MS, LegEnd, LegName, News, PlannedLeg, RequestId,
-    RouteName, RoutePlan, TimelineKind, Ttl, Work,
+    Action, DeliveryState, Detail, DueStep, EntryKind, LAST_START_MS, LATE_START_MS, LegEnd, LegName, News, PlannedLeg,
+    RequestId, RouteName, RoutePlan, TimelineKind, Ttl, Work,
 };
 
 use crate::world::{CODE, HOUR_MS, START, World, credits, id};
@@ -102,7 +102,7 @@ fn a_leg_that_cannot_reach_refuses_or_fails_gives_way_to_the_next_at_once() {
         assert_eq!(world.last().work, Some(Work::Deliver));
         assert_eq!(under_way(&world, request), Some("sms"));
         let legs = world.request(request).message.as_ref().unwrap().legs;
-        assert_eq!((legs.started_at, legs.open), (world.now, 0));
+        assert_eq!((legs.started_at, legs.open), (world.now, 0b10));
         assert_eq!(world.delivery(request), DeliveryState::Sent);
         assert!(world.last().reports.is_empty());
     }
@@ -299,7 +299,7 @@ fn an_earlier_legs_failure_changes_nothing_while_another_is_under_way() {
     );
     assert_eq!(under_way(&world, request), Some("sms"));
     assert_eq!(world.last().work, None);
-    assert_eq!(world.request(request).message.as_ref().unwrap().legs.open, 0);
+    assert_eq!(world.request(request).message.as_ref().unwrap().legs.open, 0b10);
     for _ in 0..100 {
         world.news_by(request, "telegram", News::Failed);
     }
@@ -324,15 +324,26 @@ fn a_leg_that_took_the_message_late_may_still_deliver_it() {
 }
 
 #[test]
-fn no_leg_begins_in_the_last_twenty_seconds() {
+fn no_leg_begins_in_the_last_twenty_seconds_and_the_one_under_way_goes_on() {
     let mut world = World::new();
     let request = send_over(&mut world, &["telegram", "sms"]);
-    world.pass_ms(60_000 - LAST_START_MS + 1);
+    world.pass_ms(60_000 - LAST_START_MS + LATE_START_MS + 1);
     // The wait was over before, and nobody woke it: now it is too late to begin.
     world.wake(request);
-    assert_eq!(lines(&world), [(NOT_IN_TIME, Some("telegram"))]);
-    assert_eq!((world.last().work, under_way(&world, request)), (None, None));
-    assert_eq!(world.delivery(request), DeliveryState::Sent);
+    assert_eq!(lines(&world), []);
+    assert_eq!(
+        (world.last().work, under_way(&world, request)),
+        (None, Some("telegram"))
+    );
+    assert!(
+        !world.request(request).message.as_ref().unwrap().accepted,
+        "a restart still hands it to its leg"
+    );
+    assert_eq!(
+        world.request(request).next_due(),
+        Some((START.plus_millis(60_000), DueStep::EndOfLife)),
+        "nobody is woken for that wait again"
+    );
     world.news_by(request, "telegram", News::Delivered);
     assert_eq!(world.delivery(request), DeliveryState::Delivered);
 
@@ -346,7 +357,119 @@ fn no_leg_begins_in_the_last_twenty_seconds() {
     );
     world.pass_ms(1);
     world.news_by(request, "gateway", News::Failed);
+    assert_eq!(under_way(&world, request), None);
+    world.news_by(request, "telegram", News::Failed);
     assert_eq!(world.delivery(request), DeliveryState::Expired);
+}
+
+#[test]
+fn a_worker_that_is_a_little_late_costs_no_message_its_last_leg() {
+    for (ttl, legs) in [
+        (30, vec!["telegram", "sms"]),
+        (60, vec!["telegram", "gateway", "sms"]),
+        (30, vec!["a", "b", "c", "d", "e"]),
+    ] {
+        let mut world = World::new();
+        let sent = world.send_with(|send| {
+            send.plan = plan(&legs);
+            send.ttl = Ttl::new(ttl).unwrap();
+        });
+        let request = id(&sent.unwrap());
+        let wait_ms = plan(&legs).unwrap().wait_ms(0, ttl * 1_000);
+        for (place, leg) in (1_i64..).zip(&legs[1..]) {
+            let (due, step) = world.request(request).next_due().unwrap();
+            assert_eq!(step, DueStep::NextLeg, "{leg} of {legs:?}");
+            assert_eq!(
+                due,
+                START.plus_millis(place * wait_ms),
+                "what one wake is late, the next isn't"
+            );
+            world.now = due.plus_millis(300);
+            world.wake(request);
+            assert_eq!(world.last().work, Some(Work::Deliver));
+            assert_eq!(under_way(&world, request), Some(*leg));
+        }
+        world.now = START.plus_millis(ttl * 1_000);
+        world.wake(request);
+        assert_eq!(world.delivery(request), DeliveryState::Expired);
+    }
+}
+
+#[test]
+fn a_wake_that_is_later_than_a_whole_wait_passes_over_no_leg() {
+    let mut world = World::new();
+    let shares = [("a", 500), ("b", 1), ("c", 499)];
+    let sent = world.send_with(|send| {
+        let legs = shares.map(|(leg, share)| PlannedLeg { name: name(leg), share });
+        send.plan = Some(Arc::new(RoutePlan {
+            route: RouteName::parse("europe").unwrap(),
+            legs: legs.to_vec(),
+        }));
+        send.ttl = Ttl::new(60).unwrap();
+    });
+    let request = id(&sent.unwrap());
+    world.pass_ms(30_500);
+    world.wake(request);
+    assert_eq!(
+        (under_way(&world, request), world.last().timeline.len()),
+        (Some("b"), 1)
+    );
+    assert_eq!(
+        world.request(request).next_due(),
+        Some((world.now.plus_millis(60), DueStep::NextLeg))
+    );
+}
+
+#[test]
+fn a_leg_that_has_not_answered_yet_keeps_the_message_open() {
+    let mut world = World::new();
+    let request = send_over(&mut world, &["telegram", "sms"]);
+    // The first leg is still handing over when its wait is over.
+    world.pass_seconds(30);
+    world.wake(request);
+    world.news_by(request, "sms", News::Failed);
+    assert_eq!(world.delivery(request), DeliveryState::Sent);
+    assert!(world.entries().is_empty());
+    world.news_by(request, "telegram", News::Accepted);
+    world.news_by(request, "telegram", News::Delivered);
+    assert_eq!(world.delivery(request), DeliveryState::Delivered);
+    assert_eq!(world.account.balance, credits("0.99"));
+
+    let request = send_over(&mut world, &["telegram", "sms"]);
+    world.pass_seconds(30);
+    world.wake(request);
+    world.news_by(request, "sms", News::Failed);
+    world.news_by(request, "telegram", News::CannotReach);
+    assert_eq!(
+        (world.delivery(request), world.entries()),
+        (DeliveryState::Expired, vec![EntryKind::Refund]),
+        "the last way to deliver has failed for good"
+    );
+}
+
+#[test]
+fn an_acceptance_that_a_failed_receipt_overtook_moves_nothing() {
+    let mut world = World::new();
+    let request = send_over(&mut world, &["telegram", "sms"]);
+    world.news_by(request, "telegram", News::Failed);
+    world.news_by(request, "telegram", News::Accepted);
+    assert_eq!(world.last().request, None);
+    world.news_by(request, "sms", News::Failed);
+    assert_eq!(
+        (world.delivery(request), world.entries()),
+        (DeliveryState::Expired, vec![EntryKind::Refund])
+    );
+    // The same on the last leg, while another may still deliver.
+    let request = send_over(&mut world, &["telegram", "sms"]);
+    world.pass_seconds(30);
+    world.wake(request);
+    world.news_by(request, "sms", News::Failed);
+    world.news_by(request, "sms", News::Accepted);
+    assert_eq!(world.last().request, None);
+    assert_eq!(
+        (under_way(&world, request), world.delivery(request)),
+        (None, DeliveryState::Sent)
+    );
 }
 
 #[test]

@@ -42,10 +42,34 @@ fn a_customers_own_code_proves_no_delivery_and_still_stops_the_legs() {
     });
     let request = id(&sent.unwrap());
     assert_eq!(world.check(request, "4711"), "code_valid");
+    assert_eq!(world.last().work, Some(Work::Withdraw));
+    assert_eq!(world.delivery(request), DeliveryState::Sent);
+    assert!(
+        world.request(request).message.as_ref().unwrap().accepted,
+        "a restart hands it over to nobody"
+    );
     assert_eq!(
         world.request(request).next_due().map(|(_, step)| step),
         Some(DueStep::EndOfLife)
     );
+    world.check(request, "4711");
+    assert_eq!(world.last().work, None, "once");
+}
+
+#[test]
+fn a_customers_own_code_on_the_only_leg_withdraws_nothing() {
+    let mut world = World::new();
+    let own = SendCode::Supplied(countersign_core::Code::parse("4711").unwrap());
+    for legs in [None, plan(&["sms"])] {
+        let sent = world.send_with(|send| {
+            send.code = own;
+            send.plan = legs;
+        });
+        let request = id(&sent.unwrap());
+        assert_eq!(world.check(request, "4711"), "code_valid");
+        assert_eq!(world.last().work, None);
+        assert!(!world.request(request).message.as_ref().unwrap().accepted);
+    }
 }
 
 #[test]
@@ -174,4 +198,25 @@ fn next_leg_now_needs_a_message_under_way_a_further_leg_and_time() {
     world.pass_ms(5_000);
     assert_eq!(world.next_leg(late), Err(ApiError::ResendNotPossible));
     assert_eq!(world.delivery(late), DeliveryState::Sent);
+}
+
+#[test]
+fn next_leg_now_is_done_where_the_next_leg_has_just_begun_by_its_time() {
+    let mut world = World::new();
+    let request = send_over(&mut world, &["telegram", "sms"]);
+    world.pass_ms(30_100);
+    assert!(matches!(world.next_leg(request), Ok(Answer::Status(_))));
+    assert_eq!(
+        lines(&world),
+        [(TimelineKind::LegEnded(LegEnd::NotInTime), Some("telegram"))]
+    );
+    assert_eq!(
+        (world.last().work, under_way(&world, request)),
+        (Some(Work::Deliver), Some("sms"))
+    );
+    assert_eq!(
+        world.next_leg(request),
+        Err(ApiError::ResendNotPossible),
+        "there is no third leg"
+    );
 }

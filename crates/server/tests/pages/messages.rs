@@ -198,6 +198,8 @@ async fn a_timeline_says_when_no_other_way_is_left_and_when_a_code_was_not_asked
     owner
         .news_by(failed, "sms", News::Refused, Some("sender not allowed"))
         .await;
+    // Until it answers, the first leg may still deliver.
+    owner.news_by(failed, "telegram", News::CannotReach, None).await;
     notes(
         &owner,
         failed,
