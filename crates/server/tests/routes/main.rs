@@ -368,15 +368,29 @@ async fn a_month_of_upstream_costs_names_what_was_charged_and_never_settled() {
         account: house.account,
         id: settled,
     };
-    let costs = vec![cost(Some(of), 30_000, "a"), cost(None, 30_000, "b"), cost(Some(of), -10_000, "a")];
+    let costs = vec![
+        cost(Some(of), 30_000, "a"),
+        cost(None, 30_000, "b"),
+        cost(Some(of), -10_000, "a"),
+    ];
     house.store.note_costs(costs).await.unwrap();
     let month = house.operator("routes/costs").await;
     let channel = &month["channels"][0];
-    assert_eq!((&channel["charges"], &channel["charged"]), (&json!(2), &json!(0.06)), "{month}");
+    assert_eq!(
+        (&channel["charges"], &channel["charged"]),
+        (&json!(2), &json!(0.06)),
+        "{month}"
+    );
     assert_eq!((&channel["refunds"], &channel["refunded"]), (&json!(1), &json!(0.01)));
     assert_eq!((&channel["settled"], &channel["sold_for"]), (&json!(1), &json!(0.01)));
-    assert_eq!((&channel["unsettled"], &channel["unsettled_amount"]), (&json!(1), &json!(0.03)));
-    assert_eq!((&month["unsettled"][0]["upstream"], &month["complete"]), (&json!("b"), &json!(true)));
+    assert_eq!(
+        (&channel["unsettled"], &channel["unsettled_amount"]),
+        (&json!(1), &json!(0.03))
+    );
+    assert_eq!(
+        (&month["unsettled"][0]["upstream"], &month["complete"]),
+        (&json!("b"), &json!(true))
+    );
     let refused = house.operator("routes/costs?month=2026-13").await;
     assert!(refused["error"].as_str().unwrap().contains("a month like 2026-11"));
 }
