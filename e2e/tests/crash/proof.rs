@@ -199,13 +199,17 @@ pub(crate) async fn reports(sink: &Sink, record: &Record, token: &str, deadline:
     let waited = sink.wait_until(deadline, last_came).await;
     let reports = sink.reports();
     let came = by_request(&reports)?;
-    let states = |id: &str| {
-        came.get(id)
-            .map(|states| states.iter().map(|(state, _)| state).collect::<Vec<_>>())
+    // Each attempt with what it was answered: whether one was refused too often, or never came again.
+    let attempts = |id: &str| {
+        let of_id = reports.iter().filter_map(|report| {
+            let (of, state) = told_by(report).ok()?;
+            (of == id).then(|| format!("{state} {}", report.answered.as_u16()))
+        });
+        of_id.collect::<Vec<_>>()
     };
     let missing: Vec<_> = open
         .iter()
-        .map(|(id, open)| format!("{open:?} of {id}, reported {:?}", states(id)))
+        .map(|(id, open)| format!("{open:?} of {id}, attempts {:?}", attempts(id)))
         .collect();
     ensure!(
         waited.is_ok(),

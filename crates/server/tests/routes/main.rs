@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channels::{Asked, Handover, Receipts};
-use countersign_core::{Credits, Detail, LegEnd, News, NumberPrefix, Reach, TimelineKind};
+use countersign_core::{Credits, Detail, LegEnd, LegName, News, NumberPrefix, Reach, TimelineKind};
+use countersign_server::clock;
+use countersign_store::{ChannelBooks as _, ChannelCost, RequestRef};
 use serde_json::json;
 
 use support::{Fake, House, OWNER, PHONE};
@@ -349,4 +351,32 @@ async fn a_channels_webhook_is_its_own_to_judge_and_others_are_not_found() {
     assert_eq!(house.webhook("bot/hook", "right").await, 200);
     assert_eq!(house.webhook("bot/hook", "wrong").await, 401);
     assert_eq!(house.webhook("pigeon/hook", "right").await, 404);
+}
+
+#[tokio::test]
+async fn a_month_of_upstream_costs_names_what_was_charged_and_never_settled() {
+    let house = House::new(&[Arc::new(Fake::new("gateway"))], |_| {}).await;
+    let settled = house.send(PHONE).await;
+    let cost = |message, micros, upstream: &str| ChannelCost {
+        channel: LegName::parse("gateway").unwrap(),
+        message,
+        micros,
+        upstream: Some(upstream.to_owned()),
+        at: clock::now(),
+    };
+    let of = RequestRef {
+        account: house.account,
+        id: settled,
+    };
+    let costs = vec![cost(Some(of), 30_000, "a"), cost(None, 30_000, "b"), cost(Some(of), -10_000, "a")];
+    house.store.note_costs(costs).await.unwrap();
+    let month = house.operator("routes/costs").await;
+    let channel = &month["channels"][0];
+    assert_eq!((&channel["charges"], &channel["charged"]), (&json!(2), &json!(0.06)), "{month}");
+    assert_eq!((&channel["refunds"], &channel["refunded"]), (&json!(1), &json!(0.01)));
+    assert_eq!((&channel["settled"], &channel["sold_for"]), (&json!(1), &json!(0.01)));
+    assert_eq!((&channel["unsettled"], &channel["unsettled_amount"]), (&json!(1), &json!(0.03)));
+    assert_eq!((&month["unsettled"][0]["upstream"], &month["complete"]), (&json!("b"), &json!(true)));
+    let refused = house.operator("routes/costs?month=2026-13").await;
+    assert!(refused["error"].as_str().unwrap().contains("a month like 2026-11"));
 }
