@@ -1,8 +1,13 @@
 //! What recipients say, as Telegram calls it in.
 
-use countersign_channels::testing::Server;
-use countersign_channels::{Channel, WebhookCall};
+use std::sync::Arc;
+
+use countersign_channels::testing::{MemoryBooks, Server};
+use countersign_channels::{Channel, PortError, Recipient, Recipients, WebhookCall};
+use countersign_core::{LegName, PhoneNumber};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use crate::bot_api::{BotApi, contact, refusal, text};
 use crate::support::*;
@@ -10,13 +15,16 @@ use crate::support::*;
 struct Called {
     server: Server,
     api: BotApi,
-    bot: std::sync::Arc<dyn Channel>,
+    bot: Arc<dyn Channel>,
     secret: String,
 }
 
 /// A bot that has set its webhook.
 async fn called() -> Called {
-    let mut server = Server::new();
+    called_by(Server::new()).await
+}
+
+async fn called_by(mut server: Server) -> Called {
     server.ports.public_url = Some("https://codes.example.com".to_owned());
     let api = BotApi::start().await;
     let bot = bot(&server, api.url(), &[("mode", "webhook")]);
@@ -61,6 +69,63 @@ async fn an_update_is_taken_once_however_often_telegram_tells_it() {
     // Out of order: what happened before comes after.
     assert_eq!(called.told(&text(4, NOW_S - 60, CHAT, "/stop")).await, 200);
     assert!(is_linked(&called.server));
+}
+
+/// Books that take their time: something else goes on before each answer.
+struct SlowBooks(Arc<MemoryBooks>);
+
+impl Recipients for SlowBooks {
+    fn find<'a>(
+        &'a self,
+        channel: &'a LegName,
+        phone: PhoneNumber,
+    ) -> BoxFuture<'a, Result<Option<Recipient>, PortError>> {
+        async move {
+            yield_now().await;
+            self.0.find(channel, phone).await
+        }
+        .boxed()
+    }
+
+    fn at_address<'a>(
+        &'a self,
+        channel: &'a LegName,
+        address: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Recipient>, PortError>> {
+        async move {
+            yield_now().await;
+            self.0.at_address(channel, address).await
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, channel: &'a LegName, recipient: Recipient) -> BoxFuture<'a, Result<(), PortError>> {
+        async move {
+            yield_now().await;
+            self.0.put(channel, recipient).await
+        }
+        .boxed()
+    }
+
+    fn remove<'a>(&'a self, channel: &'a LegName, phone: PhoneNumber) -> BoxFuture<'a, Result<(), PortError>> {
+        async move {
+            yield_now().await;
+            self.0.remove(channel, phone).await
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn an_older_word_that_is_told_at_the_same_time_does_not_undo_a_later_one() {
+    let mut server = Server::new();
+    link_at(&server, NOW_S - 60, false).await;
+    server.ports.recipients = Arc::new(SlowBooks(Arc::clone(&server.books)));
+    let called = called_by(server).await;
+    let (shared, stop) = (contact(5, NOW_S, CHAT, PHONE), text(6, NOW_S + 1, CHAT, "/stop"));
+    let answers = tokio::join!(called.told(&shared), called.told(&stop));
+    assert_eq!(answers, (200, 200));
+    assert!(!is_linked(&called.server));
 }
 
 #[tokio::test]
