@@ -107,6 +107,8 @@ struct Leg {
     failed: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     success_percent: Option<u8>,
+    #[serde(default)]
+    ailing: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     latency_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -270,7 +272,7 @@ fn route_row(route: &Route) -> Vec<Cell> {
 fn leg_row(leg: &Leg) -> Vec<Cell> {
     let state = match leg.rests_for_seconds {
         Some(seconds) => Cell::new(format!("✗ rests {seconds} s")).style(Style::Bad),
-        None if leg.success_percent.is_some_and(|percent| percent < 50) => Cell::new("! ailing").style(Style::Waiting),
+        None if leg.ailing => Cell::new("! ailing").style(Style::Waiting),
         None => Cell::new("✓ goes").style(Style::Good),
     };
     let failure = match (&leg.last_failure, leg.last_failed_at) {

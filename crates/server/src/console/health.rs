@@ -14,7 +14,6 @@ use countersign_store::{BooksLoad, OpenReports};
 
 use super::orders;
 use crate::app::{App, Mode};
-use crate::routes::AILING_PERCENT;
 use crate::site::format::{self, When};
 use crate::site::frame::Frame;
 use crate::site::page::{self, PageError};
@@ -148,10 +147,10 @@ async fn routes(app: &App, viewer: &OperatorViewer) -> Result<Vec<Route>, PageEr
     }
     let routes = app.routes.legs().map(|(name, leg)| {
         let figures = leg.health.figures();
-        let badge = match (figures.rests_for, figures.success_percent) {
+        let badge = match (figures.rests_for, figures.ailing) {
             (Some(_), _) => Badge::new("bad", "Rests after failures", "warning"),
-            (None, Some(percent)) if percent < AILING_PERCENT => Badge::new("waiting", "Ailing", "warning"),
-            _ => Badge::new("good", "On", "tick"),
+            (None, true) => Badge::new("waiting", "Ailing", "warning"),
+            (None, false) => Badge::new("good", "On", "tick"),
         };
         let count = by_leg.get(name).copied().unwrap_or_default();
         Route {

@@ -69,6 +69,8 @@ struct LegView {
     /// Of the last hundred hand-overs.
     #[serde(skip_serializing_if = "Option::is_none")]
     success_percent: Option<u8>,
+    /// Whether it is passed over, but for one message in a while, since most failed of late.
+    ailing: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<u64>,
     /// How long it is still passed over, since it failed several times in a row.
@@ -90,6 +92,7 @@ impl LegView {
             accepted,
             failed,
             success_percent,
+            ailing,
             latency,
             rests_for,
             last_failure,
@@ -102,6 +105,7 @@ impl LegView {
             accepted,
             failed,
             success_percent,
+            ailing,
             latency_ms: latency.map(millis),
             rests_for_seconds: rests_for.map(|rest| rest.as_secs()),
             last_failed_at: last_failure.as_ref().map(|(at, _)| at.unix_seconds()),
@@ -158,8 +162,13 @@ fn dear_legs(app: &App, route: &RouteSettings, prices: &PriceList, now: Timestam
             let price = price_of_prefix(prices, *prefix, &route.name, now);
             if cost > price {
                 let (route, leg) = (route.name.as_str(), &set.channel);
+                let numbers = if *prefix == NumberPrefix::DEFAULT {
+                    "one".to_owned()
+                } else {
+                    format!("one to {prefix}")
+                };
                 warnings.push(format!(
-                    "route {route}: a message over {leg} costs you {cost}, and {prefix} is sold for {price}: raise the price \
+                    "route {route}: a message over {leg} costs you {cost}, and {numbers} is sold for {price}: raise the price \
                      (`countersign price set`) or take the leg out of the route"
                 ));
             }
@@ -214,10 +223,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, RawQuery(raw): RawQuery
     let prices = price_list(&app).await?;
     let now = clock::now();
     let phone = question.to.phone;
-    let route = planned
-        .plan
-        .as_ref()
-        .map_or(RouteName::INBOX, |plan| plan.route.clone());
+    let route = app.routes.name_of(&question).unwrap_or(RouteName::INBOX);
     let free = phone == question.sending.owner;
     let price = if free {
         Credits::ZERO
@@ -227,7 +233,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, RawQuery(raw): RawQuery
     let (legs, warnings) = explained(&app, &planned, price, ttl_ms);
     Answer::ok(&ExplanationView {
         phone_number: phone.to_string(),
-        route: planned.plan.as_ref().map(|plan| plan.route.as_str().to_owned()),
+        route: app.routes.name_of(&question).map(|route| route.as_str().to_owned()),
         price,
         reach: match planned.reach {
             Reach::Reachable => "reachable",
@@ -273,6 +279,7 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
     let Some(phone) = phone else {
         return Err(Refusal::bad_request("name the number: `?phone=+391234567890`"));
     };
+    let named = account.is_some();
     let account = match account {
         Some(account) => account,
         None => app.store.accounts(None, 1).await?.pop().ok_or_else(|| {
@@ -281,7 +288,8 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
     };
     let sending = Sending {
         account: account.key,
-        owner: account.phone,
+        // Whose messages are free is a question of the account that was named.
+        owner: if named { account.phone } else { PhoneNumber::from_stored(0) },
         kind: TokenKind::Live,
     };
     let mut question = Question::code(sending, phone, sender);

@@ -1,15 +1,25 @@
 //! Which route a message takes: the one that says most about it. An account's own route comes before one by number, the
 //! longest prefix before shorter ones, and one for this kind of message before one for all.
 
-use countersign_core::{AccountId, NumberPrefix, PhoneNumber};
+use countersign_core::{AccountId, NumberPrefix, PhoneNumber, RouteName};
 
-use super::Routes;
+use super::{Question, Routes};
 use crate::settings::{MessageKind, RouteSettings};
 
 /// How much a route says of a message; the greatest wins.
 type Fit = (bool, Option<u64>, bool);
 
 impl Routes {
+    /// The name of a message's route; `None` where it takes none.
+    pub(crate) fn name_of(&self, question: &Question) -> Option<RouteName> {
+        let phone = question.to.phone;
+        if phone.is_sandbox() {
+            return None;
+        }
+        let route = self.route_of(Some(question.sending.account.id), phone, question.kind);
+        route.map(|route| route.name.clone())
+    }
+
     /// The route of a message; `None` where no route is for it.
     pub(super) fn route_of(
         &self,
@@ -42,7 +52,7 @@ fn fit(route: &RouteSettings, account: Option<AccountId>, phone: PhoneNumber, ki
 
 #[cfg(test)]
 mod tests {
-    use countersign_core::{RouteName, SandboxNumbers};
+    use countersign_core::SandboxNumbers;
 
     use super::*;
 

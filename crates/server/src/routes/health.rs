@@ -14,7 +14,7 @@ use crate::workers::{Circuit, CircuitSettings};
 /// Hand-overs that the success rate is made of.
 const REMEMBERED: usize = 100;
 /// A leg is ailing where less than so many percent of them succeed, of so many at least.
-pub(crate) const AILING_PERCENT: u8 = 50;
+const AILING_PERCENT: u8 = 50;
 const LEAST_FOR_A_RATE: usize = 20;
 /// How often a message finds out whether an ailing leg has recovered.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,6 +28,8 @@ pub(crate) struct LegFigures {
     pub(crate) failed: u64,
     /// Of the last hundred, in percent; `None` of none.
     pub(crate) success_percent: Option<u8>,
+    /// Whether plans pass over it since most failed of late.
+    pub(crate) ailing: bool,
     /// The median of the last hundred hand-overs.
     pub(crate) latency: Option<Duration>,
     /// How long it is still passed over.
@@ -81,7 +83,7 @@ impl LegHealth {
         if !state.circuit.lets_through(now) {
             return false;
         }
-        if state.recent.len() < LEAST_FOR_A_RATE || state.success_percent() >= Some(AILING_PERCENT) {
+        if !state.is_ailing() {
             return true;
         }
         let probes = state.last_probe.is_none_or(|last| now - last >= PROBE_INTERVAL);
@@ -143,6 +145,7 @@ impl LegHealth {
             accepted: state.accepted,
             failed: state.failed,
             success_percent: state.success_percent(),
+            ailing: state.is_ailing(),
             latency: times.get(times.len() / 2).copied(),
             rests_for: state.circuit.open_until(now).map(|until| until - now),
             last_failure: state.last_failure.clone(),
@@ -155,6 +158,10 @@ impl LegHealth {
 }
 
 impl State {
+    fn is_ailing(&self) -> bool {
+        self.recent.len() >= LEAST_FOR_A_RATE && self.success_percent() < Some(AILING_PERCENT)
+    }
+
     /// `None` of none.
     fn success_percent(&self) -> Option<u8> {
         let good = self.recent.iter().filter(|(good, _)| *good).count();

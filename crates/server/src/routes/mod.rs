@@ -14,7 +14,7 @@ mod webhooks;
 
 pub(crate) use books::channel_ports;
 pub(crate) use desk::{DESK_QUEUE, Desk};
-pub(crate) use health::{AILING_PERCENT, HandoverEnd, LegFigures, LegHealth};
+pub(crate) use health::{HandoverEnd, LegFigures, LegHealth};
 pub(crate) use plan::{Planned, Question};
 pub(crate) use webhooks::router;
 

@@ -62,7 +62,12 @@ pub(super) static GROUPS: [Group; 3] = [
             page!(
                 "api",
                 "API",
-                "The four methods: parameters, answers, filled-in examples, money, idempotency, limits."
+                "The methods: parameters, answers, filled-in examples, money, idempotency, limits."
+            ),
+            page!(
+                "tokens",
+                "Tokens",
+                "Live and test-mode tokens: what they look like, rotation with a grace, addresses that may call."
             ),
             page!(
                 "delivery-reports",
