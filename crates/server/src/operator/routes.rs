@@ -289,7 +289,11 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
     let sending = Sending {
         account: account.key,
         // Whose messages are free is a question of the account that was named.
-        owner: if named { account.phone } else { PhoneNumber::from_stored(0) },
+        owner: if named {
+            account.phone
+        } else {
+            PhoneNumber::from_stored(0)
+        },
         kind: TokenKind::Live,
     };
     let mut question = Question::code(sending, phone, sender);
