@@ -394,3 +394,24 @@ async fn a_month_of_upstream_costs_names_what_was_charged_and_never_settled() {
     let refused = house.operator("routes/costs?month=2026-13").await;
     assert!(refused["error"].as_str().unwrap().contains("a month like 2026-11"));
 }
+
+#[tokio::test]
+async fn a_leg_that_does_not_deliver_within_its_wait_makes_way_and_may_still_deliver() {
+    let bot = Arc::new(Fake::new("bot"));
+    let sms = Arc::new(Fake::new("sms"));
+    let house = House::new(&[Arc::clone(&bot), Arc::clone(&sms)], |_| {}).await;
+    let request = house.send(PHONE).await;
+    bot.wait_for(1).await;
+    // Half of an hour's life is the first leg's.
+    house
+        .submit(countersign_core::Action::AdvanceClock { by_ms: 1_800_000 })
+        .await;
+    let taken = sms.wait_for(1).await;
+    assert_eq!((taken[0].request, taken[0].code.as_str()), (request, "4829"));
+    house.hears("bot", request, News::Delivered).await;
+    sms.wait_for_withdrawals(request, 1).await;
+    let timeline = house.timeline(request).await;
+    let not_in_time = TimelineKind::LegEnded(LegEnd::NotInTime);
+    assert!(timeline.iter().any(|event| event.kind == not_in_time), "{timeline:?}");
+    assert_eq!(house.balance().await.0, credits("9.99"));
+}
