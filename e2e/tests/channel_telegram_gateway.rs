@@ -115,6 +115,8 @@ fn call_of(report: &Report) -> Result<WebhookCall> {
         (name.as_str().to_owned(), value)
     });
     Ok(WebhookCall {
+        is_get: false,
+        query: String::new(),
         path: path.context("a report came elsewhere")?.to_owned(),
         headers: headers.collect(),
         body: report.body.to_vec(),
@@ -175,10 +177,10 @@ async fn with_callbacks_the_upstreams_reports_are_news() -> Result<()> {
     let reports = sink.wait_until(PATIENCE, |reports| reports.len() == 2).await?;
     let stranger = world.channel_with("another token", &[("callbacks", "true")])?;
     for report in &reports {
-        ensure!(stranger.receive(call_of(report)?).await == WebhookAnswer(401));
+        ensure!(stranger.receive(call_of(report)?).await == WebhookAnswer::status(401));
         // Its sender may send it twice.
         for _ in 0..2 {
-            ensure!(channel.receive(call_of(report)?).await == WebhookAnswer(200));
+            ensure!(channel.receive(call_of(report)?).await == WebhookAnswer::status(200));
         }
     }
     ensure!((world.news().await?, world.news().await?) == (News::Delivered, News::Read));
@@ -195,7 +197,7 @@ async fn a_message_that_never_arrives_fails_and_its_fee_comes_back() -> Result<(
     let handle = accepted(&*channel, message_to(NEVER_DELIVERED)?).await?;
     world.upstream.api()?.advance_clock(3_600).await?;
     let reports = sink.wait_until(PATIENCE, |reports| !reports.is_empty()).await?;
-    ensure!(channel.receive(call_of(&reports[0])?).await == WebhookAnswer(200));
+    ensure!(channel.receive(call_of(&reports[0])?).await == WebhookAnswer::status(200));
     ensure!(world.news().await? == News::Failed);
     let (charge, refund) = (world.cost().await?, world.cost().await?);
     ensure!((charge.micros, refund.micros) == (FEE_MICROS, -FEE_MICROS));

@@ -90,6 +90,8 @@ fn sent_request(account: AccountKey, id: RequestId, phone: PhoneNumber, code: Co
         refunded: false,
         plan: None,
         message: Some(Message {
+            email: None,
+            locale: None,
             code,
             origin: CodeOrigin::Generated,
             sender: None,

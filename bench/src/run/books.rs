@@ -202,6 +202,8 @@ impl Books {
 /// A send as the API makes it of a phone number alone.
 pub(crate) fn send_to(phone: PhoneNumber, length: CodeLength, entropy: u128) -> Send {
     Send {
+        email: None,
+        locale: None,
         phone,
         request: None,
         sender: None,

@@ -18,17 +18,22 @@ mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod texts;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};
-pub use ports::{Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost};
+pub use ports::{
+    Accounts, Autofill, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
+};
 pub use registry::{KINDS, Kind, make};
+pub use texts::{Argument, Language, Texts, TextsError};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::{
-    AccountKey, Code, Detail, LegName, News, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
+    AccountKey, Code, Detail, EmailAddress, LegName, Locale, News, PhoneNumber, Reach, RequestId, SenderUsername,
+    Timestamp,
 };
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::watch;
@@ -46,6 +51,10 @@ pub struct OutgoingMessage {
     pub code: Code,
     /// Whom the recipient sees as its sender.
     pub sender: Option<SenderUsername>,
+    /// In which language the recipient reads; `None`: their number's country says it.
+    pub locale: Option<Locale>,
+    /// Their e-mail address, if the account gave one.
+    pub email: Option<EmailAddress>,
     /// When it was sent, on the account's clock.
     pub sent_at: Timestamp,
     /// When it ends, on the account's clock.
@@ -98,6 +107,8 @@ pub struct Destination {
     pub phone: PhoneNumber,
     /// Whom the recipient would see as its sender.
     pub sender: Option<SenderUsername>,
+    /// Their e-mail address, if the account gave one.
+    pub email: Option<EmailAddress>,
 }
 
 /// What the network answered about a number.
@@ -155,11 +166,15 @@ pub struct ChannelNews {
     pub detail: Option<Detail>,
 }
 
-/// A call that the other side makes: `POST /channels/NAME/…` on our server.
-#[derive(Debug, Clone)]
+/// A call that the other side makes: `POST /channels/NAME/…` on our server, or `GET` where it makes sure of the address first.
+#[derive(Debug, Clone, Default)]
 pub struct WebhookCall {
+    /// Whether it is a `GET`: then nothing may change by it.
+    pub is_get: bool,
     /// What follows the channel's name, without a slash at its beginning.
     pub path: String,
+    /// What follows the question mark, as it was sent; empty where there is none.
+    pub query: String,
     /// Its headers, names in lower case.
     pub headers: Vec<(String, String)>,
     /// Its body.
@@ -174,9 +189,24 @@ impl WebhookCall {
     }
 }
 
-/// The answer to such a call: an HTTP status, without a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WebhookAnswer(pub u16);
+/// The answer to such a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// A plain text; mostly empty.
+    pub text: String,
+}
+
+impl WebhookAnswer {
+    /// A status alone.
+    pub const fn status(status: u16) -> Self {
+        Self {
+            status,
+            text: String::new(),
+        }
+    }
+}
 
 /// What an examination of a channel found: for `countersign doctor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,7 +273,7 @@ pub trait Channel: Send + Sync + 'static {
     /// Takes a call of the other side. What it checks first is the secret that the two share.
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
         drop(call);
-        std::future::ready(WebhookAnswer(404)).boxed()
+        std::future::ready(WebhookAnswer::status(404)).boxed()
     }
     /// Tries everything that can be tried without a message to anyone, and says what is wrong and what to do.
     fn examine(&self) -> BoxFuture<'_, Vec<Finding>>;

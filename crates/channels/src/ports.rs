@@ -7,7 +7,7 @@ use countersign_core::{AccountKey, LegName, PhoneNumber, RequestId, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::ChannelNews;
+use crate::{ChannelNews, Texts};
 
 /// Names the message of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +100,21 @@ pub trait Handles: Send + Sync {
     ) -> BoxFuture<'a, Result<(), PortError>>;
 }
 
+/// What an account wants at the end of its short messages, so that phones fill the code in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Autofill {
+    /// The website on which the code is entered, such as `example.com`: the message's last line binds the code to it.
+    pub domain: Option<String>,
+    /// The hash of an Android app, 11 characters, by which its SMS Retriever finds the message.
+    pub android_hash: Option<String>,
+}
+
+/// What accounts set for their messages. Kept in the books.
+pub trait Accounts: Send + Sync {
+    /// What the short messages of an account end with.
+    fn autofill(&self, account: AccountKey) -> BoxFuture<'_, Result<Autofill, PortError>>;
+}
+
 /// What a recipient said to the question whether it is they who sign in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginReply {
@@ -139,6 +154,10 @@ pub struct Ports {
     pub recipients: Arc<dyn Recipients>,
     /// Which message is which.
     pub handles: Arc<dyn Handles>,
+    /// What accounts set for their messages.
+    pub accounts: Arc<dyn Accounts>,
+    /// What recipients read, in their languages.
+    pub texts: Arc<Texts>,
     /// How the other side reaches this server, without a slash at its end; `None` where it can't: then channels poll.
     pub public_url: Option<String>,
     /// Certificates to trust besides the platform's: a PEM file.

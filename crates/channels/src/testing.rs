@@ -16,8 +16,8 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::mpsc;
 
 use crate::{
-    ChannelConfig, ChannelNews, ConfigValue, Destination, Handle, Handles, LoginReply, MessageKey, OutgoingMessage,
-    PortError, Ports, Recipient, Recipients, UpstreamCost,
+    Accounts, Autofill, ChannelConfig, ChannelNews, ConfigValue, Destination, Handle, Handles, LoginReply, MessageKey,
+    OutgoingMessage, PortError, Ports, Recipient, Recipients, Texts, UpstreamCost,
 };
 
 /// How many items each queue of a [`Server`] holds.
@@ -29,6 +29,7 @@ pub struct MemoryBooks {
     recipients: Mutex<BTreeMap<(LegName, PhoneNumber), Recipient>>,
     handles: Mutex<BTreeMap<(LegName, Handle), MessageKey>>,
     notes: Mutex<BTreeMap<(LegName, String), String>>,
+    autofill: Mutex<Autofill>,
     in_trouble: AtomicBool,
 }
 
@@ -36,6 +37,11 @@ impl MemoryBooks {
     /// From now on every question is answered with an error, or none is.
     pub fn set_in_trouble(&self, in_trouble: bool) {
         self.in_trouble.store(in_trouble, Ordering::SeqCst);
+    }
+
+    /// What the short messages of every account end with.
+    pub fn set_autofill(&self, autofill: Autofill) {
+        *lock(&self.autofill) = autofill;
     }
 
     /// Keeps the name of a message, as the server does with what [`crate::Handover::Accepted`] carries.
@@ -139,6 +145,12 @@ impl Handles for MemoryBooks {
     }
 }
 
+impl Accounts for MemoryBooks {
+    fn autofill(&self, _: AccountKey) -> BoxFuture<'_, Result<Autofill, PortError>> {
+        self.ask(|| lock(&self.autofill).clone())
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -175,6 +187,8 @@ impl Server {
             costs: costs_sender,
             recipients: Arc::clone(&books) as Arc<dyn Recipients>,
             handles: Arc::clone(&books) as Arc<dyn Handles>,
+            accounts: Arc::clone(&books) as Arc<dyn Accounts>,
+            texts: Texts::built_in().unwrap_or_else(|error| unreachable!("{error}")),
             public_url: None,
             extra_ca_file: None,
         };
@@ -216,6 +230,8 @@ pub fn message(number: u64, phone: &str, code: &str, sent_at: Timestamp) -> Opti
         phone: PhoneNumber::parse(phone, SandboxNumbers::Refused)?,
         code: Code::parse(code)?,
         sender: None,
+        locale: None,
+        email: None,
         sent_at,
         expires_at: sent_at.plus_millis(300_000),
         clock_offset_ms: 0,
@@ -227,6 +243,7 @@ pub fn destination(message: &OutgoingMessage) -> Destination {
     Destination {
         phone: message.phone,
         sender: message.sender.clone(),
+        email: message.email.clone(),
     }
 }
 

@@ -106,6 +106,8 @@ fn api_remedy(error: ApiError) -> Option<String> {
         }
         ApiError::CodeInvalid | ApiError::CodeLengthInvalid => "a code has 4 to 8 digits",
         ApiError::TtlInvalid => "a message lives from 30 to 3600 seconds",
+        ApiError::LocaleInvalid => "a language is a tag like de or pt-BR",
+        ApiError::EmailInvalid => "an e-mail address is like ida@example.com, without a name around it",
         ApiError::PayloadInvalid => "a payload has at most 128 bytes",
         ApiError::CallbackUrlInvalid => "a callback URL is https:// and has at most 256 bytes",
         ApiError::SenderUsernameInvalid => {

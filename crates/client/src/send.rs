@@ -20,6 +20,10 @@ pub struct SendRequest {
     payload: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
     /// Goes into a header, not into the body.
     #[serde(skip)]
     pub(crate) idempotency_key: Option<String>,
@@ -37,6 +41,8 @@ impl SendRequest {
             callback_url: None,
             payload: None,
             ttl: None,
+            locale: None,
+            email: None,
             idempotency_key: None,
         }
     }
@@ -90,6 +96,22 @@ impl SendRequest {
         self
     }
 
+    /// The language in which the recipient reads: a BCP 47 tag such as `pt-BR`. Countersign honours it; Telegram's own gateway
+    /// doesn't.
+    #[must_use]
+    pub fn locale(mut self, tag: impl Into<String>) -> Self {
+        self.locale = Some(tag.into());
+        self
+    }
+
+    /// The recipient's e-mail address, for a route with a leg that carries mail. Countersign honours it; Telegram's own
+    /// gateway doesn't.
+    #[must_use]
+    pub fn email(mut self, address: impl Into<String>) -> Self {
+        self.email = Some(address.into());
+        self
+    }
+
     /// Makes the call safe to repeat: the same key (1 to 64 bytes) gives the first answer again for 24 hours. Countersign
     /// honours it; Telegram's own gateway doesn't.
     #[must_use]
@@ -127,10 +149,12 @@ mod tests {
             .code_length(4)
             .callback_url("https://example.com/")
             .payload("p")
-            .ttl_seconds(60);
+            .ttl_seconds(60)
+            .locale("de")
+            .email("ida@example.com");
         assert_eq!(
             json(&full),
-            r#"{"phone_number":"+391234567890","request_id":"r","sender_username":"acme_shop","code":"1234","code_length":4,"callback_url":"https://example.com/","payload":"p","ttl":60}"#
+            r#"{"phone_number":"+391234567890","request_id":"r","sender_username":"acme_shop","code":"1234","code_length":4,"callback_url":"https://example.com/","payload":"p","ttl":60,"locale":"de","email":"ida@example.com"}"#
         );
         let debug = format!("{full:?}");
         assert!(!debug.contains("1234"), "{debug}");

@@ -14,6 +14,7 @@ use crate::order::{Order, OrderId, OrderNote, OrderParty, Verdict};
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
 use crate::phone::PhoneNumber;
 use crate::price::{PriceList, RouteName};
+use crate::recipient::{EmailAddress, Locale};
 use crate::request::{DeliveryState, VerificationRequest};
 use crate::route::{Detail, LegName, RoutePlan};
 use crate::time::Timestamp;
@@ -42,6 +43,8 @@ pub enum Action {
     CheckAbility {
         /// The number asked about.
         phone: PhoneNumber,
+        /// The recipient's e-mail address, for legs that carry mail.
+        email: Option<EmailAddress>,
         /// The random half of the new request's id.
         id_entropy: u64,
         /// Whether the number can be reached.
@@ -159,6 +162,10 @@ pub struct Send {
     pub payload: Option<Payload>,
     /// The message's life.
     pub ttl: Ttl,
+    /// In which language the recipient reads; `None`: their number's country says it.
+    pub locale: Option<Locale>,
+    /// Their e-mail address, for a leg that carries mail.
+    pub email: Option<EmailAddress>,
     /// The random half of a new request's id.
     pub id_entropy: u64,
     /// Whether the number can be reached.

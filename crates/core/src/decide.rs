@@ -112,6 +112,7 @@ impl<'a> Decider<'a> {
             }
             Action::CheckAbility {
                 phone,
+                email: _,
                 id_entropy,
                 reach,
                 plan,

@@ -30,6 +30,10 @@ pub enum ApiError {
     CodeLengthInvalid,
     /// Not an integer from 30 to 3600.
     TtlInvalid,
+    /// Not a language tag of BCP 47.
+    LocaleInvalid,
+    /// Not an e-mail address.
+    EmailInvalid,
     /// Longer than 128 bytes, or no text.
     PayloadInvalid,
     /// Not HTTPS, not a URL, or longer than 256 bytes.
@@ -68,6 +72,8 @@ impl ApiError {
             Self::CodeInvalid => "CODE_INVALID",
             Self::CodeLengthInvalid => "CODE_LENGTH_INVALID",
             Self::TtlInvalid => "TTL_INVALID",
+            Self::LocaleInvalid => "LOCALE_INVALID",
+            Self::EmailInvalid => "EMAIL_INVALID",
             Self::PayloadInvalid => "PAYLOAD_INVALID",
             Self::CallbackUrlInvalid => "CALLBACK_URL_INVALID",
             Self::SenderUsernameInvalid => "SENDER_USERNAME_INVALID",
@@ -89,7 +95,7 @@ impl ApiError {
     }
 
     /// Every error but [`ApiError::FloodWait`], whose name carries a number.
-    pub const NAMED: [Self; 19] = [
+    pub const NAMED: [Self; 21] = [
         Self::UnknownMethod,
         Self::AccessTokenRequired,
         Self::AccessTokenInvalid,
@@ -101,6 +107,8 @@ impl ApiError {
         Self::CodeInvalid,
         Self::CodeLengthInvalid,
         Self::TtlInvalid,
+        Self::LocaleInvalid,
+        Self::EmailInvalid,
         Self::PayloadInvalid,
         Self::CallbackUrlInvalid,
         Self::SenderUsernameInvalid,

@@ -22,6 +22,7 @@ mod order;
 mod parameters;
 mod phone;
 mod price;
+mod recipient;
 mod request;
 mod route;
 mod sandbox;
@@ -56,6 +57,7 @@ pub use price::{
     DEFAULT_PRICE, MAX_PRICE, MAX_PRICE_ROWS, NumberPrefix, PriceChange, PriceList, PriceListFull, PriceRoute,
     PriceRow, RouteName,
 };
+pub use recipient::{EmailAddress, Locale};
 pub use request::{
     ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, LegState, Message, VerificationRequest,
     VerificationState,

@@ -10,6 +10,7 @@ use crate::ids::{AccountKey, RequestId};
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, Payload, SenderUsername};
 use crate::phone::PhoneNumber;
+use crate::recipient::{EmailAddress, Locale};
 use crate::route::{LAST_START_MS, LATE_START_MS, LegName, RoutePlan};
 use crate::sandbox::Script;
 use crate::time::Timestamp;
@@ -153,6 +154,10 @@ pub struct Message {
     pub callback_url: Option<CallbackUrl>,
     /// The customer's own text, given back with every answer.
     pub payload: Option<Payload>,
+    /// In which language the recipient reads; `None`: their number's country says it.
+    pub locale: Option<Locale>,
+    /// The recipient's e-mail address, if the account gave one.
+    pub email: Option<EmailAddress>,
     /// When it was sent, on the account's clock.
     pub sent_at: Timestamp,
     /// When message and code end, on the account's clock.

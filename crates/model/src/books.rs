@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
     Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryReport, Detail, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency,
-    IdempotencyKey, LedgerEntry, LegName, LimitState, LowBalanceReport, Order, OrderId, Payload, PhoneNumber, Purchase,
-    RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
+    Decision, DeliveryReport, Detail, EmailAddress, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency,
+    IdempotencyKey, LedgerEntry, LegName, LimitState, Locale, LowBalanceReport, Order, OrderId, Payload, PhoneNumber,
+    Purchase, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
     VerificationRequest, decide,
 };
 
@@ -195,6 +195,7 @@ impl Books {
                     SenderFact::NotNamed,
                     Action::CheckAbility {
                         phone,
+                        email: None,
                         id_entropy,
                         reach,
                         plan: plan_of(*route),
@@ -322,6 +323,11 @@ impl Books {
                 .then(|| CallbackUrl::from_stored("https://example.com/reports".into())),
             payload: step.payload.then(|| Payload::new("order 7".into()).unwrap()),
             ttl: Ttl::new(step.ttl_seconds).unwrap(),
+            locale: step.entropy.is_multiple_of(3).then(|| Locale::parse("pt-BR").unwrap()),
+            email: step
+                .entropy
+                .is_multiple_of(4)
+                .then(|| EmailAddress::parse("ida@example.com").unwrap()),
             id_entropy: self.id_entropy(),
             reach: step.reach,
             plan: plan_of(step.route),

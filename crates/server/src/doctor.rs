@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_channels::{Finding, Handle, Handles, MessageKey, PortError, Ports, Recipient, Recipients, Verdict};
-use countersign_core::{LegName, PhoneNumber};
+use countersign_channels::{
+    Accounts, Autofill, Finding, Handle, Handles, MessageKey, PortError, Ports, Recipient, Recipients, Texts,
+    TextsError, Verdict,
+};
+use countersign_core::{AccountKey, LegName, PhoneNumber};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
@@ -36,10 +39,14 @@ impl Examined {
 
 /// Tries all channels, side by side.
 pub async fn examine(settings: &Settings) -> Vec<Examined> {
+    let texts = match Texts::built_in() {
+        Ok(texts) => texts,
+        Err(error) => return vec![broken_texts(&error)],
+    };
     let mut examined: FuturesOrdered<_> = settings
         .channels
         .iter()
-        .map(|channel| examine_channel(settings, channel))
+        .map(|channel| examine_channel(settings, channel, &texts))
         .collect();
     let mut all = Vec::new();
     while let Some(one) = examined.next().await {
@@ -48,7 +55,19 @@ pub async fn examine(settings: &Settings) -> Vec<Examined> {
     all
 }
 
-async fn examine_channel(settings: &Settings, channel: &ChannelSettings) -> Examined {
+fn broken_texts(error: &TextsError) -> Examined {
+    Examined {
+        name: LegName::INBOX,
+        kind: "texts".to_owned(),
+        findings: vec![Finding {
+            verdict: Verdict::Broken,
+            found: error.to_string(),
+            remedy: "mend that file of texts".to_owned(),
+        }],
+    }
+}
+
+async fn examine_channel(settings: &Settings, channel: &ChannelSettings, texts: &Arc<Texts>) -> Examined {
     let (news, _news) = mpsc::channel(1);
     let (logins, _logins) = mpsc::channel(1);
     let (costs, _costs) = mpsc::channel(1);
@@ -58,7 +77,9 @@ async fn examine_channel(settings: &Settings, channel: &ChannelSettings) -> Exam
         logins,
         costs,
         recipients: Arc::clone(&books) as Arc<dyn Recipients>,
-        handles: books,
+        handles: Arc::clone(&books) as Arc<dyn Handles>,
+        accounts: books,
+        texts: Arc::clone(texts),
         public_url: settings.server.public_url.clone(),
         extra_ca_file: settings.callbacks.extra_ca_file.clone(),
     };
@@ -129,5 +150,11 @@ impl Handles for NoBooks {
 
     fn put_note<'a>(&'a self, _: &'a LegName, _: &'a str, _: String) -> BoxFuture<'a, Result<(), PortError>> {
         done(())
+    }
+}
+
+impl Accounts for NoBooks {
+    fn autofill(&self, _: AccountKey) -> BoxFuture<'_, Result<Autofill, PortError>> {
+        done(Autofill::default())
     }
 }

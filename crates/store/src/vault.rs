@@ -84,6 +84,8 @@ pub(crate) enum Purpose {
     ReportResponse,
     /// The code of somebody who signs in to the pages.
     LoginCode,
+    /// A recipient's e-mail address.
+    Email,
 }
 
 /// The keys derived from the master key. Nonces count on from a random start: unique in this process by counting, and
@@ -221,6 +223,7 @@ fn context(purpose: Purpose, place: &[i64]) -> Aad<Vec<u8>> {
         Purpose::Answer => 5,
         Purpose::ReportResponse => 6,
         Purpose::LoginCode => 16,
+        Purpose::Email => 17,
     });
     for part in place {
         data.extend_from_slice(&part.to_be_bytes());

@@ -57,6 +57,8 @@ async fn submit(store: &SqliteStore, account: AccountKey, action: Action) {
 
 fn send(entropy: u64) -> Action {
     Action::Send(Box::new(Send {
+        email: None,
+        locale: None,
         phone: PhoneNumber::from_stored(393_000_000_000 + entropy),
         request: None,
         sender: None,

@@ -67,6 +67,8 @@ async fn submit(store: &SqliteStore, account: AccountKey, action: Action, now: T
 
 fn send(to: u64, payload: Option<&str>, entropy: u64) -> Action {
     Action::Send(Box::new(Send {
+        email: None,
+        locale: None,
         phone: PhoneNumber::from_stored(to),
         request: None,
         sender: None,

@@ -373,6 +373,8 @@ async fn a_history_is_newest_first_by_kind_and_time_page_by_page() {
 
 fn send(to: u64, entropy: u64) -> Action {
     Action::Send(Box::new(Send {
+        email: None,
+        locale: None,
         phone: PhoneNumber::from_stored(to),
         request: None,
         sender: None,

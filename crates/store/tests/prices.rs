@@ -53,6 +53,7 @@ async fn charged(store: &SqliteStore, account: AccountKey, now: Timestamp, entro
         token: None,
         idempotency: None,
         action: Action::CheckAbility {
+            email: None,
             phone: PhoneNumber::from_stored(391_234_567_890),
             id_entropy: entropy,
             reach: Reach::Reachable,

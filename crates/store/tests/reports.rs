@@ -70,6 +70,8 @@ impl Books {
 
     async fn send(&self, account: AccountKey, id_entropy: u64, callback: &str) -> RequestRef {
         let send = Send {
+            email: None,
+            locale: None,
             phone: PHONE,
             request: None,
             sender: None,

@@ -60,6 +60,8 @@ fn plan(legs: &[&str]) -> Option<Arc<RoutePlan>> {
 /// A message of a minute's life.
 fn send(entropy: u64, plan: Option<Arc<RoutePlan>>, reach: Reach) -> Action {
     Action::Send(Box::new(Send {
+        email: None,
+        locale: None,
         phone: PHONE,
         request: None,
         sender: None,

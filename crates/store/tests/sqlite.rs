@@ -99,6 +99,8 @@ impl Books {
 
 fn send(to: PhoneNumber, id_entropy: u64, callback: Option<&str>) -> Action {
     Action::Send(Box::new(Send {
+        email: None,
+        locale: None,
         phone: to,
         request: None,
         sender: None,

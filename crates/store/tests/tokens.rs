@@ -83,6 +83,8 @@ impl Books {
 
     async fn send(&self, token: TokenClaim, phone: u64, entropy: u64, now: Timestamp) -> Outcome {
         let send = Send {
+            email: None,
+            locale: None,
             phone: PhoneNumber::from_stored(phone),
             request: None,
             sender: None,

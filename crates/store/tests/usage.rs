@@ -87,6 +87,7 @@ impl Books {
         if checks_first {
             let (id_entropy, reach) = (entropy, Reach::Reachable);
             let action = Action::CheckAbility {
+                email: None,
                 phone,
                 id_entropy,
                 reach,
@@ -100,6 +101,8 @@ impl Books {
             return;
         }
         let send = Action::Send(Box::new(Send {
+            email: None,
+            locale: None,
             phone,
             request: checks_first.then_some(id),
             sender,

@@ -28,6 +28,8 @@ fn message(phone: PhoneNumber, number: u64) -> OutgoingMessage {
         phone,
         code: Code::parse("123456").unwrap(),
         sender: None,
+        locale: None,
+        email: None,
         sent_at,
         expires_at: sent_at.plus_millis(60_000),
         clock_offset_ms: 0,

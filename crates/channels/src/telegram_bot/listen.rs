@@ -188,30 +188,30 @@ impl TelegramBot {
     /// repeat it for a day.
     pub(super) async fn called(&self, call: WebhookCall) -> WebhookAnswer {
         if self.mode == Mode::Polling || call.path != "hook" {
-            return WebhookAnswer(404);
+            return WebhookAnswer::status(404);
         }
         let secret = call.header(SECRET_HEADER).unwrap_or_default();
         if !self.keys.is_webhook_secret(secret) {
-            return WebhookAnswer(401);
+            return WebhookAnswer::status(401);
         }
         if call.body.len() > MAX_UPDATE_BYTES {
-            return WebhookAnswer(413);
+            return WebhookAnswer::status(413);
         }
         let update = serde_json::from_slice::<Value>(&call.body).ok();
         let Some((id, update)) = update.and_then(|update| Some((updates::id_of(&update)?, update))) else {
-            return WebhookAnswer(400);
+            return WebhookAnswer::status(400);
         };
         if self.handled().contains(id) {
-            return WebhookAnswer(200);
+            return WebhookAnswer::status(200);
         }
         match self.handle(update).await {
             Ok(()) => {
                 self.handled().insert(id);
-                WebhookAnswer(200)
+                WebhookAnswer::status(200)
             }
             Err(error) => {
                 tracing::warn!(channel = %self.name, %error, "what Telegram told can’t be noted; it will tell it again");
-                WebhookAnswer(503)
+                WebhookAnswer::status(503)
             }
         }
     }

@@ -17,26 +17,26 @@ const MAX_AGE_SECONDS: u64 = 300;
 impl Inner {
     pub(super) async fn receive(&self, call: WebhookCall) -> WebhookAnswer {
         if call.path != PATH {
-            return WebhookAnswer(404);
+            return WebhookAnswer::status(404);
         }
         if call.body.len() > MAX_REPORT_BYTES {
-            return WebhookAnswer(413);
+            return WebhookAnswer::status(413);
         }
         if !self.is_genuine(&call, clock::now().unix_seconds()) {
-            return WebhookAnswer(401);
+            return WebhookAnswer::status(401);
         }
         let Some(status) = status_of(&call.body) else {
             tracing::warn!(channel = %self.name, "a signed report can’t be read");
-            return WebhookAnswer(400);
+            return WebhookAnswer::status(400);
         };
         match self.message_of(&status).await {
-            Ok(Some(message)) if self.learn(&status, message).await => WebhookAnswer(200),
+            Ok(Some(message)) if self.learn(&status, message).await => WebhookAnswer::status(200),
             // Not ours, or forgotten: sent again it would be no better known.
-            Ok(None) => WebhookAnswer(200),
-            Ok(Some(_)) => WebhookAnswer(503),
+            Ok(None) => WebhookAnswer::status(200),
+            Ok(Some(_)) => WebhookAnswer::status(503),
             Err(error) => {
                 tracing::warn!(channel = %self.name, %error, "a report can’t be taken now; the upstream sends it again");
-                WebhookAnswer(503)
+                WebhookAnswer::status(503)
             }
         }
     }

@@ -45,11 +45,13 @@ impl Called {
     async fn call(&self, path: &str, secret: Option<&str>, body: &[u8]) -> u16 {
         let header = secret.map(|secret| ("x-telegram-bot-api-secret-token".to_owned(), secret.to_owned()));
         let call = WebhookCall {
+            is_get: false,
+            query: String::new(),
             path: path.to_owned(),
             headers: header.into_iter().collect(),
             body: body.to_vec(),
         };
-        soon(self.bot.receive(call)).await.0
+        soon(self.bot.receive(call)).await.status
     }
 
     async fn told(&self, update: &Value) -> u16 {
@@ -168,12 +170,14 @@ async fn where_the_books_are_in_trouble_telegram_tells_it_again() {
 async fn a_bot_that_polls_takes_no_calls() {
     let (server, api) = (Server::new(), BotApi::start().await);
     let call = WebhookCall {
+        is_get: false,
+        query: String::new(),
         path: "hook".to_owned(),
         headers: Vec::new(),
         body: Vec::new(),
     };
     let bot = bot(&server, api.url(), &[]);
-    assert_eq!(bot.receive(call).await.0, 404);
+    assert_eq!(bot.receive(call).await.status, 404);
 }
 
 #[tokio::test]

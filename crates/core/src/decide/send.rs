@@ -222,6 +222,8 @@ impl Decider<'_> {
             sender: send.sender.clone(),
             callback_url: send.callback_url.clone(),
             payload: send.payload.clone(),
+            locale: send.locale.clone(),
+            email: send.email.clone(),
             sent_at: self.account_now,
             expires_at: self.account_now.plus_millis(send.ttl.millis()),
             accepted: false,

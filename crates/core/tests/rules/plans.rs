@@ -87,6 +87,7 @@ fn an_admission_that_no_leg_reaches_says_why() {
 fn a_send_on_an_ability_check_goes_by_the_plan_of_the_check() {
     let mut world = World::new();
     let check = |plan| Action::CheckAbility {
+        email: None,
         phone: PHONE,
         id_entropy: 9,
         reach: countersign_core::Reach::Reachable,

@@ -152,6 +152,8 @@ impl World {
     pub(crate) fn parameters(&mut self) -> Send {
         self.made += 1;
         Send {
+            email: None,
+            locale: None,
             phone: PHONE,
             request: None,
             sender: None,
@@ -201,6 +203,7 @@ impl World {
         status(self.submit(
             None,
             Action::CheckAbility {
+                email: None,
                 phone,
                 id_entropy,
                 reach,
@@ -214,6 +217,7 @@ impl World {
     pub(crate) fn ability_by_outcome(&mut self, phone: PhoneNumber) -> Result<Answer, ApiError> {
         self.made += 1;
         let action = Action::CheckAbility {
+            email: None,
             phone,
             id_entropy: self.made,
             reach: Reach::MustAsk,
@@ -234,6 +238,7 @@ impl World {
     pub(crate) fn admit_ability(&mut self) -> RequestId {
         self.made += 1;
         let action = Action::CheckAbility {
+            email: None,
             phone: PHONE,
             id_entropy: self.made,
             reach: Reach::MustAsk,

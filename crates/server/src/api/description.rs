@@ -100,6 +100,15 @@ static METHODS: [Described; 5] = [
                 Parameter::Ttl,
                 "The message's life, 30 to 3600 seconds. *(ours)* Without it: 3600.",
             ),
+            optional(
+                Parameter::Locale,
+                "*(ours)* The language in which the recipient reads: a BCP 47 tag like `de` or `pt-BR`. Without it, or where there \
+                 are no texts in it, the number's country decides.",
+            ),
+            optional(
+                Parameter::Email,
+                "*(ours)* The recipient's e-mail address, for a route with a leg that carries mail. It is kept sealed.",
+            ),
         ],
         answer: "RequestStatusAnswer",
         errors: &[
@@ -110,6 +119,8 @@ static METHODS: [Described; 5] = [
             ApiError::CallbackUrlInvalid,
             ApiError::PayloadInvalid,
             ApiError::TtlInvalid,
+            ApiError::LocaleInvalid,
+            ApiError::EmailInvalid,
             ApiError::SenderUsernameInvalid,
             ApiError::SenderNotOwned,
             ApiError::SenderNotVerified,
@@ -121,13 +132,20 @@ static METHODS: [Described; 5] = [
     Described {
         name: "checkSendAbility",
         summary: "Ask whether a number can be reached",
-        parameters: &[required(
-            Parameter::PhoneNumber,
-            "E.164: `+391234567890`. *(ours)* The `+` may be missing.",
-        )],
+        parameters: &[
+            required(
+                Parameter::PhoneNumber,
+                "E.164: `+391234567890`. *(ours)* The `+` may be missing.",
+            ),
+            optional(
+                Parameter::Email,
+                "*(ours)* The recipient's e-mail address, as the send will give it.",
+            ),
+        ],
         answer: "RequestStatusAnswer",
         errors: &[
             ApiError::PhoneNumberInvalid,
+            ApiError::EmailInvalid,
             FLOOD_WAIT,
             ApiError::BalanceNotEnough,
             ApiError::PhoneNumberNotFound,

@@ -1,8 +1,9 @@
 //! The four methods, and one of ours: each reads its parameters in the order of its row in the contract, and makes a command of them.
 
 use countersign_core::{
-    Action, ApiError, CallbackUrl, Code, CodeLength, EnteredCode, Idempotency, IdempotencyKey, Payload, PhoneNumber,
-    PlainHttp, Reach, RequestId, SandboxNumbers, Send, SendCode, SenderUsername, Timestamp, TokenKind, Ttl,
+    Action, ApiError, CallbackUrl, Code, CodeLength, EmailAddress, EnteredCode, Idempotency, IdempotencyKey, Locale,
+    Payload, PhoneNumber, PlainHttp, Reach, RequestId, SandboxNumbers, Send, SendCode, SenderUsername, Timestamp,
+    TokenKind, Ttl,
 };
 use countersign_store::Store;
 use http::HeaderMap;
@@ -59,6 +60,7 @@ impl Method {
                 let phone = phone(app, kind, parameters)?;
                 Ok(Action::CheckAbility {
                     phone,
+                    email: email(parameters)?,
                     id_entropy: u64::from_ne_bytes(random::bytes()),
                     // What can be reached is planned after all that is read here (routes::submit).
                     reach: Reach::Unreachable,
@@ -117,6 +119,8 @@ fn send(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Send,
         Ok(Some(seconds)) => Ttl::new(seconds).ok_or(ApiError::TtlInvalid)?,
         Err(WrongType) => return Err(ApiError::TtlInvalid),
     };
+    let locale = optional(parameters, Parameter::Locale, Locale::parse).map_err(|WrongType| ApiError::LocaleInvalid)?;
+    let email = email(parameters)?;
     Ok(Send {
         phone,
         request,
@@ -125,6 +129,8 @@ fn send(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Send,
         callback_url,
         payload,
         ttl,
+        locale,
+        email,
         id_entropy,
         reach: Reach::Unreachable,
         plan: None,
@@ -141,6 +147,10 @@ fn phone(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Phon
     let text = parameters.plain_text(Parameter::PhoneNumber);
     text.and_then(|text| PhoneNumber::parse(text, sandbox_numbers))
         .ok_or(ApiError::PhoneNumberInvalid)
+}
+
+fn email(parameters: &Parameters<'_>) -> Result<Option<EmailAddress>, ApiError> {
+    optional(parameters, Parameter::Email, EmailAddress::parse).map_err(|WrongType| ApiError::EmailInvalid)
 }
 
 fn request_id(parameters: &Parameters<'_>) -> Option<RequestId> {
@@ -222,10 +232,14 @@ fn canonical(action: &Action) -> Vec<u8> {
             fields.add(send.callback_url.as_ref().map(CallbackUrl::as_str));
             fields.add(send.payload.as_ref().map(Payload::as_str));
             fields.add(Some(&send.ttl.millis().to_string()));
+            // Only where they are there: calls without them read as they did before there were any.
+            fields.add_named("locale", send.locale.as_ref().map(Locale::to_string).as_deref());
+            fields.add_named("email", send.email.as_ref().map(EmailAddress::as_str));
         }
-        Action::CheckAbility { phone, .. } => {
+        Action::CheckAbility { phone, email, .. } => {
             fields.add(Some("check ability"));
             fields.add(Some(&phone.to_string()));
+            fields.add_named("email", email.as_ref().map(EmailAddress::as_str));
         }
         Action::Check { request, code } => {
             fields.add(Some("check"));
@@ -250,6 +264,13 @@ fn canonical(action: &Action) -> Vec<u8> {
 struct Fields(Vec<u8>);
 
 impl Fields {
+    fn add_named(&mut self, name: &str, text: Option<&str>) {
+        if text.is_some() {
+            self.add(Some(name));
+            self.add(text);
+        }
+    }
+
     fn add(&mut self, text: Option<&str>) {
         let length = text.map_or(u64::MAX, |text| text.len() as u64);
         self.0.extend_from_slice(&length.to_be_bytes());

@@ -24,9 +24,11 @@ pub(super) enum Parameter {
     Payload,
     Ttl,
     AdvanceSeconds,
+    Locale,
+    Email,
 }
 
-const PARAMETERS: usize = 10;
+const PARAMETERS: usize = 12;
 
 impl Parameter {
     /// As it is written in a call.
@@ -42,6 +44,8 @@ impl Parameter {
             Self::Payload => "payload",
             Self::Ttl => "ttl",
             Self::AdvanceSeconds => "advance_seconds",
+            Self::Locale => "locale",
+            Self::Email => "email",
         }
     }
 
@@ -57,6 +61,8 @@ impl Parameter {
             "payload" => Self::Payload,
             "ttl" => Self::Ttl,
             "advance_seconds" => Self::AdvanceSeconds,
+            "locale" => Self::Locale,
+            "email" => Self::Email,
             _ => return None,
         })
     }

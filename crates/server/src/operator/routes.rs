@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
+use countersign_channels::Destination;
 use countersign_core::{
     Credits, DeliveryState, LegName, NumberPrefix, PhoneNumber, PriceList, Reach, RouteName, SandboxNumbers,
     SenderUsername, Timestamp, TokenKind, Ttl, civil_date, days_of_date,
@@ -296,7 +297,14 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
         },
         kind: TokenKind::Live,
     };
-    let mut question = Question::code(sending, phone, sender);
+    let mut question = Question::code(
+        sending,
+        Destination {
+            phone,
+            sender,
+            email: None,
+        },
+    );
     question.kind = kind;
     Ok(Explain {
         question,

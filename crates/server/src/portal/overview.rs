@@ -312,6 +312,8 @@ async fn submit(
         callback_url: None,
         payload: None,
         ttl,
+        locale: None,
+        email: None,
         id_entropy: u64::from_ne_bytes(random::bytes()),
         // What can be reached is planned by `routes::submit`.
         reach: Reach::Unreachable,

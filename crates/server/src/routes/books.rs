@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use countersign_channels::{
-    ChannelNews, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
+    Accounts, Autofill, ChannelNews, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients,
+    Texts, UpstreamCost,
 };
-use countersign_core::{LegName, PhoneNumber};
+use countersign_core::{AccountKey, LegName, PhoneNumber};
 use countersign_store::{ChannelRecipient, RequestRef, SiteStore, StoreError};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -25,6 +26,7 @@ pub(crate) fn channel_ports(
     news: mpsc::Sender<ChannelNews>,
     logins: mpsc::Sender<LoginReply>,
     costs: mpsc::Sender<UpstreamCost>,
+    texts: Arc<Texts>,
 ) -> Ports {
     let books = Arc::new(Books(Arc::clone(site)));
     Ports {
@@ -32,7 +34,9 @@ pub(crate) fn channel_ports(
         logins,
         costs,
         recipients: Arc::clone(&books) as Arc<dyn Recipients>,
-        handles: books,
+        handles: Arc::clone(&books) as Arc<dyn Handles>,
+        accounts: books,
+        texts,
         public_url: settings.server.public_url.clone(),
         extra_ca_file: settings.callbacks.extra_ca_file.clone(),
     }
@@ -166,5 +170,11 @@ impl Handles for Books {
                 .await
                 .map_err(|error| trouble(&error))
         })
+    }
+}
+
+impl Accounts for Books {
+    fn autofill(&self, _account: AccountKey) -> BoxFuture<'_, Result<Autofill, PortError>> {
+        Box::pin(std::future::ready(Ok(Autofill::default())))
     }
 }

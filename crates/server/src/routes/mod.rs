@@ -88,7 +88,11 @@ impl Routes {
         if phone.is_sandbox() || self.all.is_empty() {
             return built_in.into_iter().collect();
         }
-        let to = Destination { phone, sender: None };
+        let to = Destination {
+            phone,
+            sender: None,
+            email: None,
+        };
         let mut legs = Vec::new();
         for set in self
             .route_of(account, phone, MessageKind::Login)

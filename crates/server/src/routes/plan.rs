@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use countersign_channels::Destination;
-use countersign_core::{
-    Action, Detail, LegName, PhoneNumber, PlannedLeg, Reach, RouteName, RoutePlan, Script, SenderUsername, TokenKind,
-};
+use countersign_core::{Action, Detail, LegName, PlannedLeg, Reach, RouteName, RoutePlan, Script, TokenKind};
 use tokio::time::Instant;
 
 use super::{Leg, Routes, Sending};
@@ -22,19 +20,27 @@ pub(crate) struct Question {
 impl Question {
     /// The question of a command; `None` where it sends nothing.
     pub(super) fn of(action: &Action, sending: Sending) -> Option<Self> {
-        let (phone, sender) = match action {
-            Action::Send(send) => (send.phone, send.sender.clone()),
-            Action::CheckAbility { phone, .. } => (*phone, None),
+        let to = match action {
+            Action::Send(send) => Destination {
+                phone: send.phone,
+                sender: send.sender.clone(),
+                email: send.email.clone(),
+            },
+            Action::CheckAbility { phone, email, .. } => Destination {
+                phone: *phone,
+                sender: None,
+                email: email.clone(),
+            },
             _ => return None,
         };
-        Some(Self::code(sending, phone, sender))
+        Some(Self::code(sending, to))
     }
 
     /// A code's.
-    pub(crate) const fn code(sending: Sending, phone: PhoneNumber, sender: Option<SenderUsername>) -> Self {
+    pub(crate) const fn code(sending: Sending, to: Destination) -> Self {
         Self {
             sending,
-            to: Destination { phone, sender },
+            to,
             kind: MessageKind::Code,
         }
     }

@@ -1,4 +1,4 @@
-//! `POST /channels/NAME/…`: calls that the other side of a channel makes. The channel itself judges the secret that the two
+//! `POST /channels/NAME/…`, and `GET` where the other side makes sure of the address first: calls to a channel. The channel itself judges the secret that the two
 //! share; here only its size and time are bounded.
 
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::get;
 use countersign_channels::{WebhookAnswer, WebhookCall};
 use countersign_core::LegName;
 use http_body_util::{BodyExt as _, Limited};
@@ -27,13 +27,15 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// The paths of all channels.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/channels/{name}/{*path}", post(receive))
+        .route("/channels/{name}/{*path}", get(receive).post(receive))
         .with_state(app)
 }
 
 async fn receive(
     State(app): State<Arc<App>>,
+    method: Method,
     Path((name, path)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -48,21 +50,30 @@ async fn receive(
     };
     let answered = tokio::time::timeout(LIMIT, async {
         let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-            return WebhookAnswer(413);
+            return WebhookAnswer::status(413);
         };
         let headers = headers.iter().filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
         });
         let call = WebhookCall {
+            is_get: method != Method::POST,
             path,
+            query: query.unwrap_or_default(),
             headers: headers.collect(),
             body: body.to_bytes().to_vec(),
         };
         leg.channel.receive(call).await
     });
-    let WebhookAnswer(status) = answered.await.unwrap_or(WebhookAnswer(503));
-    StatusCode::from_u16(status)
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-        .into_response()
+    let answer = answered.await.unwrap_or(WebhookAnswer::status(503));
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if answer.text.is_empty() {
+        return status.into_response();
+    }
+    // Part of it may come from whoever called: no browser may take it for a page.
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, answer.text).into_response()
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Extension;
-use countersign_channels::{ConfigError, Inbox};
+use countersign_channels::{ConfigError, Inbox, Texts, TextsError};
 use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -79,6 +79,9 @@ pub enum StartError {
     /// A channel can't be made as it was set.
     #[error(transparent)]
     Channel(#[from] ConfigError),
+    /// Texts can’t be read.
+    #[error(transparent)]
+    Texts(#[from] TextsError),
     /// The workers can't start.
     #[error(transparent)]
     Workers(#[from] WorkersError),
@@ -144,7 +147,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let (logins, login_queue) = mpsc::channel(DESK_QUEUE);
     let (costs, cost_queue) = mpsc::channel(DESK_QUEUE);
     let inbox = settings.inbox.enabled.then(|| Inbox::new(news.clone()));
-    let ports = routes::channel_ports(&settings, &site, news, logins, costs);
+    let ports = routes::channel_ports(&settings, &site, news, logins, costs, Texts::built_in()?);
     let channels = settings
         .channels
         .iter()

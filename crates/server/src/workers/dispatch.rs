@@ -245,6 +245,8 @@ impl Dispatch {
             phone: request.phone,
             code: message.code,
             sender: message.sender,
+            locale: message.locale,
+            email: message.email,
             sent_at: message.sent_at,
             expires_at: message.expires_at,
             clock_offset_ms: offset_ms,

@@ -75,7 +75,7 @@ async fn parameters_are_judged_in_the_methods_order() {
     // All wrong at once; then one after the other is put right.
     let mut parameters = json!({
         "phone_number": "x", "sender_username": "x", "code": "x", "code_length": "x", "callback_url": "x",
-        "payload": true, "ttl": "x", "request_id": "x",
+        "payload": true, "ttl": "x", "locale": "x", "email": "x", "request_id": "x",
     });
     for (name, error, right) in [
         ("phone_number", "PHONE_NUMBER_INVALID", json!(PHONE)),
@@ -85,6 +85,8 @@ async fn parameters_are_judged_in_the_methods_order() {
         ("callback_url", "CALLBACK_URL_INVALID", json!("https://example.com/")),
         ("payload", "PAYLOAD_INVALID", json!("x")),
         ("ttl", "TTL_INVALID", json!(60)),
+        ("locale", "LOCALE_INVALID", json!("pt_BR")),
+        ("email", "EMAIL_INVALID", json!("ida@example.com")),
     ] {
         assert_eq!(server.call(SEND, parameters.clone()).await.error(), error);
         parameters[name] = right;

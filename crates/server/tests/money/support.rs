@@ -153,6 +153,8 @@ pub(crate) fn phone(text: &str) -> PhoneNumber {
 /// A send to a number; `id_entropy` is the random half of its request's id.
 pub(crate) fn send(to: &str, id_entropy: u64) -> Action {
     Action::Send(Box::new(Send {
+        email: None,
+        locale: None,
         phone: phone(to),
         request: None,
         sender: None,

@@ -319,6 +319,8 @@ impl Browser<'_> {
 
     fn parameters(to: u64, payload: Option<&str>, callback_url: Option<&str>) -> Send {
         Send {
+            email: None,
+            locale: None,
             phone: PhoneNumber::from_stored(to),
             request: None,
             sender: None,

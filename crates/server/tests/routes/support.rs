@@ -195,7 +195,7 @@ impl Channel for Fake {
 
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
         let known = call.path == "hook" && call.header("x-secret") == Some("right") && call.body == b"{}";
-        std::future::ready(WebhookAnswer(if known { 200 } else { 401 })).boxed()
+        std::future::ready(WebhookAnswer::status(if known { 200 } else { 401 })).boxed()
     }
 
     fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {

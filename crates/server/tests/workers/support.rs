@@ -251,6 +251,8 @@ async fn send(
 
 fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Action {
     let send = Send {
+        email: None,
+        locale: None,
         phone: phone(to),
         request: None,
         sender: None,

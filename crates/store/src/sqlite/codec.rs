@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
-    EnteredCode, EntryHash, EntryKind, LedgerEntry, LegEnd, LegState, LowBalance, Message, News, Payload, PhoneNumber,
-    Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding,
-    VerificationRequest, VerificationState,
+    EmailAddress, EnteredCode, EntryHash, EntryKind, LedgerEntry, LegEnd, LegState, Locale, LowBalance, Message, News,
+    Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp, TokenClaim,
+    TokenKind, TokenStanding, VerificationRequest, VerificationState,
 };
 use rusqlite::Row;
 
@@ -294,7 +294,7 @@ pub(super) fn purchase_from_row(account: AccountKey, row: &Row<'_>) -> Result<Pu
 pub(super) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
      refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
      expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation, plan, leg, leg_at, \
-     open_legs";
+     open_legs, locale, email_sealed";
 
 /// A request as its columns stand, before anything sealed is opened.
 #[derive(Debug, Default)]
@@ -325,6 +325,8 @@ pub(super) struct RequestColumns {
     pub(super) leg: Option<u8>,
     pub(super) leg_at: Option<i64>,
     pub(super) open_legs: Option<u8>,
+    pub(super) locale: Option<String>,
+    pub(super) email_sealed: Option<Vec<u8>>,
 }
 
 impl RequestColumns {
@@ -357,6 +359,8 @@ impl RequestColumns {
             leg: row.get(26)?,
             leg_at: row.get(27)?,
             open_legs: row.get(28)?,
+            locale: row.get(29)?,
+            email_sealed: row.get(30)?,
         })
     }
 
@@ -410,6 +414,11 @@ impl RequestColumns {
             columns.sender = message.sender.as_ref().map(|sender| sender.as_str().to_owned());
             columns.callback_url = message.callback_url.as_ref().map(|url| url.as_str().to_owned());
             columns.payload = message.payload.as_ref().map(|payload| payload.as_str().to_owned());
+            columns.locale = message.locale.as_ref().map(Locale::to_string);
+            let email = message.email.as_ref();
+            columns.email_sealed = email
+                .map(|email| vault.seal(Purpose::Email, &place, email.as_str().as_bytes()))
+                .transpose()?;
         }
         Ok(columns)
     }
@@ -439,6 +448,11 @@ impl RequestColumns {
                 sender: self.sender.as_deref().and_then(SenderUsername::parse),
                 callback_url: self.callback_url.map(CallbackUrl::from_stored),
                 payload: self.payload.and_then(Payload::new),
+                locale: self.locale.as_deref().and_then(Locale::parse),
+                email: match self.email_sealed {
+                    None => None,
+                    Some(sealed) => EmailAddress::parse(&text(vault.open(Purpose::Email, &self.place, &sealed)?)?),
+                },
                 sent_at: Timestamp::from_millis(sent_at),
                 expires_at: Timestamp::from_millis(expires_at),
                 accepted: self.accepted.unwrap_or_default(),

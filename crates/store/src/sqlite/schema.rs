@@ -44,6 +44,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0014_channels.sql")),
         M::up(include_str!("migrations/0015_ledger_guard.sql")),
         M::up(include_str!("migrations/0016_live_codes.sql")),
+        M::up(include_str!("migrations/0017_recipients.sql")),
     ]
 });
 

@@ -39,7 +39,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
     )?;
     let mut update_message = connection.prepare_cached(
         "UPDATE request SET code_sealed = ?5, code_origin = ?6, sent_at = ?7, expires_at = ?8, sender = ?9, \
-         callback_url = ?10, payload = ?11, generation = ?12, plan = ?13 \
+         callback_url = ?10, payload = ?11, generation = ?12, plan = ?13, \
+         locale = ?14, email_sealed = ?15 \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
     let mut changed: Vec<_> = batch
@@ -100,6 +101,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
                     c.payload,
                     c.generation,
                     c.plan,
+                    c.locale,
+                    c.email_sealed,
                 ])?;
             }
             continue;
@@ -194,7 +197,9 @@ fn insert_requests(connection: &Connection, rows: &[RequestColumns]) -> Result<(
         binder.put(&c.plan)?;
         binder.put(c.leg)?;
         binder.put(c.leg_at)?;
-        binder.put(c.open_legs)
+        binder.put(c.open_legs)?;
+        binder.put(&c.locale)?;
+        binder.put(&c.email_sealed)
     })
 }
 

@@ -28,6 +28,8 @@ fn signed(body: &Value, token: &str, at: Timestamp) -> WebhookCall {
     key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     let signature = sign_report(&key, &timestamp, &body);
     WebhookCall {
+        is_get: false,
+        query: String::new(),
         path: "report".into(),
         headers: vec![
             (TIMESTAMP_HEADER.into(), timestamp),
@@ -38,7 +40,7 @@ fn signed(body: &Value, token: &str, at: Timestamp) -> WebhookCall {
 }
 
 async fn report(world: &World, body: &Value) -> u16 {
-    world.channel.receive(signed(body, TOKEN, clock::now())).await.0
+    world.channel.receive(signed(body, TOKEN, clock::now())).await.status
 }
 
 async fn with_callbacks() -> World {
@@ -103,7 +105,7 @@ async fn what_is_not_signed_with_our_token_and_of_now_tells_nothing() {
     for call in forged {
         assert_eq!(
             world.channel.receive(call.clone()).await,
-            WebhookAnswer(401),
+            WebhookAnswer::status(401),
             "{call:?}"
         );
     }
@@ -111,9 +113,9 @@ async fn what_is_not_signed_with_our_token_and_of_now_tells_nothing() {
         path: "reports".into(),
         ..genuine.clone()
     };
-    assert_eq!(world.channel.receive(elsewhere).await, WebhookAnswer(404));
+    assert_eq!(world.channel.receive(elsewhere).await, WebhookAnswer::status(404));
     assert!(world.server.news.try_recv().is_err());
-    assert_eq!(world.channel.receive(genuine).await, WebhookAnswer(200));
+    assert_eq!(world.channel.receive(genuine).await, WebhookAnswer::status(200));
 }
 
 #[tokio::test]
@@ -122,9 +124,9 @@ async fn a_signed_report_that_is_none_or_of_no_message_does_no_harm() {
     assert_eq!(report(&world, &json!({"hello": 1})).await, 400);
     assert_eq!(report(&world, &status("up-9")).await, 200);
     let mut huge = signed(&json!("x".repeat(20_000)), TOKEN, clock::now());
-    assert_eq!(world.channel.receive(huge.clone()).await, WebhookAnswer(413));
+    assert_eq!(world.channel.receive(huge.clone()).await, WebhookAnswer::status(413));
     huge.body.clear();
-    assert_eq!(world.channel.receive(huge).await, WebhookAnswer(401));
+    assert_eq!(world.channel.receive(huge).await, WebhookAnswer::status(401));
     assert!(world.server.news.try_recv().is_err());
 }
 

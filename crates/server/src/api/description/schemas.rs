@@ -133,6 +133,15 @@ pub(super) fn parameter(parameter: Parameter, method: &str) -> Schema {
         Parameter::Ttl => integer(MIN_TTL_SECONDS.into(), MAX_TTL_SECONDS.into()),
         Parameter::SenderUsername => text().pattern(Some("^@?[A-Za-z][A-Za-z0-9_]{4,31}$")).into(),
         Parameter::RequestId => text().pattern(Some("^[0-9A-Za-z]+$")).into(),
+        Parameter::Locale => text()
+            .pattern(Some("^[A-Za-z]{2,3}([_-][A-Za-z]{4})?([_-]([A-Za-z]{2}|[0-9]{3}))?$"))
+            .max_length(Some(35))
+            .examples([json!("pt-BR")])
+            .into(),
+        Parameter::Email => text()
+            .format(Some(SchemaFormat::Custom("email".to_owned())))
+            .max_length(Some(254))
+            .into(),
         Parameter::AdvanceSeconds => integer(0, 10 * 366 * 86_400),
         Parameter::AccessToken => text()
             .description(Some("The token, where it doesn't come in the header."))

@@ -1,0 +1,28 @@
+# What recipients read, in Spanish.
+
+## Chat bubbles, and whatever has no text of its own
+
+code = { $code } es su código de verificación.
+code-from = { $code } es su código de verificación para { $sender }.
+
+## Short messages: one segment has 160 characters of the GSM alphabet, or 70 of others
+
+sms-code = { $code } es su código de verificación.
+sms-code-from = { $code } es su código de verificación para { $sender }.
+sms-code-short = Código: { $code }
+sms-login = { $code } es su código para entrar en { $site }. No se lo dé a nadie.
+
+## E-mail
+
+email-subject = { $code } es su código de verificación
+email-subject-from = { $code } es su código de verificación para { $sender }
+email-heading = Su código de verificación
+email-life =
+    { $minutes ->
+        [one] Vale durante un minuto.
+       *[other] Vale durante { $minutes } minutos.
+    }
+email-warning = No se lo dé a nadie. Si no lo ha pedido, puede ignorar este mensaje.
+email-login-subject = { $code } es su código para entrar en { $site }
+email-login-heading = Su código para entrar
+email-login-from = Alguien está entrando con su número de teléfono: { $device }, { $address }.
