@@ -10,6 +10,7 @@
 mod clock;
 mod config;
 mod costs;
+pub mod email;
 #[cfg(test)]
 mod fake;
 mod http;
