@@ -9,6 +9,9 @@
 
 mod clock;
 mod config;
+mod costs;
+#[cfg(test)]
+mod fake;
 mod http;
 mod inbox;
 mod ports;
