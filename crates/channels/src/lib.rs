@@ -17,6 +17,7 @@ mod inbox;
 mod ports;
 mod registry;
 mod smpp;
+pub mod sms;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]
