@@ -30,7 +30,7 @@ macro_rules! page {
 }
 
 /// All pages.
-pub(super) static GROUPS: [Group; 3] = [
+pub(super) static GROUPS: [Group; 4] = [
     Group {
         label: "Start",
         pages: &[
