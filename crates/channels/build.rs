@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .ok_or("a file’s name is no language tag")?;
-        writeln!(list, "({tag:?}, include_str!({file:?})),")?;
+        let path = file.to_str().ok_or("the path isn’t UTF-8")?;
+        writeln!(list, "({tag:?}, include_str!({path:?})),")?;
     }
     list.push(']');
     fs::write(Path::new(&env::var("OUT_DIR")?).join("texts.rs"), list)?;

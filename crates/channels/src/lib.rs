@@ -9,16 +9,22 @@
 
 mod clock;
 mod config;
+mod costs;
+pub mod email;
+#[cfg(test)]
+mod fake;
 mod http;
 mod inbox;
 mod ports;
 mod registry;
 mod smpp;
+pub mod sms;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod webhook;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};

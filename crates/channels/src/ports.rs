@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use countersign_core::{AccountKey, LegName, PhoneNumber, RequestId, Timestamp};
+use countersign_core::{AccountId, AccountKey, Bucket, LegName, PhoneNumber, RequestId, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -16,6 +16,27 @@ pub struct MessageKey {
     pub account: AccountKey,
     /// The request.
     pub request: RequestId,
+}
+
+/// How a message is named to the other side, which says it again in its news: `cs1.`, the account's bucket and number, the
+/// request's id; 60 bytes at most.
+impl fmt::Display for MessageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { account, request } = self;
+        write!(f, "cs1.{}.{}.{request}", account.bucket.0, account.id)
+    }
+}
+
+impl MessageKey {
+    /// Reads such a name. It proves nothing: whoever says it must have been believed for another reason.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("cs1.")?.splitn(3, '.');
+        let bucket = Bucket(parts.next()?.parse().ok()?);
+        let id = AccountId::new(parts.next()?.parse().ok()?)?;
+        let request = RequestId::parse(parts.next()?)?;
+        let account = AccountKey { bucket, id };
+        Some(Self { account, request })
+    }
 }
 
 /// The other side's name of a message: at most 128 bytes.
@@ -169,5 +190,35 @@ impl fmt::Debug for Ports {
         f.debug_struct("Ports")
             .field("public_url", &self.public_url)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_names_the_message_again() {
+        let message = MessageKey {
+            account: AccountKey {
+                bucket: Bucket(255),
+                id: AccountId::new(i64::MAX).unwrap_or_else(|| AccountId::new(1).unwrap()),
+            },
+            request: RequestId::new(Timestamp::from_millis(1_790_000_000_000), u64::MAX),
+        };
+        let name = message.to_string();
+        assert!(name.len() <= 60, "{name}");
+        assert_eq!(MessageKey::parse(&name), Some(message));
+        for other in [
+            "",
+            "cs1.",
+            "cs1.9.7",
+            "cs1.9.7.x",
+            "cs2.9.7.x",
+            "order 4711",
+            "cs1.256.7.0",
+        ] {
+            assert_eq!(MessageKey::parse(other), None, "{other}");
+        }
     }
 }

@@ -43,7 +43,7 @@ use answers::{Answers, Known};
 use floods::Floods;
 use under_way::{Asking, UnderWay};
 use upstream::{Sending, Upstream};
-use wire::{Delivery, Failure, Meaning, Status, payload_of};
+use wire::{Delivery, Failure, Meaning, Status};
 
 /// As settings write it.
 pub(crate) const KIND: &str = "telegram_gateway";
@@ -251,7 +251,7 @@ impl Channel for TelegramGateway {
                 phone: message.phone,
                 code: message.code.as_str(),
                 life: message.life_left(clock::now()),
-                payload: payload_of(key),
+                payload: key.to_string(),
                 message: Some(key),
             };
             self.inner.deliver(&letter).await

@@ -1,7 +1,6 @@
 //! The channel against an upstream that misbehaves as it is told. Against a real one, a second Countersign, it is tested in
 //! `e2e/tests/channel_telegram_gateway.rs`.
 
-mod fake;
 mod reports;
 
 use std::sync::Arc;
@@ -13,11 +12,21 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::Verdict;
+use crate::fake::{Fake, PATIENCE, Reaction};
 use crate::testing::{MemoryBooks, Server, config, destination, message};
-use fake::{Call, Fake, PATIENCE, Reaction, error, result};
 
 const TOKEN: &str = "AAEuAAAABPmgKDzuMl1g1A9kSnVBmzpB1rdFYmYdkZk2FQ";
 const PHONE: &str = "+391234567890";
+
+/// `{"ok":true,"result":…}`.
+fn result(result: &Value) -> Reaction {
+    Reaction::Say(200, format!(r#"{{"ok":true,"result":{result}}}"#))
+}
+
+/// `{"ok":false,"error":…}`.
+fn error(name: &str) -> Reaction {
+    Reaction::Say(200, format!(r#"{{"ok":false,"error":"{name}"}}"#))
+}
 
 /// A channel, its upstream, and the server that has both.
 struct World {
@@ -127,13 +136,14 @@ async fn a_message_is_sent_on_the_request_that_the_question_paid_for_and_costs_a
 
     let asked = world.fake.call().await;
     assert_eq!(
-        (asked.method.as_str(), asked.body),
+        (asked.method(), asked.json()),
         ("checkSendAbility", json!({"phone_number": PHONE}))
     );
-    let Call { method, headers, body } = world.fake.call().await;
+    let call = world.fake.call().await;
+    let (method, headers, body) = (call.method(), &call.headers, call.json());
     assert_eq!(method, "sendVerificationMessage");
     assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
-    let payload = payload_of(key_of(&sent));
+    let payload = key_of(&sent).to_string();
     assert_eq!(headers["idempotency-key"], format!("{payload}.paid"));
     let ttl = body["ttl"].as_u64().unwrap();
     assert!((290..=300).contains(&ttl), "{ttl}");
@@ -163,7 +173,7 @@ async fn a_second_message_to_the_number_gets_a_request_of_its_own() {
     let mut calls = Vec::new();
     for _ in 0..3 {
         let call = world.fake.call().await;
-        calls.push((call.method, call.body["request_id"].clone()));
+        calls.push((call.method().to_owned(), call.json()["request_id"].clone()));
     }
     assert_eq!(
         calls,
@@ -191,7 +201,7 @@ async fn a_paid_request_that_the_upstream_takes_no_more_is_replaced_by_a_new_one
         world.fake.call().await,
     );
     assert_eq!(
-        (&on_paid.body["request_id"], &new.body["request_id"]),
+        (&on_paid.json()["request_id"], &new.json()["request_id"]),
         (&json!("up-1"), &Value::Null)
     );
     assert_ne!(on_paid.headers["idempotency-key"], new.headers["idempotency-key"]);
@@ -238,7 +248,7 @@ async fn what_a_question_cost_is_told_even_if_nobody_waits_for_its_answer() {
         let ask = world.channel.ask(&to);
         tokio::select! {
             _ = ask => panic!("there was no answer yet"),
-            call = world.fake.call() => assert_eq!(call.method, "checkSendAbility"),
+            call = world.fake.call() => assert_eq!(call.method(), "checkSendAbility"),
         }
     }
     signal.notify_one();
@@ -271,7 +281,7 @@ async fn a_throttled_message_comes_again_if_its_life_allows_and_keeps_what_was_p
     assert_eq!(world.deliver().await, accepted("up-1"));
     world.fake.call().await;
     for _ in 0..4 {
-        assert_eq!(world.fake.call().await.body["request_id"], "up-1");
+        assert_eq!(world.fake.call().await.json()["request_id"], "up-1");
     }
 }
 
@@ -363,7 +373,7 @@ async fn settings_go_along_with_the_message() {
     let mut world = World::with(&settings, Some("https://gateway.example")).await;
     world.fake.will([result(&status("up-1"))]);
     assert_eq!(world.deliver().await, accepted("up-1"));
-    let body = world.fake.call().await.body;
+    let body = world.fake.call().await.json();
     assert_eq!(body["ttl"], 60);
     assert_eq!(body["sender_username"], "acme_shop");
     assert_eq!(body["callback_url"], "https://gateway.example/channels/official/report");
@@ -386,7 +396,7 @@ async fn a_message_is_withdrawn_by_the_upstreams_name_of_it_even_after_a_restart
     for _ in 0..2 {
         let call = world.fake.call().await;
         assert_eq!(
-            (call.method.as_str(), call.body),
+            (call.method(), call.json()),
             ("revokeVerificationMessage", json!({"request_id": "up-1"}))
         );
     }
@@ -414,9 +424,9 @@ async fn a_sign_in_gets_its_code_and_its_message_is_withdrawn_once_it_is_answere
     assert_eq!(world.channel.deliver_login(prompt).await, accepted("up-1"));
     world.channel.withdraw_login(5).await;
     world.channel.withdraw_login(6).await;
-    let body = world.fake.call().await.body;
+    let body = world.fake.call().await.json();
     assert_eq!((&body["code"], body.get("payload")), (&json!("123456"), None));
-    assert_eq!(world.fake.call().await.body, json!({"request_id": "up-1"}));
+    assert_eq!(world.fake.call().await.json(), json!({"request_id": "up-1"}));
     assert!(world.fake.was_not_called());
     assert_eq!(world.cost().await.message, None);
     assert!(world.channel.is_paid() && !world.channel.carries_buttons());
@@ -441,7 +451,7 @@ async fn the_examination_says_what_is_wrong_without_a_message_to_anyone() {
         assert_eq!(finding.verdict, verdict, "{finding:?}");
         assert!(finding.found.contains(said), "{finding:?}");
         assert_eq!(finding.remedy.is_empty(), verdict == Verdict::Well, "{finding:?}");
-        assert_eq!(world.fake.call().await.method, "checkVerificationStatus");
+        assert_eq!(world.fake.call().await.method(), "checkVerificationStatus");
     }
 }
 

@@ -4,10 +4,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use countersign_core::{AccountId, AccountKey, Bucket, RequestId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::costs::micros_of;
 use crate::ports::{Handle, MessageKey};
 
 /// The longest name of an error that is shown.
@@ -193,112 +193,13 @@ pub(super) fn status_of(json: &[u8]) -> Option<Status> {
             "revoked" => Delivery::Revoked,
             _ => Delivery::UnderWay,
         }),
-        message: wire.payload.as_deref().and_then(read_payload),
+        message: wire.payload.as_deref().and_then(MessageKey::parse),
     })
-}
-
-/// How a message is named to the upstream, which says it again in every report: 60 bytes at most, of 128 that there may be.
-pub(super) fn payload_of(message: MessageKey) -> String {
-    let MessageKey { account, request } = message;
-    format!("cs1.{}.{}.{request}", account.bucket.0, account.id)
-}
-
-fn read_payload(payload: &str) -> Option<MessageKey> {
-    let mut parts = payload.strip_prefix("cs1.")?.splitn(3, '.');
-    let bucket = Bucket(parts.next()?.parse().ok()?);
-    let id = AccountId::new(parts.next()?.parse().ok()?)?;
-    let request = RequestId::parse(parts.next()?)?;
-    let account = AccountKey { bucket, id };
-    Some(MessageKey { account, request })
-}
-
-/// A JSON number in millionths, digit by digit: no float touches money. A finer fraction is rounded up, since it is a cost.
-/// `None` where it isn't a number, is negative, or doesn't fit.
-fn micros_of(number: &str) -> Option<i64> {
-    // Some libraries write 0.00001 as 1e-05.
-    let (decimal, exponent) = match number.split_once(['e', 'E']) {
-        Some((decimal, exponent)) => (decimal, exponent.parse::<i32>().ok()?),
-        None => (number, 0),
-    };
-    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
-    let digits = [whole, fraction].concat();
-    if digits.is_empty() || digits.len() > 30 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value: i128 = digits.parse().ok()?;
-    if value == 0 {
-        return Some(0);
-    }
-    let shift = 6_i32
-        .checked_sub(i32::try_from(fraction.len()).ok()?)?
-        .checked_add(exponent)?;
-    let scale = 10_i128.checked_pow(shift.unsigned_abs());
-    let micros = match (scale, shift >= 0) {
-        (Some(scale), true) => value.checked_mul(scale)?,
-        (Some(scale), false) => (value + scale - 1) / scale,
-        // Something, and less than a millionth.
-        (None, false) => 1,
-        (None, true) => return None,
-    };
-    i64::try_from(micros).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use countersign_core::Timestamp;
-
     use super::*;
-
-    #[test]
-    fn money_is_read_digit_by_digit() {
-        for (number, micros) in [
-            ("0.01", Some(10_000)),
-            ("0", Some(0)),
-            ("0.0", Some(0)),
-            ("12", Some(12_000_000)),
-            ("0.000001", Some(1)),
-            ("0.0000001", Some(1)),
-            ("0.0100000000000000002", Some(10_001)),
-            ("1e-05", Some(10)),
-            ("1.5E+2", Some(150_000_000)),
-            ("1e-300", Some(1)),
-            ("0e999999999", Some(0)),
-            ("1e999999999", None),
-            ("1e99999999999", None),
-            ("-0.01", None),
-            ("\"0.01\"", None),
-            ("null", None),
-            ("9223372036855", None),
-            (".", None),
-        ] {
-            assert_eq!(micros_of(number), micros, "{number}");
-        }
-    }
-
-    #[test]
-    fn a_payload_names_the_message_again() {
-        let message = MessageKey {
-            account: AccountKey {
-                bucket: Bucket(255),
-                id: AccountId::new(i64::MAX).unwrap_or_else(|| AccountId::new(1).unwrap()),
-            },
-            request: RequestId::new(Timestamp::from_millis(1_790_000_000_000), u64::MAX),
-        };
-        let payload = payload_of(message);
-        assert!(payload.len() <= 60, "{payload}");
-        assert_eq!(read_payload(&payload), Some(message));
-        for other in [
-            "",
-            "cs1.",
-            "cs1.9.7",
-            "cs1.9.7.x",
-            "cs2.9.7.x",
-            "order 4711",
-            "cs1.256.7.0",
-        ] {
-            assert_eq!(read_payload(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn what_an_error_means_is_read_from_its_name() {

@@ -1,4 +1,5 @@
-//! An upstream that does what a test tells it to, once for each call; what it was asked is kept.
+//! For tests of channels that call over HTTP: the other side, which does what a test tells it to, once for each call, and keeps what
+//! it was asked. How a real one behaves is tested with programs that others wrote.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -11,11 +12,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 /// Far above what anything takes here: a loaded machine is no error.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the upstream does with one call.
+/// What the other side does with one call.
 #[derive(Debug)]
-pub(super) enum Reaction {
+pub(crate) enum Reaction {
     /// Answers with a status and a body.
     Say(u16, String),
     /// The same with a header.
@@ -30,33 +31,39 @@ pub(super) enum Reaction {
     Hang,
 }
 
-/// `{"ok":true,"result":…}`.
-pub(super) fn result(result: &Value) -> Reaction {
-    Reaction::Say(200, format!(r#"{{"ok":true,"result":{result}}}"#))
-}
-
-/// `{"ok":false,"error":…}`.
-pub(super) fn error(name: &str) -> Reaction {
-    Reaction::Say(200, format!(r#"{{"ok":false,"error":"{name}"}}"#))
-}
-
-/// What the upstream was asked.
+/// What the other side was asked.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) method: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Value,
+pub(crate) struct Call {
+    /// `POST`.
+    pub(crate) verb: String,
+    /// Path and query.
+    pub(crate) target: String,
+    /// By name in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
-pub(super) struct Fake {
-    pub(super) url: String,
+impl Call {
+    /// The last part of the path, without the query.
+    pub(crate) fn method(&self) -> &str {
+        let path = self.target.split('?').next().unwrap();
+        path.rsplit('/').next().unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+pub(crate) struct Fake {
+    pub(crate) url: String,
     reactions: Arc<Mutex<VecDeque<Reaction>>>,
     calls: mpsc::UnboundedReceiver<Call>,
     task: JoinHandle<()>,
 }
 
 impl Fake {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let reactions = Arc::<Mutex<VecDeque<Reaction>>>::default();
@@ -80,12 +87,12 @@ impl Fake {
     }
 
     /// The next calls are answered so, in this order; a call beyond them is closed unanswered.
-    pub(super) fn will(&self, reactions: impl IntoIterator<Item = Reaction>) {
+    pub(crate) fn will(&self, reactions: impl IntoIterator<Item = Reaction>) {
         self.reactions.lock().unwrap().extend(reactions);
     }
 
     /// The next call that came, or comes.
-    pub(super) async fn call(&mut self) -> Call {
+    pub(crate) async fn call(&mut self) -> Call {
         tokio::time::timeout(PATIENCE, self.calls.recv())
             .await
             .unwrap()
@@ -93,7 +100,7 @@ impl Fake {
     }
 
     /// Whether no call came but those that were looked at.
-    pub(super) fn was_not_called(&mut self) -> bool {
+    pub(crate) fn was_not_called(&mut self) -> bool {
         self.calls.try_recv().is_err()
     }
 }
@@ -150,8 +157,8 @@ async fn read_call(connection: &mut TcpStream) -> std::io::Result<Call> {
     };
     let head = String::from_utf8_lossy(&read[..head_end]).into_owned();
     let mut lines = head.lines();
-    let target = lines.next().unwrap().split(' ').nth(1).unwrap();
-    let method = target.rsplit('/').next().unwrap().to_owned();
+    let mut first = lines.next().unwrap().split(' ').map(str::to_owned);
+    let (verb, target) = (first.next().unwrap(), first.next().unwrap());
     let headers: BTreeMap<_, _> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -164,6 +171,11 @@ async fn read_call(connection: &mut TcpStream) -> std::io::Result<Call> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let body = serde_json::from_slice(&read[head_end + 4..]).unwrap();
-    Ok(Call { method, headers, body })
+    let body = read.split_off(head_end + 4);
+    Ok(Call {
+        verb,
+        target,
+        headers,
+        body,
+    })
 }
