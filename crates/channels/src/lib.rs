@@ -10,6 +10,7 @@
 mod clock;
 mod config;
 mod costs;
+pub mod email;
 #[cfg(test)]
 mod fake;
 mod http;
@@ -23,6 +24,7 @@ mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod webhook;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};

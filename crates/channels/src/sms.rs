@@ -6,6 +6,7 @@
 
 pub(crate) mod gsm7;
 mod plain;
+pub(crate) mod replies;
 
 use crate::{Argument, Autofill, Language};
 

@@ -17,6 +17,7 @@ sms-login = رمز الدخول إلى { $site } هو { $code }. لا تعطه �
 email-subject = رمز التحقق الخاص بك هو { $code }
 email-subject-from = رمز التحقق الخاص بك لدى { $sender } هو { $code }
 email-heading = رمز التحقق الخاص بك
+email-heading-from = رمز التحقق الخاص بك لدى { $sender }
 email-life =
     { $minutes ->
         [one] الرمز صالح لمدة دقيقة واحدة.
@@ -29,6 +30,14 @@ email-warning = لا تعطِ هذا الرمز لأحد. إذا لم تطلبه
 email-login-subject = رمز الدخول إلى { $site } هو { $code }
 email-login-heading = رمز الدخول
 email-login-from = يحاول شخص ما الدخول برقم هاتفك: {"\u2066"}{ $device }{"\u2069"}، {"\u2066"}{ $address }{"\u2069"}.
+email-disown = لم أطلب هذا الرمز، أو لا أريد مزيدًا من هذه الرسائل:
+email-page-heading = الرموز عبر البريد الإلكتروني
+email-page-disown = لم أطلب هذا الرمز
+email-page-stop = لا ترسلوا إليّ مزيدًا من الرموز عبر البريد الإلكتروني
+email-page-start = أرسلوا إليّ الرموز عبر البريد الإلكتروني من جديد
+email-page-disowned = شكرًا. لم يعد الرمز صالحًا.
+email-page-stopped = لن تصلك رموز عبر البريد الإلكتروني بعد الآن.
+email-page-started = ستصلك الرموز عبر البريد الإلكتروني من جديد.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -17,6 +17,7 @@ sms-login = { $code } ist Ihr Code zum Anmelden bei { $site }. Geben Sie ihn nie
 email-subject = { $code } ist Ihr Bestätigungscode
 email-subject-from = { $code } ist Ihr Bestätigungscode für { $sender }
 email-heading = Ihr Bestätigungscode
+email-heading-from = Ihr Bestätigungscode für { $sender }
 email-life =
     { $minutes ->
         [one] Er gilt eine Minute.
@@ -26,6 +27,14 @@ email-warning = Geben Sie ihn niemandem. Wenn Sie ihn nicht angefordert haben, k
 email-login-subject = { $code } ist Ihr Code zum Anmelden bei { $site }
 email-login-heading = Ihr Code zum Anmelden
 email-login-from = Jemand meldet sich mit Ihrer Telefonnummer an: { $device }, { $address }.
+email-disown = Ich habe diesen Code nicht angefordert oder möchte keine solchen Nachrichten mehr:
+email-page-heading = Codes per E-Mail
+email-page-disown = Ich habe diesen Code nicht angefordert
+email-page-stop = Mir keine Codes mehr per E-Mail schicken
+email-page-start = Mir wieder Codes per E-Mail schicken
+email-page-disowned = Danke. Der Code gilt nicht mehr.
+email-page-stopped = Sie erhalten keine Codes mehr per E-Mail.
+email-page-started = Sie erhalten wieder Codes per E-Mail.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -17,6 +17,7 @@ sms-login = { $code } is your code to sign in to { $site }. Tell it to nobody.
 email-subject = { $code } is your verification code
 email-subject-from = { $code } is your verification code for { $sender }
 email-heading = Your verification code
+email-heading-from = Your verification code for { $sender }
 email-life =
     { $minutes ->
         [one] It works for one minute.
@@ -26,6 +27,14 @@ email-warning = Don’t give it to anybody. If you didn’t ask for it, you can 
 email-login-subject = { $code } is your code to sign in to { $site }
 email-login-heading = Your code to sign in
 email-login-from = Somebody signs in with your phone number: { $device }, { $address }.
+email-disown = I didn’t ask for this code, or want no more of these messages:
+email-page-heading = Codes by e-mail
+email-page-disown = I didn’t ask for this code
+email-page-stop = Send me no more codes by e-mail
+email-page-start = Send me codes by e-mail again
+email-page-disowned = Thank you. The code doesn’t work any more.
+email-page-stopped = You will get no more codes by e-mail.
+email-page-started = You will get codes by e-mail again.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -17,6 +17,7 @@ sms-login = { $code } es su código para entrar en { $site }. No se lo dé a nad
 email-subject = { $code } es su código de verificación
 email-subject-from = { $code } es su código de verificación para { $sender }
 email-heading = Su código de verificación
+email-heading-from = Su código de verificación para { $sender }
 email-life =
     { $minutes ->
         [one] Vale durante un minuto.
@@ -26,6 +27,14 @@ email-warning = No se lo dé a nadie. Si no lo ha pedido, puede ignorar este men
 email-login-subject = { $code } es su código para entrar en { $site }
 email-login-heading = Su código para entrar
 email-login-from = Alguien está entrando con su número de teléfono: { $device }, { $address }.
+email-disown = No he pedido este código, o no quiero recibir más mensajes como este:
+email-page-heading = Códigos por correo electrónico
+email-page-disown = No he pedido este código
+email-page-stop = No enviarme más códigos por correo electrónico
+email-page-start = Volver a enviarme códigos por correo electrónico
+email-page-disowned = Gracias. El código ya no vale.
+email-page-stopped = Ya no recibirá códigos por correo electrónico.
+email-page-started = Volverá a recibir códigos por correo electrónico.
 
 ## The Telegram bot: messages, buttons, and answers
 

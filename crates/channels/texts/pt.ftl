@@ -17,6 +17,7 @@ sms-login = { $code } é o seu código para entrar em { $site }. Não o comparti
 email-subject = { $code } é o seu código de verificação
 email-subject-from = { $code } é o seu código de verificação para { $sender }
 email-heading = O seu código de verificação
+email-heading-from = O seu código de verificação para { $sender }
 email-life =
     { $minutes ->
         [one] É válido por um minuto.
@@ -26,6 +27,14 @@ email-warning = Não o compartilhe com ninguém. Se não o solicitou, pode ignor
 email-login-subject = { $code } é o seu código para entrar em { $site }
 email-login-heading = O seu código para entrar
 email-login-from = Alguém está entrando com o seu número de telefone: { $device }, { $address }.
+email-disown = Não pedi este código, ou não quero receber mais mensagens como esta:
+email-page-heading = Códigos por e-mail
+email-page-disown = Não pedi este código
+email-page-stop = Não me enviar mais códigos por e-mail
+email-page-start = Voltar a enviar-me códigos por e-mail
+email-page-disowned = Obrigado. O código já não é válido.
+email-page-stopped = Não receberá mais códigos por e-mail.
+email-page-started = Voltará a receber códigos por e-mail.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -17,6 +17,7 @@ sms-login = { $code } — код для входа на { $site }. Никому 
 email-subject = { $code } — ваш код подтверждения
 email-subject-from = { $code } — ваш код подтверждения для { $sender }
 email-heading = Ваш код подтверждения
+email-heading-from = Ваш код подтверждения для { $sender }
 email-life =
     { $minutes ->
         [one] Он действует { $minutes } минуту.
@@ -27,6 +28,14 @@ email-warning = Никому его не сообщайте. Если вы ег�
 email-login-subject = { $code } — код для входа на { $site }
 email-login-heading = Ваш код для входа
 email-login-from = Кто-то входит с вашим номером телефона: { $device }, { $address }.
+email-disown = Этот код запрошен не мной, или я больше не хочу получать такие письма:
+email-page-heading = Коды по электронной почте
+email-page-disown = Этот код запрошен не мной
+email-page-stop = Больше не присылать мне коды по электронной почте
+email-page-start = Снова присылать мне коды по электронной почте
+email-page-disowned = Спасибо. Код больше не действует.
+email-page-stopped = Коды по электронной почте больше не будут приходить.
+email-page-started = Коды по электронной почте снова будут приходить.
 
 ## The Telegram bot: messages, buttons, and answers
 
