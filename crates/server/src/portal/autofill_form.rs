@@ -39,7 +39,11 @@ impl AutofillForm {
         let set = &viewer.account.autofill;
         let text = |text: &str| text.to_owned();
         Self {
-            domain: set.domain.as_ref().map(WebsiteHost::as_str).map_or_else(String::new, text),
+            domain: set
+                .domain
+                .as_ref()
+                .map(WebsiteHost::as_str)
+                .map_or_else(String::new, text),
             android_hash: set
                 .android_hash
                 .as_ref()

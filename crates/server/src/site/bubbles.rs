@@ -31,8 +31,12 @@ pub(crate) struct SmsBubble {
     pub(crate) segments: String,
     /// Whether it takes more than one: then it costs more than it might.
     pub(crate) is_long: bool,
-    /// `93 of 134 characters of UCS-2`.
-    pub(crate) length: String,
+    /// Its length, in characters of its alphabet.
+    pub(crate) units: usize,
+    /// How long it could be without another segment.
+    pub(crate) room: usize,
+    /// What it is sent in: `the GSM alphabet`.
+    pub(crate) alphabet: &'static str,
 }
 
 impl SmsBubble {
@@ -42,7 +46,11 @@ impl SmsBubble {
             Alphabet::Ucs2 => (70, 67, "UCS-2"),
         };
         let Composed { segments, units, .. } = composed;
-        let room = if segments == 1 { alone } else { segments * one_of_several };
+        let room = if segments == 1 {
+            alone
+        } else {
+            segments * one_of_several
+        };
         Self {
             tongue: Tongue::of(language),
             segments: if segments == 1 {
@@ -51,7 +59,9 @@ impl SmsBubble {
                 format!("{segments} segments")
             },
             is_long: segments > 1,
-            length: format!("{units} of {room} characters of {alphabet}"),
+            units,
+            room,
+            alphabet,
             text: composed.text,
         }
     }
