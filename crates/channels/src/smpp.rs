@@ -47,8 +47,8 @@ use self::settings::Settings;
 use self::status::Judgement;
 use self::text::Encoded;
 use crate::{
-    Autofill, Channel, ChannelConfig, ConfigError, Destination, Finding, Handover, LoginPrompt, MessageKey, OutgoingMessage,
-    Ports, Receipts, clock, sms,
+    Autofill, Channel, ChannelConfig, ConfigError, Destination, Finding, Handover, LoginPrompt, MessageKey,
+    OutgoingMessage, Ports, Receipts, clock, sms,
 };
 
 /// As settings write it.

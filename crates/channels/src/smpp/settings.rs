@@ -239,6 +239,10 @@ mod tests {
         let settings = read(&[("login_text", "{site}: {code}")]).unwrap();
         let login = settings.login_text("12345", "verify.example");
         assert_eq!(login.as_deref(), Some("verify.example: 12345"));
-        assert_eq!(settings.message_text("12345"), None, "the usual one in the recipient’s language");
+        assert_eq!(
+            settings.message_text("12345"),
+            None,
+            "the usual one in the recipient’s language"
+        );
     }
 }

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use countersign_core::Locale;
 use fluent_syntax::ast::{CallArguments, Entry, Expression, InlineExpression, Pattern, PatternElement, Resource};
 use fluent_syntax::parser;
 
-use super::{Argument, ENGLISH, Language, Source, TextsError};
+use super::{Argument, Language, Source, TextsError};
 
 /// The longest text once it is filled in, in characters. Telegram's answers to a pressed button take 200.
 const MAX_CHARS: usize = 1_000;
@@ -30,7 +31,7 @@ pub(super) struct Shape {
 
 impl Shapes {
     pub(super) fn of_english(built_in: &[Source]) -> Result<Self, TextsError> {
-        let english = built_in.iter().find(|source| source.tag.to_string() == ENGLISH);
+        let english = built_in.iter().find(|source| source.tag == *Locale::ENGLISH.tag());
         let english = english.ok_or_else(|| TextsError::new("built-in texts", "English is missing"))?;
         let resource = parse(english)?;
         let mut shapes = BTreeMap::new();
@@ -147,7 +148,8 @@ pub(super) fn check(source: &Source, shapes: &Shapes) -> Result<(), TextsError> 
 /// Fills every text of a language in, as its arguments may be, and looks at what comes out.
 pub(super) fn try_out(language: &Language, shapes: &Shapes) -> Result<(), TextsError> {
     for (id, shape) in shapes.iter() {
-        for count in COUNTS {
+        let counts = shape.arguments.values().any(|is_number| *is_number);
+        for count in COUNTS.into_iter().take(if counts { COUNTS.len() } else { 1 }) {
             let arguments: Vec<(&str, Argument<'_>)> = shape
                 .arguments
                 .iter()
