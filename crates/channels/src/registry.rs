@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
-use crate::{smpp, telegram_bot, telegram_gateway};
+use crate::{smpp, telegram_bot, telegram_gateway, whatsapp};
 
 /// A kind of channel.
 pub struct Kind {
@@ -20,6 +20,7 @@ pub static KINDS: &[Kind] = &[
     kind(smpp::KIND, smpp::make),
     kind(telegram_bot::KIND, telegram_bot::make),
     kind(telegram_gateway::KIND, telegram_gateway::make),
+    kind(whatsapp::KIND, whatsapp::make),
 ];
 
 type Make = fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>;

@@ -97,14 +97,14 @@ impl Texts {
 }
 
 /// A tag with what is likely of the rest: `pt` is `pt-Latn-BR`. What it asks is compiled in.
-fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
+pub(crate) fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
     let mut tag = tag.clone();
     LocaleExpander::new_extended().maximize(&mut tag);
     tag
 }
 
 /// `und-IT` of an Italian number: the language is what is most spoken there.
-fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
+pub(crate) fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
     let region = Region::try_from_str(&Country::of(phone).to_string()).ok()?;
     Some(LanguageIdentifier {
         region: Some(region),
