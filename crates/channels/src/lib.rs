@@ -10,6 +10,7 @@
 mod clock;
 mod config;
 mod costs;
+pub mod email;
 #[cfg(test)]
 mod fake;
 mod http;
@@ -23,6 +24,7 @@ mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod webhook;
 mod whatsapp;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
@@ -31,7 +33,7 @@ pub use ports::{
     Accounts, Autofill, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
 };
 pub use registry::{KINDS, Kind, make};
-pub use texts::{Argument, Language, Texts, TextsError};
+pub use texts::{Argument, Language, OwnTexts, Texts, TextsError};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 mod node;
 pub mod smsc;
 pub mod telegram;
+pub mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

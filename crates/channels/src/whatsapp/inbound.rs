@@ -156,7 +156,7 @@ impl WhatsApp {
             About::Ours(sent) => self.tell_disowned(sent).await,
             About::Booked(key) => self.tell(*key, None, News::Disowned, None).await,
             About::Nobody => {
-                let written_after = |sent: &Sent| at.plus_millis(CLOCKS_DIFFER_MS) >= sent.sent_at;
+                let written_after = |sent: &Sent| at.plus_millis(CLOCKS_DIFFER_MS) >= sent.at;
                 let lasts = phones
                     .iter()
                     .filter_map(|phone| self.messages.last_to(*phone, clock::now()));

@@ -4,7 +4,7 @@ use countersign_core::{Locale, PhoneNumber};
 use icu_locale_core::LanguageIdentifier;
 
 use crate::Texts;
-use crate::texts::{language_of, maximal};
+use crate::texts::{language_of, maximal, nearest};
 
 /// More than WhatsApp has.
 const MAX_LANGUAGES: usize = 100;
@@ -20,6 +20,8 @@ struct Entry {
     /// As Meta writes it.
     code: String,
     tag: LanguageIdentifier,
+    /// The tag with what is likely of the rest.
+    maximal: LanguageIdentifier,
 }
 
 impl Languages {
@@ -40,7 +42,8 @@ impl Languages {
             };
             entries.push(Entry {
                 code: code.clone(),
-                tag: maximal(&tag),
+                maximal: maximal(&tag),
+                tag,
             });
         }
         Ok(Self(entries))
@@ -79,11 +82,7 @@ impl Languages {
     }
 
     fn nearest(&self, wanted: &LanguageIdentifier) -> Option<&Entry> {
-        let wanted = maximal(wanted);
-        let fits = |entry: &&Entry| entry.tag.language == wanted.language && entry.tag.script == wanted.script;
-        let same_region = |entry: &&Entry| entry.tag.region == wanted.region;
-        let fitting = || self.0.iter().filter(fits);
-        fitting().find(same_region).or_else(|| fitting().next())
+        nearest(&self.0, |entry| (&entry.tag, &entry.maximal), wanted)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Sent {
     pub(super) subject: Subject,
     pub(super) phone: PhoneNumber,
     /// When it was handed over, real time.
-    pub(super) sent_at: Timestamp,
+    pub(super) at: Timestamp,
     /// When its life ends, real time.
     pub(super) ends_at: Timestamp,
     /// The furthest that was told of it.
@@ -83,17 +83,11 @@ struct Inner {
 
 impl Messages {
     /// A message is about to be sent: a status can overtake the answer.
-    pub(super) fn begin(
-        &self,
-        subject: Subject,
-        phone: PhoneNumber,
-        sent_at: Timestamp,
-        ends_at: Timestamp,
-    ) -> Arc<Sent> {
+    pub(super) fn begin(&self, subject: Subject, phone: PhoneNumber, at: Timestamp, ends_at: Timestamp) -> Arc<Sent> {
         let sent = Arc::new(Sent {
             subject,
             phone,
-            sent_at,
+            at,
             ends_at,
             told: AtomicU8::new(0),
         });

@@ -64,7 +64,8 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Status {
     id: String,
-    status: String,
+    #[serde(rename = "status")]
+    word: String,
     #[serde(default)]
     biz_opaque_callback_data: Option<String>,
     #[serde(default)]
@@ -180,7 +181,7 @@ impl WhatsApp {
 
     /// Takes a status; false where it must come again.
     async fn take_status(&self, status: &Status) -> bool {
-        let news = match status.status.as_str() {
+        let news = match status.word.as_str() {
             "delivered" => News::Delivered,
             "read" => News::Read,
             "failed" => News::Failed,
