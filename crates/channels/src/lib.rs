@@ -25,6 +25,7 @@ mod telegram_gateway;
 pub mod testing;
 mod texts;
 mod webhook;
+mod whatsapp;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};
@@ -32,7 +33,7 @@ pub use ports::{
     Accounts, Autofill, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
 };
 pub use registry::{KINDS, Kind, make};
-pub use texts::{Argument, Language, Texts, TextsError};
+pub use texts::{Argument, Language, OwnTexts, Texts, TextsError};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,6 +283,10 @@ pub trait Channel: Send + Sync + 'static {
     fn run(self: Arc<Self>, ended: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         drop(ended);
         std::future::ready(()).boxed()
+    }
+    /// The largest body of a call that it takes.
+    fn max_webhook_bytes(&self) -> usize {
+        256 * 1024
     }
     /// Takes a call of the other side. What it checks first is the secret that the two share.
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
