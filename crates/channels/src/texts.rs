@@ -127,7 +127,7 @@ impl Texts {
         }
         let mut texts = texts.ok_or_else(|| TextsError::new("texts", "there are none"))?;
         if texts.default.tag() != default {
-            let problem = format!("there are no texts in {default}: put a file {default}.ftl into texts.folder");
+            let problem = format!("there are no texts in “{default}”: put a file {default}.ftl into texts.folder");
             return Err(TextsError::new("texts.default_language", problem));
         }
         texts.languages.sort_by_key(|language| language.tag().to_string());
