@@ -24,6 +24,7 @@ mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod tls;
 mod webhook;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
