@@ -33,7 +33,7 @@ pub use ports::{
     Accounts, Autofill, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
 };
 pub use registry::{KINDS, Kind, make};
-pub use texts::{Argument, Language, Texts, TextsError};
+pub use texts::{Argument, Language, OwnTexts, Texts, TextsError};
 
 use std::sync::Arc;
 use std::time::Duration;

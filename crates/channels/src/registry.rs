@@ -29,8 +29,9 @@ const fn kind(name: &'static str, make: Make) -> Kind {
     Kind { name, make }
 }
 
-/// Makes a channel as it was set.
-pub fn make(config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
+/// Makes a channel as it was set. Its texts are those that the operator may have written for it alone.
+pub fn make(config: ChannelConfig, mut ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
+    ports.texts = ports.texts.of_channel(&config.name);
     match KINDS.iter().find(|kind| kind.name == config.kind) {
         Some(kind) => (kind.make)(config, ports),
         None => Err(ConfigError::unknown_kind(&config)),

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Statement(crate::statement::StatementArguments),
     /// Be told when an account's credit runs out
     LowBalance(crate::low_balance::LowBalanceArguments),
+    /// End short messages so that phones fill the code in
+    Autofill(crate::autofill::AutofillArguments),
     /// Send a code to a phone number
     Send(crate::verify::SendArguments),
     /// Judge the code that the person typed

@@ -9,6 +9,7 @@
 mod account;
 mod arguments;
 mod audit;
+mod autofill;
 mod backup;
 mod caller;
 mod completions;
@@ -70,6 +71,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Account(account)) => account::run(account, common, output),
         Some(Command::Statement(statement)) => statement::run(statement, common, output),
         Some(Command::LowBalance(low_balance)) => low_balance::run(low_balance, common, output),
+        Some(Command::Autofill(autofill)) => autofill::run(autofill, common, output),
         Some(Command::Order(order)) => order::run(order, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),

@@ -47,6 +47,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
+        .route(
+            "/accounts/{account}/autofill",
+            put(accounts::set_autofill).delete(accounts::clear_autofill),
+        )
         .route("/accounts/{account}/login-link", post(login_links::make))
         .route("/accounts/{account}/token", get(tokens::show))
         .route("/accounts/{account}/token/rotate", post(tokens::rotate))

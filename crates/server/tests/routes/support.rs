@@ -259,6 +259,7 @@ impl House {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: Mode::Production,
             routes: Arc::new(Routes::new(&settings, None, made)),
+            texts: countersign_channels::Texts::built_in().unwrap(),
             inbox: None,
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
