@@ -3,6 +3,7 @@
 
 mod node;
 pub mod smsc;
+pub mod smtp;
 pub mod telegram;
 pub mod transport;
 

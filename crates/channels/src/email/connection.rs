@@ -136,14 +136,13 @@ impl Dialer {
 
     async fn open(&self, step: &mut Step) -> Result<Connection, Trouble> {
         let settings = &self.settings;
-        let lost = |error: io::Error| Trouble::Lost(error.to_string());
         let addresses = tokio::net::lookup_host((settings.host.as_str(), settings.port));
-        let addresses: Vec<_> = addresses.await.map_err(lost)?.collect();
+        let addresses: Vec<_> = addresses.await.map_err(|error| lost(&error))?.collect();
         *step = Step::Connect;
-        let mut tcp = TcpStream::connect(&addresses[..]).await.map_err(lost)?;
+        let mut tcp = TcpStream::connect(&addresses[..]).await.map_err(|error| lost(&error))?;
         // A command is small and waited for.
         let _ = tcp.set_nodelay(true);
-        let peer = tcp.peer_addr().map_err(lost)?;
+        let peer = tcp.peer_addr().map_err(|error| lost(&error))?;
         *step = Step::Greeting;
         let greeting = match settings.security {
             Security::StartTls => start_tls(&mut tcp, &settings.hello, step).await?,
@@ -153,7 +152,12 @@ impl Dialer {
             None => Box::new(tcp),
             Some((connector, name)) => {
                 *step = Step::Tls;
-                Box::new(connector.connect(name.clone(), tcp).await.map_err(lost)?)
+                Box::new(
+                    connector
+                        .connect(name.clone(), tcp)
+                        .await
+                        .map_err(|error| lost(&error))?,
+                )
             }
         };
         *step = Step::Hello;
@@ -226,7 +230,11 @@ impl Connection {
             self.command(Rcpt::new(envelope.to.clone(), parameters)).await?;
             phase = Phase::BeforeContent;
             let go_on = self.command(Data).await?;
-            if go_on.has_code(354) { Ok(()) } else { Err(Trouble::Garbage) }
+            if go_on.has_code(354) {
+                Ok(())
+            } else {
+                Err(Trouble::Garbage)
+            }
         });
         let begun = begun.await.unwrap_or(Err(Trouble::TimedOut));
         begun.map_err(|trouble| (phase, trouble))?;
@@ -314,7 +322,7 @@ async fn start_tls(tcp: &mut TcpStream, hello: &ClientId, step: &mut Step) -> Re
     let greeting = plain_reply(tcp).await?;
     positive(&greeting)?;
     let command = Ehlo::new(hello.clone()).to_string();
-    tcp.write_all(command.as_bytes()).await.map_err(lost)?;
+    tcp.write_all(command.as_bytes()).await.map_err(|error| lost(&error))?;
     let offered = plain_reply(tcp).await?;
     *step = Step::StartTls;
     positive(&offered)?;
@@ -325,13 +333,13 @@ async fn start_tls(tcp: &mut TcpStream, hello: &ClientId, step: &mut Step) -> Re
     if !offers_it {
         return Err(Trouble::Lost("STARTTLS is not offered".to_owned()));
     }
-    tcp.write_all(b"STARTTLS\r\n").await.map_err(lost)?;
+    tcp.write_all(b"STARTTLS\r\n").await.map_err(|error| lost(&error))?;
     // Whatever follows the answer in the clear would be taken for TLS, and refused there.
     positive(&plain_reply(tcp).await?)?;
     Ok(greeting.into_bytes())
 }
 
-fn lost(error: io::Error) -> Trouble {
+fn lost(error: &io::Error) -> Trouble {
     Trouble::Lost(error.to_string())
 }
 
@@ -348,7 +356,7 @@ async fn plain_reply(tcp: &mut TcpStream) -> Result<String, Trouble> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(Trouble::Lost("the server closed it".to_owned()));
             }
-            Err(error) => return Err(lost(error)),
+            Err(error) => return Err(lost(&error)),
         };
         reply.push(byte);
         if byte != b'\n' {

@@ -36,8 +36,12 @@ pub(super) fn read(mail: &[u8]) -> Option<Notification> {
     let mail = MessageParser::default().parse(mail)?;
     let kind = mail.content_type()?;
     let is_report = kind.ctype().eq_ignore_ascii_case("multipart")
-        && kind.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case("report"))
-        && kind.attribute("report-type").is_some_and(|of| of.eq_ignore_ascii_case("delivery-status"));
+        && kind
+            .subtype()
+            .is_some_and(|subtype| subtype.eq_ignore_ascii_case("report"))
+        && kind
+            .attribute("report-type")
+            .is_some_and(|of| of.eq_ignore_ascii_case("delivery-status"));
     if !is_report {
         return None;
     }
@@ -45,7 +49,9 @@ pub(super) fn read(mail: &[u8]) -> Option<Notification> {
     let mut groups = groups(&status);
     let about_message = groups.next()?;
     // From a server in between that lost the blank line, too: then all stands in the first group.
-    let outcomes = std::iter::once(about_message.clone()).chain(groups).take(MAX_RECIPIENTS + 1);
+    let outcomes = std::iter::once(about_message.clone())
+        .chain(groups)
+        .take(MAX_RECIPIENTS + 1);
     let outcome = outcomes.filter_map(|group| outcome_of(&group)).max()?;
     let envelope_id = field(&about_message, "original-envelope-id").map(|id| decode_xtext(id.trim()));
     let names = envelope_id.into_iter().chain(returned_ids(&mail)).take(MAX_NAMES);
@@ -95,11 +101,18 @@ fn field<'a>(group: &'a Group, name: &str) -> Option<&'a str> {
 fn outcome_of(group: &Group) -> Option<Outcome> {
     // A comment may follow.
     let action = field(group, "action")?;
-    let action = action.split(|char: char| !char.is_ascii_alphabetic()).next().unwrap_or_default();
+    let action = action
+        .split(|char: char| !char.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
     match action.to_ascii_lowercase().as_str() {
         "delivered" => Some(Outcome::Delivered),
-        "relayed" => Some(Outcome::Passed("it went to a mail server that reports nothing: taken as delivered")),
-        "expanded" => Some(Outcome::Passed("it went to the addresses behind an alias: taken as delivered")),
+        "relayed" => Some(Outcome::Passed(
+            "it went to a mail server that reports nothing: taken as delivered",
+        )),
+        "expanded" => Some(Outcome::Passed(
+            "it went to the addresses behind an alias: taken as delivered",
+        )),
         "delayed" => Some(Outcome::Delayed),
         "failed" => Some(Outcome::Failed(reason(group))),
         _ => None,
@@ -217,10 +230,22 @@ mod tests {
 
     #[test]
     fn what_a_notification_says_is_read() {
-        assert_eq!(outcome("Action: delivered\r\nStatus: 2.0.0\r\n"), Some(Outcome::Delivered));
-        assert_eq!(outcome("Action: Delayed (for now)\r\nStatus: 4.0.0\r\n"), Some(Outcome::Delayed));
-        assert!(matches!(outcome("Action: relayed\r\nStatus: 2.0.0\r\n"), Some(Outcome::Passed(_))));
-        assert!(matches!(outcome("Action: expanded\r\nStatus: 2.0.0\r\n"), Some(Outcome::Passed(_))));
+        assert_eq!(
+            outcome("Action: delivered\r\nStatus: 2.0.0\r\n"),
+            Some(Outcome::Delivered)
+        );
+        assert_eq!(
+            outcome("Action: Delayed (for now)\r\nStatus: 4.0.0\r\n"),
+            Some(Outcome::Delayed)
+        );
+        assert!(matches!(
+            outcome("Action: relayed\r\nStatus: 2.0.0\r\n"),
+            Some(Outcome::Passed(_))
+        ));
+        assert!(matches!(
+            outcome("Action: expanded\r\nStatus: 2.0.0\r\n"),
+            Some(Outcome::Passed(_))
+        ));
         assert_eq!(outcome("Action: vanished\r\n"), None);
         let failed = outcome(
             "Action: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1\r\n <ida@example.net>: no such user\r\n",
@@ -231,18 +256,16 @@ mod tests {
 
     #[test]
     fn of_several_recipients_behind_an_alias_one_that_has_it_is_enough() {
-        let two = "Action: failed\r\nStatus: 5.2.2\r\n\r\nFinal-Recipient: rfc822; b@example.net\r\nAction: delivered\r\n";
+        let two =
+            "Action: failed\r\nStatus: 5.2.2\r\n\r\nFinal-Recipient: rfc822; b@example.net\r\nAction: delivered\r\n";
         assert_eq!(outcome(two), Some(Outcome::Delivered));
     }
 
     #[test]
     fn the_message_is_named_by_its_envelope_or_by_what_came_back_of_it() {
         let delivered = "Action: delivered\r\nStatus: 2.0.0\r\n";
-        let names = |about: &str, returned: &str| {
-            read(notification(about, delivered, returned).as_bytes())
-                .unwrap()
-                .names
-        };
+        let names =
+            |about: &str, returned: &str| read(notification(about, delivered, returned).as_bytes()).unwrap().names;
         assert_eq!(names("Original-Envelope-Id: cs1.7+2Bx\r\n", ""), ["cs1.7+x"]);
         let headers = "\r\n--BOUND\r\nContent-Type: text/rfc822-headers\r\n\r\nSubject: x\r\nMessage-ID: <cs1.9.a@example.com>\r\n\r\n";
         assert_eq!(names("", headers), ["cs1.9.a"]);

@@ -93,7 +93,10 @@ mod tests {
         assert_eq!(domain.address.to_string(), "ida@xn--bcher-kva.example");
         assert!(!domain.needs_utf8);
         let name = recipient("dörte@example.de").unwrap();
-        assert_eq!((name.address.to_string().as_str(), name.needs_utf8), ("dörte@example.de", true));
+        assert_eq!(
+            (name.address.to_string().as_str(), name.needs_utf8),
+            ("dörte@example.de", true)
+        );
     }
 
     #[test]

@@ -63,7 +63,10 @@ impl Pool {
         while let Some(connection) = self.take_free() {
             match over(connection, envelope, needs_utf8, message).await {
                 // It may have died long ago; of this message it carried nothing.
-                (_, Sent::Not(Phase::Sender | Phase::Recipient, Trouble::Lost(_) | Trouble::Reply { code: 421, .. })) => {}
+                (
+                    _,
+                    Sent::Not(Phase::Sender | Phase::Recipient, Trouble::Lost(_) | Trouble::Reply { code: 421, .. }),
+                ) => {}
                 (connection, sent) => {
                     self.keep(connection, &sent, place).await;
                     return sent;
@@ -89,7 +92,10 @@ impl Pool {
         let old: Vec<_> = {
             let mut free = lock(&self.free);
             let now = Instant::now();
-            let count = free.iter().take_while(|one| all || now - one.idle_since >= IDLE_LIMIT).count();
+            let count = free
+                .iter()
+                .take_while(|one| all || now - one.idle_since >= IDLE_LIMIT)
+                .count();
             free.drain(..count).collect()
         };
         futures_util::future::join_all(old.into_iter().map(Connection::quit)).await;

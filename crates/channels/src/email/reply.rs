@@ -41,9 +41,9 @@ pub(super) fn of_message(phase: Phase, trouble: &Trouble, code: &str, life_left:
     let words = in_words(trouble, code);
     let detail = || Detail::new(&words);
     match (phase, trouble) {
-        (Phase::Content, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => {
-            Judgement::of(Handover::Failed(Detail::new(&format!("it may have been sent: {words}"))))
-        }
+        (Phase::Content, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => Judgement::of(Handover::Failed(
+            Detail::new(&format!("it may have been sent: {words}")),
+        )),
         (_, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => Judgement::of(later(&words, life_left)),
         (_, Trouble::Reply { code, text }) => match (*code, enhanced(text)) {
             // A full mailbox stays so for longer than a code lives.

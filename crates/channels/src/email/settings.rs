@@ -50,7 +50,9 @@ impl Settings {
     pub(super) fn read(config: &mut ChannelConfig, public_host: Option<&str>) -> Result<Self, ConfigError> {
         let host = read_host(config)?;
         let security = read_security(config)?;
-        let port = config.whole("port", 1..=65_535)?.and_then(|port| u16::try_from(port).ok());
+        let port = config
+            .whole("port", 1..=65_535)?
+            .and_then(|port| u16::try_from(port).ok());
         let port = port.unwrap_or(match security {
             Security::StartTls => 587,
             Security::Tls => 465,
@@ -75,12 +77,18 @@ impl Settings {
             }
         }
         let hello = read_hello(config, public_host)?;
-        let pool = config.whole("pool", 1..=64)?.and_then(|pool| usize::try_from(pool).ok());
+        let pool = config
+            .whole("pool", 1..=64)?
+            .and_then(|pool| usize::try_from(pool).ok());
         let timeout = config.seconds("timeout_s", 1..=25)?.unwrap_or(DEFAULT_TIMEOUT);
         let patience = config.seconds("patience_s", 0..=300)?.unwrap_or(DEFAULT_PATIENCE);
         let dsn_secret = config.secret("dsn_secret")?;
-        if dsn_secret.as_ref().is_some_and(|secret| secret.reveal().len() < MIN_SECRET_BYTES) {
-            let problem = format!("expected at least {MIN_SECRET_BYTES} characters: openssl rand -base64 24 makes some");
+        if dsn_secret
+            .as_ref()
+            .is_some_and(|secret| secret.reveal().len() < MIN_SECRET_BYTES)
+        {
+            let problem =
+                format!("expected at least {MIN_SECRET_BYTES} characters: openssl rand -base64 24 makes some");
             return Err(ConfigError::of_key(config, "dsn_secret", problem));
         }
         let delivery_reports = config.flag("delivery_reports")?.unwrap_or(dsn_secret.is_some());
@@ -173,13 +181,11 @@ fn read_hello(config: &mut ChannelConfig, public_host: Option<&str>) -> Result<C
 fn mailbox(config: &mut ChannelConfig, key: &str) -> Result<Option<Mailbox>, ConfigError> {
     let Some(text) = config.text(key)? else { return Ok(None) };
     let parsed = Some(&text).filter(|text| text.len() <= 400 && !text.chars().any(char::is_control));
-    match parsed.and_then(|text| text.parse().ok()) {
-        Some(mailbox) => Ok(Some(mailbox)),
-        None => {
-            let problem = "expected an address, like \"Acme <codes@example.com>\" or \"codes@example.com\"";
-            Err(ConfigError::of_key(config, key, problem))
-        }
-    }
+    let mailbox = parsed.and_then(|text| text.parse().ok());
+    let problem = "expected an address, like \"Acme <codes@example.com>\" or \"codes@example.com\"";
+    mailbox
+        .map(Some)
+        .ok_or_else(|| ConfigError::of_key(config, key, problem))
 }
 
 fn is_local(host: &str) -> bool {

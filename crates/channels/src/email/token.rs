@@ -95,7 +95,9 @@ impl Keys {
         SystemRandom::new().fill(&mut nonce).ok()?;
         let mut sealed = answerer.to_string().into_bytes();
         let unique = Nonce::assume_unique_for_key(nonce);
-        self.links.seal_in_place_append_tag(unique, Aad::empty(), &mut sealed).ok()?;
+        self.links
+            .seal_in_place_append_tag(unique, Aad::empty(), &mut sealed)
+            .ok()?;
         Some(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 
@@ -177,7 +179,9 @@ mod tests {
     fn a_name_is_read_again_by_its_own_channel_alone() {
         let name = keys("secret", "mail").name(subject());
         assert!(name.len() <= 80, "{name}");
-        let Subject::Message(key) = subject() else { unreachable!() };
+        let Subject::Message(key) = subject() else {
+            unreachable!()
+        };
         assert_eq!(keys("secret", "mail").read_name(&name), Some(key));
         assert_eq!(keys("secret", "other").read_name(&name), None);
         assert_eq!(keys("another", "mail").read_name(&name), None);
