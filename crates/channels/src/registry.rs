@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
-use crate::{email, smpp, telegram_bot, telegram_gateway, webhook};
+use crate::{email, smpp, telegram_bot, telegram_gateway, webhook, whatsapp};
 
 /// A kind of channel.
 pub struct Kind {
@@ -22,6 +22,7 @@ pub static KINDS: &[Kind] = &[
     kind(telegram_bot::KIND, telegram_bot::make),
     kind(telegram_gateway::KIND, telegram_gateway::make),
     kind(webhook::KIND, webhook::make),
+    kind(whatsapp::KIND, whatsapp::make),
 ];
 
 type Make = fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>;

@@ -159,29 +159,37 @@ impl Texts {
         &self.languages
     }
 
-    /// The language that CLDR would take for that tag: the first that there are texts in on the way from the tag to its parents
-    /// (`pt-AO`, `pt-PT`, `pt`), else one that is written in the same script.
     fn nearest(&self, wanted: &LanguageIdentifier) -> Option<&Arc<Language>> {
-        let wanted = maximal(wanted);
-        let mut parents = LocaleFallbacker::new()
-            .for_config(LocaleFallbackConfig::default())
-            .fallback_for(DataLocale::from(&wanted));
-        while !parents.get().is_unknown() {
-            let parent = parents.get();
-            let found = self.languages.iter().find(|language| {
-                let tag = language.tag();
-                (tag.language, tag.script, tag.region) == (parent.language, parent.script, parent.region)
-            });
-            if found.is_some() {
-                return found;
-            }
-            parents.step();
-        }
-        self.languages.iter().find(|language| {
-            let tag = language.maximal();
-            tag.language == wanted.language && tag.script == wanted.script
-        })
+        nearest(&self.languages, |language| (language.tag(), language.maximal()), wanted)
     }
+}
+
+/// The language that CLDR would take for that tag: the first that there is on the way from the tag to its parents (`pt-AO`,
+/// `pt-PT`, `pt`), else one that is written in the same script. `tags` gives a language's own tag, and that with what is likely.
+pub(crate) fn nearest<'a, T>(
+    languages: &'a [T],
+    tags: impl Fn(&T) -> (&LanguageIdentifier, &LanguageIdentifier),
+    wanted: &LanguageIdentifier,
+) -> Option<&'a T> {
+    let wanted = maximal(wanted);
+    let mut parents = LocaleFallbacker::new()
+        .for_config(LocaleFallbackConfig::default())
+        .fallback_for(DataLocale::from(&wanted));
+    while !parents.get().is_unknown() {
+        let parent = parents.get();
+        let found = languages.iter().find(|language| {
+            let (tag, _) = tags(language);
+            (tag.language, tag.script, tag.region) == (parent.language, parent.script, parent.region)
+        });
+        if found.is_some() {
+            return found;
+        }
+        parents.step();
+    }
+    languages.iter().find(|language| {
+        let (_, maximal) = tags(language);
+        maximal.language == wanted.language && maximal.script == wanted.script
+    })
 }
 
 fn built_in_sources() -> Result<Vec<Source>, TextsError> {
@@ -200,14 +208,14 @@ fn english() -> LanguageIdentifier {
 }
 
 /// A tag with what is likely of the rest: `pt` is `pt-Latn-BR`. What it asks is compiled in.
-fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
+pub(crate) fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
     let mut tag = tag.clone();
     LocaleExpander::new_extended().maximize(&mut tag);
     tag
 }
 
 /// `und-IT` of an Italian number: the language is what is most spoken there.
-fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
+pub(crate) fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
     let region = Region::try_from_str(&Country::of(phone).to_string()).ok()?;
     Some(LanguageIdentifier {
         region: Some(region),
