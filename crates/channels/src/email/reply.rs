@@ -140,7 +140,7 @@ pub(super) fn scrub(text: &str, code: &str) -> String {
 mod tests {
     use super::*;
 
-    const LIFE: Duration = Duration::from_secs(300);
+    const LIFE: Duration = Duration::from_mins(5);
 
     fn judged(phase: Phase, code: u16, text: &str) -> Judgement {
         let text = text.to_owned();
