@@ -272,6 +272,13 @@ pub trait Channel: Send + Sync + 'static {
     /// Takes a question back: it was answered, here or elsewhere.
     fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()>;
 
+    /// What is wrong with an address at which the operator would have it reach a number; `None`: nothing. Channels that find
+    /// their recipients themselves take none.
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        let _ = address;
+        Some("this channel finds its recipients itself: it takes no addresses")
+    }
+
     /// What it does all the time: keeps a connection, polls. Runs until the signal, or for ever; is started again after a panic.
     fn run(self: Arc<Self>, ended: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         drop(ended);
