@@ -136,6 +136,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "What to ask a provider for, the settings, what delivered means there, STOP and START."
             ),
             page!(
+                "channel-whatsapp",
+                "WhatsApp channel",
+                "The Cloud API: the template, webhooks, the settings, what people can answer, and Meta's errors."
+            ),
+            page!(
                 "channel-webhook",
                 "Webhook channel",
                 "A transport of your own: signed calls, what you answer, and what you post back."
