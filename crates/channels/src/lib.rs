@@ -25,7 +25,9 @@ mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod tls;
 mod webhook;
+mod whatsapp;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};
@@ -90,21 +92,11 @@ pub struct LoginPrompt {
 }
 
 impl OutgoingMessage {
-    /// What the recipient reads.
-    pub fn text(&self) -> String {
-        message_text(&self.code)
-    }
-
     /// How long it lives from a moment of real time on; zero once its life is over.
     pub fn life_left(&self, now: Timestamp) -> Duration {
         let ends_at = self.expires_at.plus_millis(self.clock_offset_ms.saturating_neg());
         Duration::from_millis(u64::try_from(ends_at.millis().saturating_sub(now.millis())).unwrap_or(0))
     }
-}
-
-/// What a recipient reads in a message with that code.
-pub(crate) fn message_text(code: &Code) -> String {
-    format!("{} is your verification code.", code.as_str())
 }
 
 /// To whom a message would go, and in whose name.
@@ -272,15 +264,31 @@ pub trait Channel: Send + Sync + 'static {
     /// Takes a question back: it was answered, here or elsewhere.
     fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()>;
 
+    /// What is wrong with an address at which the operator would have it reach a number; `None`: nothing. Channels that find
+    /// their recipients themselves take none.
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        let _ = address;
+        Some("this channel finds its recipients itself: it takes no addresses")
+    }
+
     /// What it does all the time: keeps a connection, polls. Runs until the signal, or for ever; is started again after a panic.
     fn run(self: Arc<Self>, ended: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         drop(ended);
         std::future::ready(()).boxed()
     }
+    /// The largest body of a call that it takes.
+    fn max_webhook_bytes(&self) -> usize {
+        256 * 1024
+    }
     /// Takes a call of the other side. What it checks first is the secret that the two share.
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
         drop(call);
         std::future::ready(WebhookAnswer::status(404)).boxed()
+    }
+    /// Whether what [`Channel::receive`] answers is a page for whoever holds a phone, in HTML: all of it made by the channel, and
+    /// everything in it escaped. Else it is plain text.
+    fn answers_with_pages(&self) -> bool {
+        false
     }
     /// Tries everything that can be tried without a message to anyone, and says what is wrong and what to do.
     fn examine(&self) -> BoxFuture<'_, Vec<Finding>>;

@@ -24,8 +24,6 @@ pub use language::{Argument, Language};
 
 /// The built-in languages: tag and file.
 static BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/texts.rs"));
-/// Spoken where nothing else is known or written; it has all texts.
-const ENGLISH: &str = "en";
 
 /// Why texts can't be read. A sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +65,7 @@ struct Source {
 impl Texts {
     /// The languages that come with the program.
     pub fn built_in() -> Result<Arc<Self>, TextsError> {
-        Self::of_sources(&[&built_in_sources()?], &english()).map(Arc::new)
+        Self::of_sources(&[&built_in_sources()?], Locale::ENGLISH.tag()).map(Arc::new)
     }
 
     /// Those, and the operator's own over them. `channels`: the names for which there may be texts.
@@ -109,7 +107,7 @@ impl Texts {
         let is_built_in = |tag: &LanguageIdentifier| BUILT_IN.iter().any(|(built_in, _)| *built_in == tag.to_string());
         order.sort_by_key(|sources| {
             let tag = sources.first().map(|source| &source.tag);
-            let is_english = tag.is_some_and(|tag| *tag == english());
+            let is_english = tag.is_some_and(|tag| tag == Locale::ENGLISH.tag());
             (!is_english, !tag.is_some_and(is_built_in), tag != Some(default))
         });
         let mut texts: Option<Self> = None;
@@ -129,7 +127,7 @@ impl Texts {
         }
         let mut texts = texts.ok_or_else(|| TextsError::new("texts", "there are none"))?;
         if texts.default.tag() != default {
-            let problem = format!("there are no texts in {default}: put a file {default}.ftl into texts.folder");
+            let problem = format!("there are no texts in “{default}”: put a file {default}.ftl into texts.folder");
             return Err(TextsError::new("texts.default_language", problem));
         }
         texts.languages.sort_by_key(|language| language.tag().to_string());
@@ -159,29 +157,37 @@ impl Texts {
         &self.languages
     }
 
-    /// The language that CLDR would take for that tag: the first that there are texts in on the way from the tag to its parents
-    /// (`pt-AO`, `pt-PT`, `pt`), else one that is written in the same script.
     fn nearest(&self, wanted: &LanguageIdentifier) -> Option<&Arc<Language>> {
-        let wanted = maximal(wanted);
-        let mut parents = LocaleFallbacker::new()
-            .for_config(LocaleFallbackConfig::default())
-            .fallback_for(DataLocale::from(&wanted));
-        while !parents.get().is_unknown() {
-            let parent = parents.get();
-            let found = self.languages.iter().find(|language| {
-                let tag = language.tag();
-                (tag.language, tag.script, tag.region) == (parent.language, parent.script, parent.region)
-            });
-            if found.is_some() {
-                return found;
-            }
-            parents.step();
-        }
-        self.languages.iter().find(|language| {
-            let tag = language.maximal();
-            tag.language == wanted.language && tag.script == wanted.script
-        })
+        nearest(&self.languages, |language| (language.tag(), language.maximal()), wanted)
     }
+}
+
+/// The language that CLDR would take for that tag: the first that there is on the way from the tag to its parents (`pt-AO`,
+/// `pt-PT`, `pt`), else one that is written in the same script. `tags` gives a language's own tag, and that with what is likely.
+pub(crate) fn nearest<'a, T>(
+    languages: &'a [T],
+    tags: impl Fn(&T) -> (&LanguageIdentifier, &LanguageIdentifier),
+    wanted: &LanguageIdentifier,
+) -> Option<&'a T> {
+    let wanted = maximal(wanted);
+    let mut parents = LocaleFallbacker::new()
+        .for_config(LocaleFallbackConfig::default())
+        .fallback_for(DataLocale::from(&wanted));
+    while !parents.get().is_unknown() {
+        let parent = parents.get();
+        let found = languages.iter().find(|language| {
+            let (tag, _) = tags(language);
+            (tag.language, tag.script, tag.region) == (parent.language, parent.script, parent.region)
+        });
+        if found.is_some() {
+            return found;
+        }
+        parents.step();
+    }
+    languages.iter().find(|language| {
+        let (_, maximal) = tags(language);
+        maximal.language == wanted.language && maximal.script == wanted.script
+    })
 }
 
 fn built_in_sources() -> Result<Vec<Source>, TextsError> {
@@ -195,19 +201,15 @@ fn built_in_sources() -> Result<Vec<Source>, TextsError> {
     BUILT_IN.iter().map(source).collect()
 }
 
-fn english() -> LanguageIdentifier {
-    LanguageIdentifier::try_from_str(ENGLISH).unwrap_or(LanguageIdentifier::UNKNOWN)
-}
-
 /// A tag with what is likely of the rest: `pt` is `pt-Latn-BR`. What it asks is compiled in.
-fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
+pub(crate) fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
     let mut tag = tag.clone();
     LocaleExpander::new_extended().maximize(&mut tag);
     tag
 }
 
 /// `und-IT` of an Italian number: the language is what is most spoken there.
-fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
+pub(crate) fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
     let region = Region::try_from_str(&Country::of(phone).to_string()).ok()?;
     Some(LanguageIdentifier {
         region: Some(region),
