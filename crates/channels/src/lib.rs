@@ -18,6 +18,7 @@ mod ports;
 mod registry;
 mod smpp;
 pub mod sms;
+mod sms_http;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]

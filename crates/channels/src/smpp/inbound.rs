@@ -16,7 +16,8 @@ use super::messages::{Found, Messages, Sent, Subject, Telling};
 use super::receipt::{self, Outcome, Receipt};
 use super::session::Delivery;
 use super::{address, text};
-use crate::{ChannelNews, Handle, LoginReply, MessageKey, Ports, Recipient, clock};
+use crate::sms::replies::{Wish, note_stopped, wish_of};
+use crate::{ChannelNews, Handle, LoginReply, MessageKey, Ports, clock};
 
 /// Receipts that are handled at once. Those that came too early wait among them.
 const AT_ONCE: usize = 64;
@@ -29,14 +30,6 @@ pub(super) struct Inbound {
     pub(super) name: LegName,
     pub(super) ports: Ports,
     pub(super) messages: Arc<Messages>,
-}
-
-/// What a phone wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    Stop,
-    Start,
-    NotMe,
 }
 
 /// What a receipt is about.
@@ -168,13 +161,7 @@ impl Inbound {
     }
 
     async fn note_stopped(&self, phone: PhoneNumber, stopped: bool) -> Result<(), ()> {
-        let recipient = Recipient {
-            phone,
-            address: String::new(),
-            stopped,
-            since: clock::now(),
-        };
-        let noted = self.ports.recipients.put(&self.name, recipient).await;
+        let noted = note_stopped(&self.ports, &self.name, phone, stopped).await;
         noted.map_err(|error| {
             tracing::warn!(channel = %self.name, %error, "what a phone wrote waits");
         })
@@ -223,22 +210,6 @@ fn wish(deliver: &DeliverSm) -> Option<(PhoneNumber, Wish)> {
         tracing::warn!("a phone wrote {wish:?}, but its number isn't in international form");
     }
     Some((phone?, wish))
-}
-
-/// Reads words as people write them: case, spaces and punctuation don't count.
-fn wish_of(written: &str) -> Option<Wish> {
-    let word: String = written
-        .chars()
-        .filter(|char| char.is_alphanumeric())
-        .take(24)
-        .flat_map(char::to_uppercase)
-        .collect();
-    match word.as_str() {
-        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" => Some(Wish::Stop),
-        "START" | "UNSTOP" => Some(Wish::Start),
-        "NO" | "NOTME" | "WASNTME" | "ITWASNTME" | "ITWASNOTME" => Some(Wish::NotMe),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -320,38 +291,5 @@ mod tests {
         };
         let (status, _after) = tokio::join!(inbound.news("77", DIGITS, None), answered);
         assert_eq!(status, CommandStatus::EsmeRok);
-    }
-
-    #[test]
-    fn words_are_known_however_they_are_written() {
-        for text in [
-            "STOP",
-            " stop ",
-            "Stop.",
-            "s t o p",
-            "STOP ALL",
-            "unsubscribe",
-            "Cancel!",
-            "end",
-            "QUIT",
-        ] {
-            assert_eq!(wish_of(text), Some(Wish::Stop), "{text}");
-        }
-        for text in ["start", "UNSTOP"] {
-            assert_eq!(wish_of(text), Some(Wish::Start), "{text}");
-        }
-        for text in ["no", "NO!", "Not me", "wasn’t me", "It wasn't me."] {
-            assert_eq!(wish_of(text), Some(Wish::NotMe), "{text}");
-        }
-        for text in [
-            "",
-            "Yes",
-            "stop it please, I will call you",
-            "nobody",
-            "12345",
-            "\u{fffd}",
-        ] {
-            assert_eq!(wish_of(text), None, "{text}");
-        }
     }
 }
