@@ -10,6 +10,7 @@
 mod clock;
 mod config;
 mod costs;
+pub mod email;
 #[cfg(test)]
 mod fake;
 mod http;
@@ -24,6 +25,8 @@ mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod webhook;
+mod whatsapp;
 
 pub use config::{ChannelConfig, ConfigError, ConfigValue, Secret};
 pub use inbox::{Inbox, InboxEvent, InboxMessage, InboxReader, MAX_READERS, NumberSummary, Opening, TooManyReaders};
@@ -31,7 +34,7 @@ pub use ports::{
     Accounts, Autofill, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients, UpstreamCost,
 };
 pub use registry::{KINDS, Kind, make};
-pub use texts::{Argument, Language, Texts, TextsError};
+pub use texts::{Argument, Language, OwnTexts, Texts, TextsError};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,10 +273,21 @@ pub trait Channel: Send + Sync + 'static {
     /// Takes a question back: it was answered, here or elsewhere.
     fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()>;
 
+    /// What is wrong with an address at which the operator would have it reach a number; `None`: nothing. Channels that find
+    /// their recipients themselves take none.
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        let _ = address;
+        Some("this channel finds its recipients itself: it takes no addresses")
+    }
+
     /// What it does all the time: keeps a connection, polls. Runs until the signal, or for ever; is started again after a panic.
     fn run(self: Arc<Self>, ended: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         drop(ended);
         std::future::ready(()).boxed()
+    }
+    /// The largest body of a call that it takes.
+    fn max_webhook_bytes(&self) -> usize {
+        256 * 1024
     }
     /// Takes a call of the other side. What it checks first is the secret that the two share.
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {

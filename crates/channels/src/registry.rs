@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
-use crate::{smpp, sms_http, telegram_bot, telegram_gateway};
+use crate::{smpp, sms_http, telegram_bot, telegram_gateway, webhook, whatsapp};
 
 /// A kind of channel.
 pub struct Kind {
@@ -21,6 +21,8 @@ pub static KINDS: &[Kind] = &[
     kind(sms_http::KIND, sms_http::make),
     kind(telegram_bot::KIND, telegram_bot::make),
     kind(telegram_gateway::KIND, telegram_gateway::make),
+    kind(webhook::KIND, webhook::make),
+    kind(whatsapp::KIND, whatsapp::make),
 ];
 
 type Make = fn(ChannelConfig, Ports) -> Result<Arc<dyn Channel>, ConfigError>;
@@ -29,8 +31,9 @@ const fn kind(name: &'static str, make: Make) -> Kind {
     Kind { name, make }
 }
 
-/// Makes a channel as it was set.
-pub fn make(config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
+/// Makes a channel as it was set. Its texts are those that the operator may have written for it alone.
+pub fn make(config: ChannelConfig, mut ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
+    ports.texts = ports.texts.of_channel(&config.name);
     match KINDS.iter().find(|kind| kind.name == config.kind) {
         Some(kind) => (kind.make)(config, ports),
         None => Err(ConfigError::unknown_kind(&config)),

@@ -271,19 +271,16 @@ impl SmsHttp {
     async fn message_text(&self, message: &OutgoingMessage) -> Result<String, crate::PortError> {
         let autofill: Autofill = self.ports.accounts.autofill(message.account).await?;
         let code = message.code.as_str();
-        let composed = match &self.text {
-            Some(text) => finish(&text.replace(CODE, code), code, &autofill),
-            None => {
-                let language = self.ports.texts.language(message.locale.as_ref(), message.phone);
-                let parts = sms::Parts {
-                    code,
-                    sender: message.sender.as_ref().map(countersign_core::SenderUsername::as_str),
-                    autofill: &autofill,
-                };
-                compose(language, &parts)
-            }
+        if let Some(text) = &self.text {
+            return Ok(finish(&text.replace(CODE, code), code, &autofill).text);
+        }
+        let language = self.ports.texts.language(message.locale.as_ref(), message.phone);
+        let parts = sms::Parts {
+            code,
+            sender: message.sender.as_ref().map(countersign_core::SenderUsername::as_str),
+            autofill: &autofill,
         };
-        Ok(composed.text)
+        Ok(compose(language, &parts).text)
     }
 
     fn login_text(&self, prompt: &LoginPrompt) -> String {

@@ -80,8 +80,15 @@ pub(crate) struct TelegramBot {
     handled: Mutex<Handled>,
     /// Held from reading who is reached where to writing it: webhook calls come in parallel, and each decides by what it read.
     opting: tokio::sync::Mutex<()>,
-    /// Which messages (chat and id) hold questions that can be taken back.
-    prompts: Mutex<BTreeMap<i64, (i64, i32)>>,
+    /// Questions that can be taken back, by attempt.
+    prompts: Mutex<BTreeMap<i64, Asked>>,
+}
+
+/// A question about signing in, and the message that holds it.
+struct Asked {
+    chat: i64,
+    message: i32,
+    phone: PhoneNumber,
 }
 
 /// Makes a bot as it was set.
@@ -216,7 +223,8 @@ impl TelegramBot {
             return Err(Handover::CannotReach(Detail::new("the bot belongs to another sender")));
         }
         let chat = self.chat_of(message.phone).await?;
-        let text = texts::code(chat, &message, &self.keys);
+        let language = self.ports.texts.language(message.locale.as_ref(), message.phone);
+        let text = texts::code(chat, language, &message, &self.keys);
         let id = self.send(chat, &text, message.code.as_str()).await?;
         Ok(id.and_then(|id| Handle::new(&format!("{chat}:{id}"))))
     }
@@ -226,13 +234,19 @@ impl TelegramBot {
             return Err(Handover::CannotReach(Detail::new("the bot belongs to a sender")));
         }
         let chat = self.chat_of(prompt.phone).await?;
-        let text = texts::login(chat, &prompt, &self.keys);
+        let language = self.ports.texts.language(None, prompt.phone);
+        let text = texts::login(chat, language, &prompt, &self.keys);
         if let Some(id) = self.send(chat, &text, prompt.code.as_str()).await? {
             let mut prompts = self.prompts();
             while prompts.len() >= MAX_PROMPTS {
                 prompts.pop_first();
             }
-            prompts.insert(prompt.attempt, (chat, id));
+            let asked = Asked {
+                chat,
+                message: id,
+                phone: prompt.phone,
+            };
+            prompts.insert(prompt.attempt, asked);
         }
         Ok(())
     }
@@ -256,7 +270,7 @@ impl TelegramBot {
         }
     }
 
-    fn prompts(&self) -> MutexGuard<'_, BTreeMap<i64, (i64, i32)>> {
+    fn prompts(&self) -> MutexGuard<'_, BTreeMap<i64, Asked>> {
         lock(&self.prompts)
     }
 }
@@ -326,8 +340,9 @@ impl Channel for TelegramBot {
     fn withdraw_login(&self, attempt: i64) -> BoxFuture<'_, ()> {
         async move {
             let asked = self.prompts().remove(&attempt);
-            if let Some((chat, id)) = asked {
-                self.try_call("editMessageText", &texts::edited(chat, id, texts::LOGIN_OVER))
+            if let Some(Asked { chat, message, phone }) = asked {
+                let over = self.ports.texts.language(None, phone).text("telegram-login-over", &[]);
+                self.try_call("editMessageText", &texts::edited(chat, message, &over))
                     .await;
             }
         }

@@ -4,6 +4,8 @@
 mod node;
 pub mod smsc;
 pub mod telegram;
+pub mod transport;
+pub mod twilio;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

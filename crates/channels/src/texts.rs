@@ -1,110 +1,221 @@
-//! What recipients read, in their languages: one Fluent file a language (`texts/TAG.ftl`), built in or brought by the operator.
-//! Channels ask for a [`Language`] and fill its texts; docs/texts.md lists the ids.
+//! What recipients read, in their languages: one Fluent file a language, built in (`texts/TAG.ftl`) or brought by the operator
+//! (`folder` reads those). Channels ask for a [`Language`] and fill its texts; docs/texts.md lists the ids and how a language is
+//! chosen.
+//!
+//! The English file says which ids there are and which arguments each is given: `check` holds every other file to it.
 
-use std::borrow::Cow;
+mod check;
+mod folder;
+mod language;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use countersign_core::{Country, Locale, PhoneNumber};
-use fluent_bundle::concurrent::FluentBundle;
-use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
+use countersign_core::{Country, LegName, Locale, PhoneNumber};
+use icu_locale::fallback::{LocaleFallbackConfig, LocaleFallbacker};
 use icu_locale::{LocaleDirectionality, LocaleExpander};
-use icu_locale_core::LanguageIdentifier;
 use icu_locale_core::subtags::Region;
+use icu_locale_core::{DataLocale, LanguageIdentifier};
+
+use check::Shapes;
+pub use folder::OwnTexts;
+pub use language::{Argument, Language};
 
 /// The built-in languages: tag and file.
 static BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/texts.rs"));
-/// Spoken where nothing else is known or written.
-const DEFAULT: &str = "en";
+/// Spoken where nothing else is known or written; it has all texts.
+const ENGLISH: &str = "en";
 
 /// Why texts can't be read. A sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {problem}")]
+#[error("{place}: {problem}")]
 pub struct TextsError {
-    file: String,
+    /// The file, and its line where the problem has one; or the setting.
+    place: String,
     problem: String,
+}
+
+impl TextsError {
+    fn new(place: impl fmt::Display, problem: impl Into<String>) -> Self {
+        Self {
+            place: place.to_string(),
+            problem: problem.into(),
+        }
+    }
 }
 
 /// All languages that there are texts in.
 pub struct Texts {
-    languages: Vec<Language>,
-    /// The place of the one that is spoken where nothing else is known or written.
-    default: usize,
+    /// By tag.
+    languages: Vec<Arc<Language>>,
+    /// Spoken where nothing else is known or written.
+    default: Arc<Language>,
+    /// The channels for which the operator wrote texts of their own.
+    of_channels: BTreeMap<LegName, Arc<Texts>>,
 }
 
-/// The texts of one language.
-pub struct Language {
+/// A file of texts, before it is read.
+#[derive(Clone)]
+struct Source {
+    /// As errors name it.
+    place: String,
     tag: LanguageIdentifier,
-    maximal: LanguageIdentifier,
-    right_to_left: bool,
-    bundle: FluentBundle<FluentResource>,
-}
-
-/// What stands in a text's place `{ $name }`.
-#[derive(Debug, Clone, Copy)]
-pub enum Argument<'a> {
-    /// As it is.
-    Text(&'a str),
-    /// A count, by which a language may choose its words.
-    Number(u32),
+    text: String,
 }
 
 impl Texts {
     /// The languages that come with the program.
     pub fn built_in() -> Result<Arc<Self>, TextsError> {
-        let directions = LocaleDirectionality::new_common();
-        let mut languages = Vec::with_capacity(BUILT_IN.len());
-        for (tag, text) in BUILT_IN {
-            languages.push(Language::read(tag, (*text).to_owned(), &directions)?);
+        Self::of_sources(&[&built_in_sources()?], &english()).map(Arc::new)
+    }
+
+    /// Those, and the operator's own over them. `channels`: the names for which there may be texts.
+    ///
+    /// Reads files, so it is called when a server starts. Every file must be right as a whole.
+    pub fn with_own(own: &OwnTexts, channels: &[LegName]) -> Result<Arc<Self>, TextsError> {
+        let built_in = built_in_sources()?;
+        let found = match &own.folder {
+            Some(folder) => folder::read(folder, channels)?,
+            None => folder::Found::default(),
+        };
+        let shapes = Shapes::of_english(&built_in)?;
+        for source in found.for_all.iter().chain(found.of_channels.values().flatten()) {
+            check::check(source, &shapes)?;
         }
-        let default = languages
-            .iter()
-            .position(|language| language.tag.to_string() == DEFAULT);
-        let default = default.ok_or_else(|| TextsError {
-            file: format!("{DEFAULT}.ftl"),
-            problem: "missing".to_owned(),
-        })?;
-        Ok(Arc::new(Self { languages, default }))
+        let default = own.default_language.tag();
+        let mut all = Self::of_sources(&[&built_in, &found.for_all], default)?;
+        for (channel, sources) in &found.of_channels {
+            let texts = Self::of_sources(&[&built_in, &found.for_all, sources], default)?;
+            all.of_channels.insert(channel.clone(), Arc::new(texts));
+        }
+        for texts in std::iter::once(&all).chain(all.of_channels.values().map(|texts| &**texts)) {
+            for language in &texts.languages {
+                check::try_out(language, &shapes)?;
+            }
+        }
+        Ok(Arc::new(all))
+    }
+
+    /// Layers of files, each over the one before.
+    fn of_sources(layers: &[&[Source]], default: &LanguageIdentifier) -> Result<Self, TextsError> {
+        let mut by_tag: BTreeMap<String, Vec<&Source>> = BTreeMap::new();
+        for source in layers.iter().copied().flatten() {
+            by_tag.entry(source.tag.to_string()).or_default().push(source);
+        }
+        let directions = LocaleDirectionality::new_common();
+        // Those that others fall back to are made before them: English has everything, then the other built-in ones, the default.
+        let mut order: Vec<&Vec<&Source>> = by_tag.values().collect();
+        let is_built_in = |tag: &LanguageIdentifier| BUILT_IN.iter().any(|(built_in, _)| *built_in == tag.to_string());
+        order.sort_by_key(|sources| {
+            let tag = sources.first().map(|source| &source.tag);
+            let is_english = tag.is_some_and(|tag| *tag == english());
+            (!is_english, !tag.is_some_and(is_built_in), tag != Some(default))
+        });
+        let mut texts: Option<Self> = None;
+        for sources in order {
+            let Some(first) = sources.first() else { continue };
+            let fallback = texts.as_ref().map(|texts| texts.fallback(&first.tag));
+            let language = Arc::new(Language::read(sources, fallback, &directions)?);
+            let texts = texts.get_or_insert_with(|| Self {
+                languages: Vec::new(),
+                default: Arc::clone(&language),
+                of_channels: BTreeMap::new(),
+            });
+            if language.tag() == default {
+                texts.default = Arc::clone(&language);
+            }
+            texts.languages.push(language);
+        }
+        let mut texts = texts.ok_or_else(|| TextsError::new("texts", "there are none"))?;
+        if texts.default.tag() != default {
+            let problem = format!("there are no texts in {default}: put a file {default}.ftl into texts.folder");
+            return Err(TextsError::new("texts.default_language", problem));
+        }
+        texts.languages.sort_by_key(|language| language.tag().to_string());
+        Ok(texts)
+    }
+
+    /// Where a language finds what it lacks: in the one that is most like it, else in the default one.
+    fn fallback(&self, tag: &LanguageIdentifier) -> Arc<Language> {
+        Arc::clone(self.nearest(tag).unwrap_or(&self.default))
+    }
+
+    /// The texts of a channel: the operator may have written some for it alone.
+    pub fn of_channel(self: &Arc<Self>, channel: &LegName) -> Arc<Self> {
+        Arc::clone(self.of_channels.get(channel).unwrap_or(self))
     }
 
     /// The language of a recipient: the one that was asked for, else the one of their number's country, as far as there are
-    /// texts in it; else the default.
-    pub fn language(&self, asked: Option<&Locale>, phone: PhoneNumber) -> &Language {
-        asked
-            .and_then(|asked| self.nearest(asked.tag()))
-            .or_else(|| self.nearest(&language_of(phone)?))
-            .unwrap_or(&self.languages[self.default])
+    /// texts in it; else the default. Where no number is known yet, give `None` for it.
+    pub fn language(&self, asked: Option<&Locale>, phone: impl Into<Option<PhoneNumber>>) -> &Language {
+        let of_phone = || self.nearest(&language_of(phone.into()?)?);
+        let nearest = asked.and_then(|asked| self.nearest(asked.tag())).or_else(of_phone);
+        nearest.unwrap_or(&self.default)
     }
 
     /// All of them, by tag.
-    pub fn languages(&self) -> &[Language] {
+    pub fn languages(&self) -> &[Arc<Language>] {
         &self.languages
     }
 
-    /// The language whose tag agrees most with that one, once what is likely was added to both; the language and its script
-    /// must agree.
-    fn nearest(&self, wanted: &LanguageIdentifier) -> Option<&Language> {
-        let wanted = maximal(wanted);
-        let fitting = self.languages.iter().filter_map(|language| {
-            let tag = &language.maximal;
-            let fits = tag.language == wanted.language && tag.script == wanted.script;
-            fits.then_some((tag.region == wanted.region, language))
-        });
-        fitting
-            .max_by_key(|(same_region, _)| *same_region)
-            .map(|(_, language)| language)
+    fn nearest(&self, wanted: &LanguageIdentifier) -> Option<&Arc<Language>> {
+        nearest(&self.languages, |language| (language.tag(), language.maximal()), wanted)
     }
 }
 
+/// The language that CLDR would take for that tag: the first that there is on the way from the tag to its parents (`pt-AO`,
+/// `pt-PT`, `pt`), else one that is written in the same script. `tags` gives a language's own tag, and that with what is likely.
+pub(crate) fn nearest<'a, T>(
+    languages: &'a [T],
+    tags: impl Fn(&T) -> (&LanguageIdentifier, &LanguageIdentifier),
+    wanted: &LanguageIdentifier,
+) -> Option<&'a T> {
+    let wanted = maximal(wanted);
+    let mut parents = LocaleFallbacker::new()
+        .for_config(LocaleFallbackConfig::default())
+        .fallback_for(DataLocale::from(&wanted));
+    while !parents.get().is_unknown() {
+        let parent = parents.get();
+        let found = languages.iter().find(|language| {
+            let (tag, _) = tags(language);
+            (tag.language, tag.script, tag.region) == (parent.language, parent.script, parent.region)
+        });
+        if found.is_some() {
+            return found;
+        }
+        parents.step();
+    }
+    languages.iter().find(|language| {
+        let (_, maximal) = tags(language);
+        maximal.language == wanted.language && maximal.script == wanted.script
+    })
+}
+
+fn built_in_sources() -> Result<Vec<Source>, TextsError> {
+    let source = |(tag, text): &(&str, &str)| {
+        let place = format!("built-in {tag}.ftl");
+        let tag = LanguageIdentifier::try_from_str(tag)
+            .map_err(|_| TextsError::new(&place, "its name is no language tag"))?;
+        let text = (*text).to_owned();
+        Ok(Source { place, tag, text })
+    };
+    BUILT_IN.iter().map(source).collect()
+}
+
+fn english() -> LanguageIdentifier {
+    LanguageIdentifier::try_from_str(ENGLISH).unwrap_or(LanguageIdentifier::UNKNOWN)
+}
+
 /// A tag with what is likely of the rest: `pt` is `pt-Latn-BR`. What it asks is compiled in.
-fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
+pub(crate) fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
     let mut tag = tag.clone();
     LocaleExpander::new_extended().maximize(&mut tag);
     tag
 }
 
 /// `und-IT` of an Italian number: the language is what is most spoken there.
-fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
+pub(crate) fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
     let region = Region::try_from_str(&Country::of(phone).to_string()).ok()?;
     Some(LanguageIdentifier {
         region: Some(region),
@@ -112,120 +223,12 @@ fn language_of(phone: PhoneNumber) -> Option<LanguageIdentifier> {
     })
 }
 
-impl Language {
-    fn read(tag: &str, text: String, directions: &LocaleDirectionality) -> Result<Self, TextsError> {
-        let error = |problem: String| TextsError {
-            file: format!("{tag}.ftl"),
-            problem,
-        };
-        let parsed =
-            LanguageIdentifier::try_from_str(tag).map_err(|_| error("its name is no language tag".to_owned()))?;
-        let fluent_tag = tag
-            .parse()
-            .map_err(|_| error("its name is no language tag".to_owned()))?;
-        let resource = FluentResource::try_new(text)
-            .map_err(|(_, errors)| error(errors.first().map(ToString::to_string).unwrap_or_default()))?;
-        let mut bundle = FluentBundle::new_concurrent(vec![fluent_tag]);
-        // Marks around what is filled in would cost a short message its alphabet, and break autofill.
-        bundle.set_use_isolating(false);
-        bundle
-            .add_resource(resource)
-            .map_err(|errors| error(errors.first().map(ToString::to_string).unwrap_or_default()))?;
-        Ok(Self {
-            right_to_left: directions.is_right_to_left(&parsed),
-            maximal: maximal(&parsed),
-            tag: parsed,
-            bundle,
-        })
-    }
-
-    /// Its tag.
-    pub const fn tag(&self) -> &LanguageIdentifier {
-        &self.tag
-    }
-
-    /// Whether it is written from right to left.
-    pub const fn is_right_to_left(&self) -> bool {
-        self.right_to_left
-    }
-
-    /// A text; its id where there is none, which a test of all languages rules out.
-    pub fn text(&self, id: &str, arguments: &[(&str, Argument<'_>)]) -> String {
-        let Some(pattern) = self.bundle.get_message(id).and_then(|message| message.value()) else {
-            return id.to_owned();
-        };
-        let mut named = FluentArgs::with_capacity(arguments.len());
-        for (name, value) in arguments {
-            named.set(
-                *name,
-                match value {
-                    Argument::Text(text) => FluentValue::String(Cow::Borrowed(*text)),
-                    Argument::Number(number) => FluentValue::from(*number),
-                },
-            );
-        }
-        self.bundle
-            .format_pattern(pattern, Some(&named), &mut Vec::new())
-            .into_owned()
-    }
-}
-
 impl fmt::Debug for Texts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.languages.iter().map(|language| language.tag.to_string()))
-            .finish()
+        let tags = self.languages.iter().map(|language| language.tag().to_string());
+        f.debug_list().entries(tags).finish()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use countersign_core::SandboxNumbers;
-
-    use super::*;
-
-    fn chosen(asked: Option<&str>, phone: &str) -> String {
-        let texts = Texts::built_in().unwrap();
-        let phone = PhoneNumber::parse(phone, SandboxNumbers::Accepted).unwrap();
-        let asked = asked.map(|asked| Locale::parse(asked).unwrap());
-        texts.language(asked.as_ref(), phone).tag().to_string()
-    }
-
-    #[test]
-    fn the_language_asked_for_comes_before_the_countrys() {
-        assert_eq!(chosen(Some("de"), "+34600000001"), "de");
-        assert_eq!(chosen(Some("pt-BR"), "+34600000001"), "pt");
-        assert_eq!(chosen(Some("ar-EG"), "+34600000001"), "ar");
-        assert_eq!(chosen(Some("ja"), "+34600000001"), "es");
-    }
-
-    #[test]
-    fn the_numbers_country_says_its_language() {
-        for (phone, tag) in [
-            ("+4915112345678", "de"),
-            ("+41791234567", "de"),
-            ("+5511912345678", "pt"),
-            ("+525512345678", "es"),
-            ("+79161234567", "ru"),
-            ("+966512345678", "ar"),
-            ("+12025550123", "en"),
-            ("+393331234567", "en"),
-        ] {
-            assert_eq!(chosen(None, phone), tag, "{phone}");
-        }
-    }
-
-    #[test]
-    fn counts_choose_their_words() {
-        let texts = Texts::built_in().unwrap();
-        let russian = texts
-            .languages()
-            .iter()
-            .find(|language| language.tag().to_string() == "ru")
-            .unwrap();
-        let life = |minutes| russian.text("email-life", &[("minutes", Argument::Number(minutes))]);
-        assert_eq!(life(1), "Он действует 1 минуту.");
-        assert_eq!(life(3), "Он действует 3 минуты.");
-        assert_eq!(life(5), "Он действует 5 минут.");
-    }
-}
+mod tests;

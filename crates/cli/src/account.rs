@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Common, parse_account, parse_amount, parse_phone};
+use crate::autofill::{Autofill, AutofillOptions};
 use crate::connection::{Connection, block_on};
 use crate::format;
 use crate::output::{Cell, Output, Style};
@@ -26,7 +27,8 @@ Examples:
   countersign account credit +391234567890 25
   countersign account adjust +391234567890 -0.5 --reason \"credited twice\"
   countersign account login-link +391234567890
-  countersign account allow-list +391234567890 192.0.2.7 2001:db8::/32")]
+  countersign account allow-list +391234567890 192.0.2.7 2001:db8::/32
+  countersign account autofill +391234567890 --domain example.com --android-hash FA+9qCX9VSu")]
 pub(crate) struct AccountArguments {
     #[command(subcommand)]
     action: AccountAction,
@@ -90,6 +92,16 @@ enum AccountAction {
         #[arg(long, conflicts_with = "addresses")]
         clear: bool,
     },
+    /// Set what an account's short messages end with, so that phones fill the code in
+    Autofill {
+        #[command(flatten)]
+        account: AccountName,
+        #[command(flatten)]
+        autofill: AutofillOptions,
+        /// End them with their sentence again
+        #[arg(long, conflicts_with_all = ["domain", "android_hash"])]
+        clear: bool,
+    },
 }
 
 /// Names an account.
@@ -126,6 +138,8 @@ struct Account {
     balance: Credits,
     held: Credits,
     allow_list: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    autofill: Option<Autofill>,
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed_at: Option<i64>,
@@ -199,6 +213,19 @@ pub(crate) fn run(arguments: &AccountArguments, common: &Common, output: &Output
                 let body = AllowListBody { addresses };
                 let path = ["accounts", &account.account, "allow-list"];
                 show(&connection.ask(Method::PUT, &path, &[], Some(&body)).await?, output)
+            }
+            AccountAction::Autofill {
+                account,
+                autofill,
+                clear,
+            } => {
+                let path = ["accounts", &account.account, "autofill"];
+                let (method, body) = if *clear {
+                    (Method::DELETE, None)
+                } else {
+                    (Method::PUT, autofill.body()?)
+                };
+                show(&connection.ask(method, &path, &[], body).await?, output)
             }
         }
     })?;
@@ -286,6 +313,7 @@ fn show(account: &Account, output: &Output) -> anyhow::Result<()> {
             ("May call from", allowed(&account.allow_list)),
             ("Made", format::date(account.created_at)),
         ];
+        facts.extend(account.autofill.iter().flat_map(Autofill::facts));
         facts.extend(account.closed_at.map(|at| ("Closed", format::date(at))));
         output.facts(&facts)
     })

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Token(crate::token::TokenArguments),
     /// Register and verify the names that recipients see (operator)
     Sender(crate::sender::SenderArguments),
+    /// Say where channels reach people, and who wants no messages (operator)
+    Recipient(crate::recipient::RecipientArguments),
     /// List, confirm and cancel orders of credit (operator)
     Order(crate::order::OrderArguments),
     /// Set what messages cost by route and number prefix (operator)
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Statement(crate::statement::StatementArguments),
     /// Be told when an account's credit runs out
     LowBalance(crate::low_balance::LowBalanceArguments),
+    /// End short messages so that phones fill the code in
+    Autofill(crate::autofill::AutofillArguments),
     /// Send a code to a phone number
     Send(crate::verify::SendArguments),
     /// Judge the code that the person typed

@@ -9,6 +9,7 @@
 mod account;
 mod arguments;
 mod audit;
+mod autofill;
 mod backup;
 mod caller;
 mod completions;
@@ -28,6 +29,7 @@ mod output;
 mod price;
 mod price_table;
 mod progress;
+mod recipient;
 mod reports;
 mod route;
 mod sender;
@@ -70,8 +72,10 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Account(account)) => account::run(account, common, output),
         Some(Command::Statement(statement)) => statement::run(statement, common, output),
         Some(Command::LowBalance(low_balance)) => low_balance::run(low_balance, common, output),
+        Some(Command::Autofill(autofill)) => autofill::run(autofill, common, output),
         Some(Command::Order(order)) => order::run(order, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
+        Some(Command::Recipient(recipient)) => recipient::run(recipient, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),
         Some(Command::Price(price)) => price::run(price, common, output),
         Some(Command::Route(route)) => route::run(route, common, output),

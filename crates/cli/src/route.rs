@@ -44,6 +44,9 @@ enum RouteAction {
         /// In whose name
         #[arg(long, value_name = "USERNAME")]
         sender: Option<String>,
+        /// The recipient's e-mail address, as a send may give it
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
         /// What it carries
         #[arg(long, value_enum, default_value_t = Kind::Code)]
         kind: Kind,
@@ -183,6 +186,7 @@ pub(crate) fn run(arguments: &RouteArguments, common: &Common, output: &Output) 
                 phone,
                 account,
                 sender,
+                email,
                 kind,
                 ttl,
             } => {
@@ -194,6 +198,7 @@ pub(crate) fn run(arguments: &RouteArguments, common: &Common, output: &Output) 
                 let mut query = vec![("phone", phone.as_str()), ("kind", kind), ("ttl", &ttl)];
                 query.extend(account.as_deref().map(|account| ("account", account)));
                 query.extend(sender.as_deref().map(|sender| ("sender", sender)));
+                query.extend(email.as_deref().map(|email| ("email", email)));
                 let path = ["routes", "explain"];
                 print_explanation(&connection.ask(Method::GET, &path, &query, NO_BODY).await?, output)
             }

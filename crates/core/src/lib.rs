@@ -7,6 +7,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod account;
+mod autofill;
 mod calendar;
 mod code;
 mod command;
@@ -34,6 +35,7 @@ mod usage;
 mod wire;
 
 pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
+pub use autofill::{AndroidAppHash, Autofill, AutofillError, WebsiteHost};
 pub use calendar::{civil_date, days_of_date};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_channels::Inbox;
+use countersign_channels::{Inbox, Texts};
 use countersign_store::{SiteStore, Store};
 use tokio::sync::watch;
 
@@ -33,6 +33,8 @@ pub struct App {
     pub inbox: Option<Arc<Inbox>>,
     /// All channels, and which legs messages take.
     pub routes: Arc<Routes>,
+    /// What recipients read, in their languages.
+    pub texts: Arc<Texts>,
     /// What signing in to the pages keeps in memory.
     pub login: LoginDesk,
     /// What opens the operator's API.

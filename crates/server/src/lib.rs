@@ -10,6 +10,7 @@ mod allow_list;
 mod answer;
 pub mod api;
 mod app;
+mod autofill;
 pub mod clock;
 mod console;
 pub mod doctor;

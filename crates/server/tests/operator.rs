@@ -103,6 +103,10 @@ impl House {
         self.ask(Method::PUT, path, Some(body)).await
     }
 
+    async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path, None).await
+    }
+
     async fn end(self) {
         self.server.shutdown().await.unwrap();
     }
@@ -364,6 +368,9 @@ async fn a_closed_account_takes_no_credit_token_sender_or_allow_list() {
         house.post(&format!("{account}/token/rotate"), "").await,
         house.put(&format!("{account}/allow-list"), r#"{"addresses":[]}"#).await,
         house
+            .put(&format!("{account}/autofill"), r#"{"domain":"acme.example"}"#)
+            .await,
+        house
             .post("/senders", r#"{"account":"+391234567890","username":"acme_shop"}"#)
             .await,
     ] {
@@ -414,5 +421,19 @@ async fn an_allow_list_has_a_bound() {
     house.put(path, &list(1001)).await.refused_with(400, &["at most 1000"]);
     let set = house.put(path, &list(1000)).await.json();
     assert_eq!(set["allow_list"].as_array().unwrap().len(), 1000);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn an_accounts_messages_end_as_the_operator_says() {
+    let house = House::build().await;
+    let path = "/accounts/+9996600000/autofill";
+    let set = house.put(path, r#"{"domain":"acme.example"}"#).await.json();
+    assert_eq!(set["autofill"].to_string(), r#"{"domain":"acme.example"}"#);
+    for (body, word) in [("{}", "DELETE"), (r#"{"domain":"acme"}"#, "host name")] {
+        house.put(path, body).await.refused_with(400, &[word]);
+    }
+    let cleared = house.delete(path).await.json();
+    assert_eq!(cleared.get("autofill"), None);
     house.end().await;
 }

@@ -31,6 +31,17 @@ pub struct ChannelRecipient {
     pub since: Timestamp,
 }
 
+/// What the operator says of a recipient; `None` leaves it as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientChange {
+    /// The number.
+    pub phone: PhoneNumber,
+    /// Where the channel reaches it.
+    pub address: Option<String>,
+    /// Whether they want no messages there any more.
+    pub stopped: Option<bool>,
+}
+
 /// What the other side of a channel calls one of our messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedMessage {
@@ -130,6 +141,13 @@ pub trait ChannelBooks: Send + Sync {
     /// Notes what a number said; what was known of it on that channel is replaced. [`StoreError::TooLong`] for an address that
     /// can't be kept.
     fn put_recipient(&self, channel: LegName, recipient: ChannelRecipient) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Changes what is known of numbers on a channel, in one transaction: all of it or none. [`StoreError::TooLong`] as above.
+    fn change_recipients(
+        &self,
+        channel: LegName,
+        changes: Vec<RecipientChange>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Forgets a number on a channel.
     fn remove_recipient(&self, channel: LegName, phone: PhoneNumber) -> BoxFuture<'_, Result<(), StoreError>>;
 

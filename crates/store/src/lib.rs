@@ -38,7 +38,7 @@ pub use audit::{AuditProgress, AuditReport, LedgerHead, Violation, audit};
 pub use backup::{BackupDone, BackupError, BackupProgress, Restored, back_up_at_rest, restore};
 pub use channel_books::{
     ChannelBooks, ChannelCost, ChannelRecipient, CostKind, CostPlace, CostRecord, CostSum, HANDLE_LIFE_MS,
-    MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage,
+    MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage, RecipientChange,
 };
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;

@@ -1,9 +1,9 @@
 //! The contract for what people say of themselves: an account's profile, how a sender looks to recipients. Part of [`crate::SiteStore`].
 
-use countersign_core::{AccountKey, RequestId, Timestamp, VerificationRequest};
+use countersign_core::{AccountKey, Autofill, RequestId, Timestamp, VerificationRequest};
 use futures_util::future::BoxFuture;
 
-use crate::types::StoreError;
+use crate::types::{Actor, StoreError};
 
 /// What an account's owner says of itself. All empty where nobody was asked yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +56,16 @@ pub trait Profiles: Send + Sync {
         change: DetailsChange,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<AccountDetails, StoreError>>;
+    /// What an account's short messages end with.
+    fn autofill(&self, account: AccountKey) -> BoxFuture<'_, Result<Autofill, StoreError>>;
+    /// Sets it, both parts at once. [`StoreError::NotFound`] where the account is closed.
+    fn set_autofill(
+        &self,
+        account: AccountKey,
+        autofill: Autofill,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// An account's requests in the order of their creation, after one, at most `limit`: for its owner's copy of the data.
     fn requests_after(
         &self,

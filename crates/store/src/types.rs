@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign_core::{
-    AccountKey, ApiToken, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId, SenderUsername,
-    Timestamp, TokenClaim, VerificationRequest, Work,
+    AccountKey, ApiToken, Autofill, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId,
+    SenderUsername, Timestamp, TokenClaim, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -125,6 +125,8 @@ pub struct AccountProfile {
     pub clock_offset_ms: i64,
     /// When its owner is told of a low balance, and where.
     pub low_balance: Option<LowBalance>,
+    /// What its short messages end with.
+    pub autofill: Autofill,
     /// When it was made, real time.
     pub created_at: Timestamp,
     /// When it was closed, real time.

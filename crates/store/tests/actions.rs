@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Action, AdjustmentReason, ApiToken, Bucket, Command, Credits, LowBalance, NumberPrefix,
-    PhoneNumber, PriceRoute, PriceRow, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, Action, AdjustmentReason, ApiToken, Autofill, Bucket, Command, Credits, LowBalance,
+    NumberPrefix, PhoneNumber, PriceRoute, PriceRow, Rules, SenderUsername, Timestamp,
 };
 use countersign_store::{
-    ActionFilter, ActionRecord, Actions as _, Actor, MasterKey, NewAccount, NewAction, PriceSetting, SqliteOptions,
-    SqliteStore, Store as _,
+    ActionFilter, ActionRecord, Actions as _, Actor, MasterKey, NewAccount, NewAction, PriceSetting, Profiles as _,
+    SqliteOptions, SqliteStore, Store as _,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -77,6 +77,8 @@ async fn every_settings_write_says_who_did_it() {
         .set_low_balance(key(), None::<LowBalance>, Actor::Owner)
         .await
         .unwrap();
+    let autofill = Autofill::parse("acme.example", "FA+9qCX9VSu").unwrap();
+    store.set_autofill(key(), autofill, Actor::Owner, NOW).await.unwrap();
     store.add_sender(key(), name.clone(), NOW, Actor::Owner).await.unwrap();
     store.verify_sender(name, NOW, Actor::Operator).await.unwrap();
     let setting = PriceSetting {
@@ -99,6 +101,7 @@ async fn every_settings_write_says_who_did_it() {
             "operator: prices set prices all +39: 0.02 from 2026-09-21T14:13:20Z",
             "operator: sender verified sender acme_shop",
             "owner: sender added sender acme_shop",
+            "owner: autofill set account 77 acme.example FA+9qCX9VSu",
             "owner: low-balance report set account 77",
             "owner: address allow-list set account 77",
             "owner: token rotated account 77",

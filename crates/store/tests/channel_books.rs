@@ -7,8 +7,8 @@ use std::sync::Arc;
 use countersign_core::{AccountId, AccountKey, Bucket, DAY_MS, LegName, PhoneNumber, RequestId, Rules, Timestamp};
 use countersign_store::{
     ChannelBooks as _, ChannelCost, ChannelRecipient, CostSum, HANDLE_LIFE_MS, MAX_CHANNEL_ADDRESS_BYTES,
-    MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, RequestRef, SqliteOptions, SqliteStore,
-    StoreError,
+    MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, RecipientChange, RequestRef,
+    SqliteOptions, SqliteStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -272,4 +272,30 @@ async fn costs_are_read_page_by_page_in_the_order_of_time() {
         seen.extend(page.into_iter().filter_map(|record| record.cost.upstream));
     }
     assert_eq!(seen, ["up-1", "up-2", "up-3", "up-0"]);
+}
+
+#[tokio::test]
+async fn what_an_operator_changes_of_a_recipient_leaves_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = books(directory.path());
+    let mail = channel("mail");
+    let change = |address: Option<&str>, stopped| RecipientChange {
+        phone: PHONE,
+        address: address.map(str::to_owned),
+        stopped,
+    };
+    let now = Timestamp::from_millis(1_000);
+    let changes = vec![change(Some("ida@example.com"), None), change(None, Some(true))];
+    store.change_recipients(mail.clone(), changes, now).await.unwrap();
+    let known = store.recipient(&mail, PHONE).await.unwrap().unwrap();
+    assert_eq!(
+        (known.address.as_str(), known.stopped, known.since),
+        ("ida@example.com", true, now)
+    );
+    // One wrong row, and none is written.
+    let long = "x".repeat(MAX_CHANNEL_ADDRESS_BYTES + 1);
+    let changes = vec![change(None, Some(false)), change(Some(&long), None)];
+    let refused = store.change_recipients(mail.clone(), changes, now).await;
+    assert!(matches!(refused, Err(StoreError::TooLong(_))), "{refused:?}");
+    assert_eq!(store.recipient(&mail, PHONE).await.unwrap(), Some(known));
 }

@@ -16,8 +16,8 @@ use super::messages::{Found, Messages, Sent, Subject, Telling};
 use super::receipt::{self, Outcome, Receipt};
 use super::session::Delivery;
 use super::{address, text};
-use crate::sms::replies::{Wish, note_stopped, wish_of};
-use crate::{ChannelNews, Handle, LoginReply, MessageKey, Ports, clock};
+use crate::sms::replies::{Wish, wish_of};
+use crate::{ChannelNews, Handle, LoginReply, MessageKey, Ports, Recipient, clock};
 
 /// Receipts that are handled at once. Those that came too early wait among them.
 const AT_ONCE: usize = 64;
@@ -161,7 +161,13 @@ impl Inbound {
     }
 
     async fn note_stopped(&self, phone: PhoneNumber, stopped: bool) -> Result<(), ()> {
-        let noted = note_stopped(&self.ports, &self.name, phone, stopped).await;
+        let recipient = Recipient {
+            phone,
+            address: String::new(),
+            stopped,
+            since: clock::now(),
+        };
+        let noted = self.ports.recipients.put(&self.name, recipient).await;
         noted.map_err(|error| {
             tracing::warn!(channel = %self.name, %error, "what a phone wrote waits");
         })

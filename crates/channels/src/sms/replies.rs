@@ -1,22 +1,13 @@
-//! What people write back to a short message, whatever brought it: a wish to be left alone (STOP), to be reached again (START), or the
-//! word that they asked for no code (NO). The channels that hear phones call it.
-
-use countersign_core::{LegName, PhoneNumber};
-
-use crate::clock;
-use crate::ports::{PortError, Ports, Recipient};
-
-/// Letters and digits of an answer that are looked at.
-const MAX_CHARS: usize = 24;
+//! The words that people answer with, on every channel whose recipients write in their own words: SMS of any kind, WhatsApp.
 
 /// What a phone wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// Nothing more over this channel.
+    /// Nothing more over this channel, whichever account sends it.
     Stop,
     /// Messages again.
     Start,
-    /// It wasn't they who asked for the code.
+    /// They asked for no code.
     NotMe,
 }
 
@@ -25,7 +16,7 @@ pub(crate) fn wish_of(written: &str) -> Option<Wish> {
     let word: String = written
         .chars()
         .filter(|char| char.is_alphanumeric())
-        .take(MAX_CHARS)
+        .take(24)
         .flat_map(char::to_uppercase)
         .collect();
     match word.as_str() {
@@ -34,22 +25,6 @@ pub(crate) fn wish_of(written: &str) -> Option<Wish> {
         "NO" | "NOTME" | "WASNTME" | "ITWASNTME" | "ITWASNOTME" => Some(Wish::NotMe),
         _ => None,
     }
-}
-
-/// Notes that a phone wants no more messages of a channel, or wants them again, whichever account sends them.
-pub(crate) async fn note_stopped(
-    ports: &Ports,
-    channel: &LegName,
-    phone: PhoneNumber,
-    stopped: bool,
-) -> Result<(), PortError> {
-    let recipient = Recipient {
-        phone,
-        address: String::new(),
-        stopped,
-        since: clock::now(),
-    };
-    ports.recipients.put(channel, recipient).await
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use countersign_core::{Detail, News, PhoneNumber, SandboxNumbers};
 
 use super::SmsHttp;
 use super::memory::Subject;
-use crate::ports::{Handle, PortError};
-use crate::sms::replies::{Wish, note_stopped, wish_of};
+use crate::ports::{Handle, PortError, Recipient};
+use crate::sms::replies::Wish;
 use crate::{LoginReply, WebhookAnswer, clock};
 
 /// Nobody can be told at this moment: the call has to come again.
@@ -59,11 +59,16 @@ impl SmsHttp {
     }
 
     async fn grant(&self, phone: PhoneNumber, wish: Wish) -> Result<(), NotNow> {
-        let noted = match wish {
-            Wish::Stop => note_stopped(&self.ports, &self.name, phone, true).await,
-            Wish::Start => note_stopped(&self.ports, &self.name, phone, false).await,
-            Wish::NotMe => return self.disown(phone).await,
+        if wish == Wish::NotMe {
+            return self.disown(phone).await;
+        }
+        let recipient = Recipient {
+            phone,
+            address: String::new(),
+            stopped: wish == Wish::Stop,
+            since: clock::now(),
         };
+        let noted = self.ports.recipients.put(&self.name, recipient).await;
         noted.map_err(|error| self.in_trouble(&error))
     }
 
@@ -91,11 +96,6 @@ impl SmsHttp {
     }
 }
 
-/// What a phone wants, if it wrote a word that is known here.
-pub(super) fn wish_in(text: &str) -> Option<Wish> {
-    wish_of(text)
-}
-
 /// A number as providers write it: in international form, with `+`, `00` or neither.
 fn phone_of(text: &str) -> Option<PhoneNumber> {
     let digits = text.trim();
@@ -111,7 +111,7 @@ mod tests {
     fn a_number_is_read_as_providers_write_it() {
         for text in ["+4915123456789", "4915123456789", "004915123456789", " +4915123456789 "] {
             assert_eq!(
-                phone_of(text).map(|phone| phone.digits()),
+                phone_of(text).map(PhoneNumber::digits),
                 Some(4_915_123_456_789),
                 "{text}"
             );

@@ -92,9 +92,8 @@ impl Memory {
                 if let Some(subject) = inner.by_handle.get(handle) {
                     return Some(*subject);
                 }
-                if inner.awaited.range(..begun).next().is_none() {
-                    return None;
-                }
+                // Nothing is awaited that could bring it: it is nobody's.
+                inner.awaited.range(..begun).next()?;
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return None;

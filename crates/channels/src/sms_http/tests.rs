@@ -153,3 +153,6 @@ fn log() -> (Log, tracing::subscriber::DefaultGuard) {
     let guard = tracing::subscriber::set_default(subscriber);
     (log, guard)
 }
+
+/// What a handover must be.
+type IsIt = fn(&Handover) -> bool;

@@ -3,7 +3,7 @@
 //! Each update may come twice, and they may come out of order: what a recipient said is dated by Telegram, and an older word
 //! never undoes a later one. Where the books can't be asked, handling fails as a whole, and Telegram tells it again.
 
-use countersign_core::{News, PhoneNumber, SandboxNumbers, Timestamp};
+use countersign_core::{Locale, News, PhoneNumber, SandboxNumbers, Timestamp};
 use frankenstein::methods::{AnswerCallbackQueryParams, SendMessageParams};
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::TelegramBot;
 use super::buttons::Button;
 use super::texts;
 use super::updates::{CallbackQuery, Contact, Message, MyChatMember, Update};
-use crate::{ChannelNews, LoginReply, MessageKey, PortError, Recipient};
+use crate::{ChannelNews, Language, LoginReply, MessageKey, PortError, Recipient};
 
 impl TelegramBot {
     /// Handles one update. What isn't for us, or makes no sense, is passed over.
@@ -38,29 +38,42 @@ impl TelegramBot {
     }
 
     async fn hear(&self, message: Message) -> Result<(), PortError> {
-        let is_private = message
-            .from
-            .as_ref()
-            .is_some_and(|from| message.chat.is_private_with(from));
-        if !is_private {
+        let from = message.from.as_ref();
+        let Some(from) = from.filter(|from| message.chat.is_private_with(from)) else {
             return Ok(());
-        }
+        };
         let chat = message.chat.id;
+        let locale = from.locale();
         let at = Timestamp::from_millis(message.date.saturating_mul(1000));
         if let Some(contact) = &message.contact {
             let is_forwarded = message.forward_origin.is_some();
-            return self.take_contact(chat, contact, is_forwarded, at).await;
+            return self
+                .take_contact(chat, contact, is_forwarded, at, locale.as_ref())
+                .await;
         }
         let text = message.text.as_deref().unwrap_or_default().trim();
         let command = text.split_whitespace().next().unwrap_or_default();
         // In private chats as well some apps write /start@the_bot.
         let command = command.split('@').next().unwrap_or_default().to_ascii_lowercase();
+        let language = self.language(locale.as_ref(), None);
         match command.as_str() {
-            "/start" | "start" => self.answer(texts::asking_for_contact(chat, texts::WELCOME), chat).await,
-            "/stop" | "stop" => return self.stop(chat, at).await,
-            _ => self.answer(texts::plain(chat, texts::HELP), chat).await,
+            "/start" | "start" => {
+                let welcome = language.text("telegram-welcome", &[]);
+                self.answer(texts::asking_for_contact(chat, language, &welcome), chat)
+                    .await;
+            }
+            "/stop" | "stop" => return self.stop(chat, at, locale.as_ref()).await,
+            _ => {
+                let help = language.text("telegram-help", &[]);
+                self.answer(texts::plain(chat, &help), chat).await;
+            }
         }
         Ok(())
+    }
+
+    /// The language of somebody who speaks with the bot: their app's, else that of their number's country where it is known.
+    fn language(&self, locale: Option<&Locale>, phone: Option<PhoneNumber>) -> &Language {
+        self.ports.texts.language(locale, phone)
     }
 
     /// Opting in. A forwarded contact may be of the past, when its number belonged to the same person.
@@ -70,22 +83,26 @@ impl TelegramBot {
         contact: &Contact,
         is_forwarded: bool,
         at: Timestamp,
+        locale: Option<&Locale>,
     ) -> Result<(), PortError> {
+        let language = self.language(locale, None);
         if is_forwarded || contact.user_id != Some(chat) {
-            self.answer(texts::asking_for_contact(chat, texts::NOT_YOURS), chat)
+            let text = texts::not_yours(language);
+            self.answer(texts::asking_for_contact(chat, language, &text), chat)
                 .await;
             return Ok(());
         }
         let digits: String = contact.phone_number.chars().filter(char::is_ascii_digit).collect();
         let Some(phone) = PhoneNumber::parse(&digits, SandboxNumbers::Refused) else {
-            self.answer(texts::asking_for_contact(chat, texts::NO_NUMBER), chat)
+            let text = language.text("telegram-no-number", &[]);
+            self.answer(texts::asking_for_contact(chat, language, &text), chat)
                 .await;
             return Ok(());
         };
         if self.link(chat, phone, at).await? {
             tracing::info!(channel = %self.name, phone = %phone.masked(), "a recipient opted in");
-            self.answer(texts::without_keyboard(chat, &texts::linked(phone)), chat)
-                .await;
+            let text = texts::linked(self.language(locale, Some(phone)), phone);
+            self.answer(texts::without_keyboard(chat, &text), chat).await;
         }
         Ok(())
     }
@@ -119,14 +136,14 @@ impl TelegramBot {
     }
 
     /// Opting out.
-    async fn stop(&self, chat: i64, at: Timestamp) -> Result<(), PortError> {
+    async fn stop(&self, chat: i64, at: Timestamp, locale: Option<&Locale>) -> Result<(), PortError> {
         let alone = self.opting.lock().await;
         let recipients = &self.ports.recipients;
         let here = recipients.at_address(&self.name, &chat.to_string()).await?;
-        let text = if here.is_empty() {
-            texts::NOTHING_TO_STOP
-        } else {
-            texts::STOPPED
+        let language = self.language(locale, here.first().map(|recipient| recipient.phone));
+        let text = match here.first() {
+            None => language.text("telegram-nothing-to-stop", &[]),
+            Some(_) => language.text("telegram-stopped", &[]),
         };
         for recipient in here {
             if recipient.since <= at {
@@ -139,7 +156,7 @@ impl TelegramBot {
             }
         }
         drop(alone);
-        self.answer(texts::without_keyboard(chat, text), chat).await;
+        self.answer(texts::without_keyboard(chat, &text), chat).await;
         Ok(())
     }
 
@@ -173,22 +190,28 @@ impl TelegramBot {
         let Some(message) = here else { return Ok(()) };
         let chat = message.chat.id;
         let button = query.data.as_deref().and_then(|data| self.keys.open(data, chat));
-        let text = match button {
-            None => Err(texts::BUTTON_TOO_OLD),
-            Some(Button::Disown(key)) => self.disown(key).await.map(|()| Ok(texts::DISOWNED))?,
-            Some(Button::Login { attempt, phone, is_me }) => self.answer_login(chat, attempt, phone, is_me).await?,
+        let (phone, text) = match button {
+            None => (None, Err("telegram-answer-too-old")),
+            Some(Button::Disown(key)) => {
+                self.disown(key).await?;
+                (None, Ok("telegram-answer-disowned"))
+            }
+            Some(Button::Login { attempt, phone, is_me }) => {
+                (Some(phone), self.answer_login(chat, attempt, phone, is_me).await?)
+            }
         };
         if !self.answers.allow(chat) {
             return Ok(());
         }
-        let (Ok(said) | Err(said)) = text;
+        let (Ok(id) | Err(id)) = text;
+        let said = self.language(query.from.locale().as_ref(), phone).text(id, &[]);
         let answer = AnswerCallbackQueryParams::builder()
             .callback_query_id(query.id)
-            .text(said)
+            .text(said.as_str())
             .build();
         self.try_call("answerCallbackQuery", &answer).await;
-        if let Ok(text) = text {
-            self.try_call("editMessageText", &texts::edited(chat, message.id, text))
+        if text.is_ok() {
+            self.try_call("editMessageText", &texts::edited(chat, message.id, &said))
                 .await;
         }
         Ok(())
@@ -206,7 +229,7 @@ impl TelegramBot {
         told.map_err(|_| PortError("the server ends".to_owned()))
     }
 
-    /// Tells the answer on, where the number is still reached at that chat. `Ok`: what stands in place of the question.
+    /// Tells the answer on, where the number is still reached at that chat. `Ok`: the text that stands in place of the question.
     async fn answer_login(
         &self,
         chat: i64,
@@ -216,13 +239,17 @@ impl TelegramBot {
     ) -> Result<Result<&'static str, &'static str>, PortError> {
         let known = self.ports.recipients.find(&self.name, phone).await?;
         if known.is_none_or(|known| known.address != chat.to_string()) {
-            return Ok(Err(texts::NOT_LINKED));
+            return Ok(Err("telegram-answer-not-linked"));
         }
         self.prompts().remove(&attempt);
         let reply = LoginReply { attempt, phone, is_me };
         let told = self.ports.logins.send(reply).await;
         told.map_err(|_| PortError("the server ends".to_owned()))?;
-        Ok(Ok(if is_me { texts::CONFIRMED } else { texts::REFUSED }))
+        Ok(Ok(if is_me {
+            "telegram-answer-confirmed"
+        } else {
+            "telegram-answer-refused"
+        }))
     }
 
     /// Says something to whoever wrote, unless they write too much.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use countersign_core::Locale;
 use frankenstein::types::AllowedUpdate;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -62,6 +63,15 @@ impl Chat {
 #[derive(Debug, Deserialize)]
 pub(super) struct User {
     pub(super) id: i64,
+    /// The language of their app, as a tag.
+    language_code: Option<String>,
+}
+
+impl User {
+    /// The language of their app, where Telegram tells it.
+    pub(super) fn locale(&self) -> Option<Locale> {
+        Locale::parse(self.language_code.as_deref()?)
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,4 @@
-//! The other sides of channels that come from the npm registry: a script in `e2e/node` runs each. It is told what to do by lines of
+//! The other sides of channels that come from the npm registry or from PyPI: a script in `e2e/node` or `e2e/python` runs each. It is told what to do by lines of
 //! JSON, and tells what it sees by lines of JSON, each with an `event`.
 
 use std::collections::VecDeque;
@@ -28,19 +28,28 @@ pub(crate) struct Script {
 impl Script {
     /// Starts a script that needs a package of the npm registry.
     pub(crate) fn start(script: &str, argument: &str, package: &str) -> io::Result<Self> {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("../../e2e/node")
-            .join(script);
-        let mut process = Command::new("node")
-            .arg(script)
+        let modules = modules(package)?;
+        let mut command = Command::new("node");
+        command.env("COUNTERSIGN_TEST_NODE", modules);
+        Self::run(command, "e2e/node", script, argument)
+    }
+
+    /// Starts a script that runs in the environment of Python packages.
+    pub(crate) fn start_python(script: &str, argument: &str) -> io::Result<Self> {
+        Self::run(Command::new(python()?), "e2e/python", script, argument)
+    }
+
+    fn run(mut command: Command, folder: &str, script: &str, argument: &str) -> io::Result<Self> {
+        let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut process = command
+            .arg(repository.join(folder).join(script))
             .arg(argument)
-            .env("COUNTERSIGN_TEST_NODE", modules(package)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(io::Error::other("node has no pipes"));
+            return Err(io::Error::other("the script has no pipes"));
         };
         Ok(Self {
             process,
@@ -97,14 +106,32 @@ fn modules(package: &str) -> io::Result<PathBuf> {
     let path = if let Some(named) = std::env::var_os("COUNTERSIGN_TEST_NODE") {
         PathBuf::from(named)
     } else {
-        // target/PROFILE/deps/this-test
-        let own = std::env::current_exe()?;
-        let target = own.ancestors().nth(3).map(PathBuf::from).unwrap_or_default();
-        target.join("test-node/node_modules")
+        target()?.join("test-node/node_modules")
     };
     if path.join(package).is_dir() {
         return Ok(path);
     }
     let problem = format!("{} has no npm package {package}: ./test puts it there", path.display());
     Err(io::Error::new(io::ErrorKind::NotFound, problem))
+}
+
+/// The interpreter of the environment that `./test` makes: named in `COUNTERSIGN_TEST_PYTHON`, else beside the build.
+fn python() -> io::Result<PathBuf> {
+    let path = if let Some(named) = std::env::var_os("COUNTERSIGN_TEST_PYTHON") {
+        PathBuf::from(named)
+    } else {
+        target()?.join("test-python/bin/python3")
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    let problem = format!("{} is no Python: ./test makes its environment there", path.display());
+    Err(io::Error::new(io::ErrorKind::NotFound, problem))
+}
+
+/// Where this build is.
+fn target() -> io::Result<PathBuf> {
+    // target/PROFILE/deps/this-test
+    let own = std::env::current_exe()?;
+    Ok(own.ancestors().nth(3).map(PathBuf::from).unwrap_or_default())
 }

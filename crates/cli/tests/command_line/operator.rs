@@ -191,6 +191,28 @@ fn an_allow_list_keeps_other_addresses_out() {
 }
 
 #[test]
+fn an_account_ends_its_short_messages_as_the_operator_says() {
+    let sandbox = Sandbox::start();
+    let owner = "+9996600000";
+    let ask = |arguments: &[&str]| sandbox.run([&["account", "autofill", owner], arguments].concat());
+    let set = ask(&["--domain", "Example.COM", "--android-hash", "FA+9qCX9VSu"]);
+    assert!(
+        set.stdout.contains("example.com") && set.stdout.contains("FA+9qCX9VSu"),
+        "{set:?}"
+    );
+    let shown = sandbox.json(&["account", "show", owner]);
+    assert_eq!(
+        shown["autofill"].to_string(),
+        r#"{"android_hash":"FA+9qCX9VSu","domain":"example.com"}"#
+    );
+    ask(&[]).failed_with(&["--domain", "--android-hash"]);
+    ask(&["--domain", "https://example.com"]).failed_with(&["host name"]);
+    assert_eq!(ask(&["--domain", "example.com", "--clear"]).exit, 2);
+    ask(&["--clear"]);
+    assert_eq!(sandbox.json(&["account", "show", owner]).get("autofill"), None);
+}
+
+#[test]
 fn the_operator_key_comes_from_option_variable_or_file_in_that_order() {
     let sandbox = Sandbox::start();
     let file = sandbox.place.path().join("countersign-data/operator.key");

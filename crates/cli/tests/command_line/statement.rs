@@ -1,4 +1,4 @@
-//! `statement` and `low-balance`: what an account's owner asks for with the token, and the operator by the account's name.
+//! `statement`, `low-balance` and `autofill`: what an account's owner asks for with the token, and the operator by the account's name.
 
 use std::fs;
 
@@ -118,4 +118,23 @@ fn an_owner_sets_shows_and_ends_the_low_balance_report() {
     sandbox
         .run(["low-balance", "show", "--token", "nonsense"])
         .failed_with(&["token"]);
+}
+
+#[test]
+fn an_owner_sets_shows_and_ends_what_short_messages_end_with() {
+    let sandbox = Sandbox::start();
+    let token = sandbox.token();
+    let ask = |arguments: &[&str]| sandbox.run([&["autofill", "--token", token], arguments].concat());
+    assert!(ask(&["show"]).stdout.contains("end with their sentence"));
+    let set = ask(&["set", "--domain", "münchen.example"]);
+    assert!(set.stdout.contains("xn--mnchen-3ya.example"), "{set:?}");
+    ask(&["set", "--domain", "example.com", "--android-hash", "FA+9qCX9VSu"]);
+    assert_eq!(
+        sandbox.json(&["autofill", "show", "--token", token]),
+        json!({ "domain": "example.com", "android_hash": "FA+9qCX9VSu" })
+    );
+    ask(&["set"]).failed_with(&["--domain", "--android-hash"]);
+    ask(&["set", "--domain", "127.0.0.1"]).failed_with(&["host name"]);
+    ask(&["set", "--android-hash", "short"]).failed_with(&["11"]);
+    assert!(ask(&["off"]).stdout.contains("end with their sentence"));
 }

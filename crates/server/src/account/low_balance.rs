@@ -6,42 +6,16 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use countersign_core::{Action, CallbackUrl, Command, Credits, Limit, LowBalance, MAX_PURCHASE, PlainHttp};
+use countersign_core::{Action, CallbackUrl, Command, Credits, LowBalance, MAX_PURCHASE, PlainHttp};
 use countersign_store::Actor;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::changes::Changes;
 use crate::answer::{self, Amount, Answer, Refusal, RefusalBody};
 use crate::api::caller::Caller;
 use crate::app::{App, Mode};
 use crate::clock;
-use crate::pace::Pace;
-
-/// Each change is a commit of its own, which all callers share the disk with.
-const LIMIT: Limit = Limit {
-    count: 10,
-    period_ms: 60_000,
-};
-
-/// The changes of a server's accounts.
-pub(super) struct Changes(Pace);
-
-impl Default for Changes {
-    fn default() -> Self {
-        Self(Pace::new(LIMIT))
-    }
-}
-
-impl Changes {
-    fn take(&self, caller: &Caller) -> Result<(), Refusal> {
-        self.0.take(caller.access.key.id, clock::now()).map_err(|seconds| {
-            Refusal::too_many(format!(
-                "nothing was changed: an account has {} changes a minute; try again in {seconds} s",
-                LIMIT.count
-            ))
-        })
-    }
-}
 
 /// What is set. Both are left out where nothing is.
 #[derive(Serialize, ToSchema)]

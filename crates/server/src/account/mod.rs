@@ -4,6 +4,8 @@
 //! A handler takes `Extension<Caller>`: the token, the account's closing and its address allow-list were judged before, by the
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
+mod autofill;
+mod changes;
 mod low_balance;
 mod orders;
 mod overview;
@@ -46,6 +48,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
     low_balance::show,
     low_balance::set,
     low_balance::clear,
+    autofill::show,
+    autofill::set,
+    autofill::clear,
 ))]
 pub(crate) struct Description;
 
@@ -71,7 +76,11 @@ pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Ro
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
         )
-        .layer(Extension(Arc::<low_balance::Changes>::default()))
+        .route(
+            "/autofill",
+            get(autofill::show).put(autofill::set).delete(autofill::clear),
+        )
+        .layer(Extension(Arc::<changes::Changes>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {
             Refusal::method_not_allowed(

@@ -87,6 +87,8 @@ struct AccountPage {
     closed: Option<When>,
     allow_list: String,
     low_balance: String,
+    /// What its short messages end with.
+    autofill: String,
     sessions: usize,
     said: Vec<Said>,
     senders: Vec<senders::Row>,
@@ -176,6 +178,7 @@ impl Shown {
                 || "not set".to_owned(),
                 |low| format!("below {} to {}", format::money(low.below), low.url.as_str()),
             ),
+            autofill: autofill(&account),
             sessions,
             said,
             senders: senders.iter().map(|sender| senders::Row::new(sender, viewer)).collect(),
@@ -202,6 +205,21 @@ fn not_found(refusal: &Refusal) -> PageError {
         PageError::NotFound("account")
     } else {
         PageError::Internal
+    }
+}
+
+fn autofill(account: &AccountProfile) -> String {
+    let set = &account.autofill;
+    let website = set.domain.iter().map(|domain| domain.as_str().to_owned());
+    let app = set
+        .android_hash
+        .iter()
+        .map(|hash| format!("Android app {}", hash.as_str()));
+    let said: Vec<String> = website.chain(app).collect();
+    if said.is_empty() {
+        "not set".to_owned()
+    } else {
+        said.join(", ")
     }
 }
 

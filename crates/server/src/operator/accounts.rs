@@ -8,7 +8,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use countersign_core::{
-    AccountId, AccountKey, Action, ApiToken, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers, Timestamp,
+    AccountId, AccountKey, Action, ApiToken, Autofill, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers,
+    Timestamp,
 };
 use countersign_store::{AccountProfile, Actor, NewAccount, StoreError};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::allow_list::{AllowList, NoRange};
 pub(super) use crate::answer::Amount;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
+use crate::autofill::{AutofillBody, AutofillView};
 use crate::{clock, random, statement};
 
 /// Longest name of an account, in bytes: it is a label, not a description.
@@ -40,6 +42,9 @@ pub(super) struct AccountView {
     balance: Credits,
     held: Credits,
     allow_list: Vec<String>,
+    /// What its short messages end with; left out where nothing is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autofill: Option<AutofillView>,
     /// Whole Unix seconds.
     created_at: i64,
     /// Whole Unix seconds; left out where the account is open.
@@ -56,6 +61,7 @@ impl From<AccountProfile> for AccountView {
             balance: profile.balance,
             held: profile.held,
             allow_list: profile.allow_list.iter().map(ToString::to_string).collect(),
+            autofill: (!profile.autofill.is_empty()).then(|| AutofillView::from(&profile.autofill)),
             created_at: profile.created_at.unix_seconds(),
             closed_at: profile.closed_at.map(Timestamp::unix_seconds),
         }
@@ -268,6 +274,35 @@ pub(super) async fn set_allow_list(
     app.store.set_allow_list(profile.key, ranges, Actor::Operator).await?;
     tracing::info!(account = %profile.key.id, ranges = count, "operator: allow-list set");
     Answer::ok(&AccountView::from(reload(&app, profile.key).await?))
+}
+
+/// `PUT /accounts/{account}/autofill`: what its short messages end with, both parts at once.
+pub(super) async fn set_autofill(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let autofill = AutofillBody::read(body)?;
+    autofilled(&app, &account, autofill).await
+}
+
+/// `DELETE /accounts/{account}/autofill`: they end with their sentence.
+pub(super) async fn clear_autofill(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+) -> Result<Answer, Refusal> {
+    autofilled(&app, &account, Autofill::default()).await
+}
+
+async fn autofilled(app: &App, account: &str, autofill: Autofill) -> Result<Answer, Refusal> {
+    let profile = find(app, account).await?;
+    require_open(&profile)?;
+    let now = clock::now();
+    app.site
+        .set_autofill(profile.key, autofill, Actor::Operator, now)
+        .await?;
+    tracing::info!(account = %profile.key.id, "operator: autofill set");
+    Answer::ok(&AccountView::from(reload(app, profile.key).await?))
 }
 
 /// The account of that id or phone number.

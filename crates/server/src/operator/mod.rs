@@ -9,6 +9,7 @@ mod key;
 pub(crate) mod login_links;
 mod orders;
 pub(crate) mod prices;
+mod recipients;
 mod routes;
 pub(crate) mod senders;
 pub(crate) mod tokens;
@@ -47,6 +48,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/statement", get(accounts::statement))
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
+        .route(
+            "/accounts/{account}/autofill",
+            put(accounts::set_autofill).delete(accounts::clear_autofill),
+        )
         .route("/accounts/{account}/login-link", post(login_links::make))
         .route("/accounts/{account}/token", get(tokens::show))
         .route("/accounts/{account}/token/rotate", post(tokens::rotate))
@@ -61,6 +66,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/senders", get(senders::list).post(senders::add))
         .route("/senders/{username}/verify", post(senders::verify))
         .route("/senders/{username}/refuse", post(senders::refuse))
+        .route(
+            "/recipients/{channel}/import",
+            post(recipients::import).layer(DefaultBodyLimit::max(recipients::MAX_IMPORT_BYTES)),
+        )
+        .route(
+            "/recipients/{channel}/{phone}",
+            get(recipients::show).put(recipients::set).delete(recipients::remove),
+        )
         .route("/routes", get(routes::list))
         .route("/routes/explain", get(routes::explain))
         .route("/routes/costs", get(routes::costs))

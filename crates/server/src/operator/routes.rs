@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use countersign_channels::Destination;
 use countersign_core::{
-    Credits, DeliveryState, LegName, NumberPrefix, PhoneNumber, PriceList, Reach, RouteName, SandboxNumbers,
-    SenderUsername, Timestamp, TokenKind, Ttl, civil_date, days_of_date,
+    Credits, DeliveryState, EmailAddress, LegName, NumberPrefix, PhoneNumber, PriceList, Reach, RouteName,
+    SandboxNumbers, SenderUsername, Timestamp, TokenKind, Ttl, civil_date, days_of_date,
 };
 use countersign_store::{ChannelCost, CostSum};
 use serde::Serialize;
@@ -251,7 +251,7 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
         Mode::Sandbox => SandboxNumbers::Accepted,
         Mode::Production => SandboxNumbers::Refused,
     };
-    let (mut phone, mut account, mut sender) = (None, None, None);
+    let (mut phone, mut account, mut sender, mut email) = (None, None, None, None);
     let (mut kind, mut ttl) = (MessageKind::Code, Ttl::default());
     for (name, value) in answer::query(raw) {
         let wrong = |expected: &str| Refusal::bad_request(format!("`{name}` must be {expected}"));
@@ -263,6 +263,9 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
             "account" if !value.is_empty() => account = Some(find(app, &value).await?),
             "sender" if !value.is_empty() => {
                 sender = Some(SenderUsername::parse(&value).ok_or_else(|| wrong("a sender’s name"))?);
+            }
+            "email" if !value.is_empty() => {
+                email = Some(EmailAddress::parse(&value).ok_or_else(|| wrong("an e-mail address"))?);
             }
             "kind" if value == MessageKind::Login.name() => kind = MessageKind::Login,
             "kind" if value == MessageKind::Code.name() => {}
@@ -297,14 +300,7 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
         },
         kind: TokenKind::Live,
     };
-    let mut question = Question::code(
-        sending,
-        Destination {
-            phone,
-            sender,
-            email: None,
-        },
-    );
+    let mut question = Question::code(sending, Destination { phone, sender, email });
     question.kind = kind;
     Ok(Explain {
         question,

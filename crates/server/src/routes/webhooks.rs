@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 
 use crate::app::App;
 
-/// The largest body: a Telegram update stays far below it.
-const MAX_BODY_BYTES: usize = 256 * 1024;
-/// Calls at a time: their bodies are read before a channel can judge their secret.
-static CALLS: Semaphore = Semaphore::const_new(64);
+/// Memory for bodies of calls, in places of this size: they are read before a channel can judge their secret. A larger body takes
+/// several.
+const PLACE_BYTES: usize = 256 * 1024;
+/// Places, and so calls at a time: 16 MiB.
+static PLACES: Semaphore = Semaphore::const_new(64);
 /// The longest that one call may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -45,11 +46,17 @@ async fn receive(
     if *app.draining.borrow() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let Ok(_place) = CALLS.try_acquire() else {
+    let largest = leg.channel.max_webhook_bytes();
+    // Without a word of its length, a body is taken for a small one.
+    let declared = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = declared.unwrap_or(PLACE_BYTES).min(largest);
+    let places = u32::try_from(bytes.div_ceil(PLACE_BYTES).max(1)).unwrap_or(u32::MAX);
+    let Ok(_places) = PLACES.try_acquire_many(places) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
+    let room = largest.min(PLACE_BYTES.saturating_mul(places as usize));
     let answered = tokio::time::timeout(LIMIT, async {
-        let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
+        let Ok(body) = Limited::new(body, room).collect().await else {
             return WebhookAnswer::status(413);
         };
         let headers = headers.iter().filter_map(|(name, value)| {

@@ -147,7 +147,8 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let (logins, login_queue) = mpsc::channel(DESK_QUEUE);
     let (costs, cost_queue) = mpsc::channel(DESK_QUEUE);
     let inbox = settings.inbox.enabled.then(|| Inbox::new(news.clone()));
-    let ports = routes::channel_ports(&settings, &site, news, logins, costs, Texts::built_in()?);
+    let texts = Texts::built_in()?;
+    let ports = routes::channel_ports(&settings, &site, news, logins, costs, Arc::clone(&texts));
     let channels = settings
         .channels
         .iter()
@@ -160,6 +161,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         mode: settings.mode,
         routes: Arc::new(Routes::new(&settings, inbox.as_ref(), channels)),
         inbox,
+        texts,
         login,
         operator_key,
         settings,

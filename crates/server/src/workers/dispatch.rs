@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::clocks::ClockOffsets;
 use super::lane::{LaneEntry, Place, Taken};
+use super::leg_log::LegLog;
 use super::news::FollowUp;
-use super::unreached::Unreached;
 use super::{Worker, signalled};
 use crate::{Mode, clock};
 
@@ -40,7 +40,7 @@ pub(super) struct Dispatch {
     inbox: Option<Arc<Inbox>>,
     /// All other channels.
     lanes: BTreeMap<LegName, LaneEntry>,
-    unreached: Unreached,
+    leg_log: LegLog,
     committed: CommittedWork,
     /// To the worker that brings commands into the books.
     follow_ups: mpsc::Sender<FollowUp>,
@@ -91,7 +91,7 @@ fn leg_under_way(request: &VerificationRequest) -> Option<(&LegName, u8)> {
 impl Dispatch {
     pub(super) fn new(parts: DispatchParts, committed: CommittedWork) -> Self {
         Self {
-            unreached: Unreached::new(parts.site, parts.lanes.is_empty()),
+            leg_log: LegLog::new(parts.site, parts.lanes.is_empty()),
             store: parts.store,
             inbox: parts.inbox,
             lanes: parts.lanes,
@@ -190,7 +190,7 @@ impl Dispatch {
 
     /// Takes a message back from every leg that it went over, but for the one on which it arrived.
     fn withdraw(&self, request: &VerificationRequest, arrived_on: Option<u8>) {
-        self.unreached.tell(request);
+        self.leg_log.tell(request);
         let place = RequestRef {
             account: request.account,
             id: request.id,

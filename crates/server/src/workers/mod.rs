@@ -12,6 +12,7 @@ mod expiry;
 mod housekeeping;
 mod lane;
 mod lanes;
+mod leg_log;
 mod limiter;
 mod lookups;
 mod news;
@@ -20,7 +21,6 @@ mod reports;
 mod retry;
 mod summaries;
 mod sweep;
-mod unreached;
 mod wakes;
 
 use std::collections::BTreeMap;

@@ -168,6 +168,46 @@ async fn an_owner_sets_shows_and_clears_the_low_balance_report() {
 }
 
 #[tokio::test]
+async fn an_owner_sets_shows_and_clears_what_short_messages_end_with() {
+    let server = Server::start().await;
+    let token = &server.account.token;
+    let authorization = format!("Bearer {token}");
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let path = "/account/v1/autofill";
+    let put = async |body: &str| server.send("PUT", path, &headers, body.as_bytes()).await;
+    assert_eq!(get_as(&server, token, path).await.body, "{}");
+    let reply = put(r#"{"domain":"Acme.Example","android_hash":"FA+9qCX9VSu"}"#).await;
+    let set = r#"{"domain":"acme.example","android_hash":"FA+9qCX9VSu"}"#;
+    assert_eq!((reply.status, reply.body.as_str()), (200, set));
+    assert_eq!(get_as(&server, token, path).await.body, set);
+    // Both are set at once.
+    let reply = put(r#"{"android_hash":"FA+9qCX9VSu"}"#).await;
+    assert_eq!(reply.body, r#"{"android_hash":"FA+9qCX9VSu"}"#);
+    for (body, word) in [
+        (r#"{"domain":"https://acme.example"}"#, "host name"),
+        (r#"{"domain":"127.0.0.1"}"#, "host name"),
+        (r#"{"domain":7}"#, "domain"),
+        (r#"{"android_hash":"FA+9qCX9VSu="}"#, "11"),
+        ("{}", "DELETE"),
+        (r#"{"domain":" "}"#, "DELETE"),
+    ] {
+        assert_refused(&put(body).await, 400, word);
+    }
+    let other = server.account(2, "+393333333334", "3").await;
+    assert_eq!(get_as(&server, &other.token, path).await.body, "{}");
+    let cleared = server.send("DELETE", path, &headers, b"").await;
+    assert_eq!((cleared.status, cleared.body.as_str()), (200, "{}"));
+    let mut changes = 3;
+    while server.send("DELETE", path, &headers, b"").await.status == 200 {
+        changes += 1;
+    }
+    assert!(changes >= 10, "{changes}");
+}
+
+#[tokio::test]
 async fn a_statement_shows_an_accounts_own_entries_page_by_page_and_adds_up() {
     let server = Server::start().await;
     for _ in 0..3 {

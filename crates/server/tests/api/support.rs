@@ -94,6 +94,7 @@ impl Server {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: setup.mode,
             routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
+            texts: countersign_channels::Texts::built_in().unwrap(),
             inbox,
             login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),

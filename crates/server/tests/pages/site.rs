@@ -72,6 +72,7 @@ impl Site {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode,
             routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
+            texts: countersign_channels::Texts::built_in().unwrap(),
             inbox: inbox.clone(),
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),

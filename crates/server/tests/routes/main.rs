@@ -415,3 +415,67 @@ async fn a_leg_that_does_not_deliver_within_its_wait_makes_way_and_may_still_del
     assert!(timeline.iter().any(|event| event.kind == not_in_time), "{timeline:?}");
     assert_eq!(house.balance().await.0, credits("9.99"));
 }
+
+#[tokio::test]
+async fn an_operator_says_where_recipients_are_reached_and_who_wants_no_messages() {
+    let mail = Arc::new(Fake::new("mail"));
+    let house = House::new(&[mail], |_| {}).await;
+    let one = "recipients/mail/+391234567890";
+    let error = |answer: &serde_json::Value| answer["error"].as_str().unwrap_or_default().to_owned();
+    let unknown = house.operator(one).await;
+    assert!(error(&unknown).contains("nothing is known"), "{unknown}");
+    let set = house
+        .operator_does("PUT", one, Some(json!({"address": " ida@example.com "})))
+        .await;
+    assert_eq!(
+        (&set["address"], &set["stopped"]),
+        (&json!("ida@example.com"), &json!(false))
+    );
+    // A stop keeps the address, and an import keeps the stop.
+    let stopped = house.operator_does("PUT", one, Some(json!({"stopped": true}))).await;
+    assert_eq!(
+        (&stopped["address"], &stopped["stopped"]),
+        (&json!("ida@example.com"), &json!(true))
+    );
+    let rows = json!({"rows": [
+        {"phone_number": "+391234567890", "address": "ida@example.org"},
+        {"phone_number": "+391234567891", "address": "bo@example.org"},
+    ]});
+    let imported = house.operator_does("POST", "recipients/mail/import", Some(rows)).await;
+    assert_eq!(imported, json!({"set": 2}));
+    let shown = house.operator(one).await;
+    assert_eq!(
+        (&shown["address"], &shown["stopped"]),
+        (&json!("ida@example.org"), &json!(true))
+    );
+
+    // A wrong row is named, and none is written.
+    let rows = json!({"rows": [
+        {"phone_number": "+391234567892", "address": "cy@example.org"},
+        {"phone_number": "+391234567893", "address": "no address"},
+    ]});
+    let refused = house.operator_does("POST", "recipients/mail/import", Some(rows)).await;
+    assert!(error(&refused).contains("row 2"), "{refused}");
+    assert!(error(&house.operator("recipients/mail/+391234567892").await).contains("nothing is known"));
+    for (path, body, said) in [
+        (one, json!({}), "say `address`"),
+        (one, json!({"address": "x"}), "that is no address"),
+        ("recipients/mail/12", json!({"stopped": true}), "international form"),
+        (
+            "recipients/nowhere/+391234567890",
+            json!({"stopped": true}),
+            "no channel `nowhere`",
+        ),
+        (
+            "recipients/inbox/+391234567890",
+            json!({"stopped": true}),
+            "no channel `inbox`",
+        ),
+    ] {
+        let refused = house.operator_does("PUT", path, Some(body)).await;
+        assert!(error(&refused).contains(said), "{refused}");
+    }
+    let forgotten = house.operator_does("DELETE", one, None).await;
+    assert_eq!(forgotten["address"], "ida@example.org");
+    assert!(error(&house.operator(one).await).contains("nothing is known"));
+}

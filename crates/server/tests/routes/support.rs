@@ -185,6 +185,10 @@ impl Channel for Fake {
         std::future::ready(()).boxed()
     }
 
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        (!address.contains('@')).then_some("that is no address")
+    }
+
     fn deliver_login(&self, _prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
         std::future::ready(Handover::Accepted(None)).boxed()
     }
@@ -259,6 +263,7 @@ impl House {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode: Mode::Production,
             routes: Arc::new(Routes::new(&settings, None, made)),
+            texts: countersign_channels::Texts::built_in().unwrap(),
             inbox: None,
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
@@ -313,8 +318,20 @@ impl House {
 
     /// Asks the operator's API.
     pub(crate) async fn operator(&self, path: &str) -> Value {
+        self.operator_does("GET", path, None).await
+    }
+
+    /// Calls the operator's API.
+    pub(crate) async fn operator_does(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let url = format!("http://{}/operator/v1/{path}", self.address);
-        let request = self.client.get(url).bearer_auth(OPERATOR_KEY);
+        let request = self
+            .client
+            .request(method.parse().unwrap(), url)
+            .bearer_auth(OPERATOR_KEY);
+        let request = match body {
+            Some(body) => request.body(body.to_string()),
+            None => request,
+        };
         request.send().await.unwrap().json().await.unwrap()
     }
 

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::{SqliteStore, answered};
 use crate::channel_books::{
     ChannelBooks, ChannelCost, ChannelRecipient, CostKind, CostPlace, CostRecord, CostSum, HANDLE_LIFE_MS,
-    MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage,
+    MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage, RecipientChange,
 };
 use crate::types::{RequestRef, StoreError};
 
@@ -58,6 +58,15 @@ impl ChannelBooks for SqliteStore {
 
     fn put_recipient(&self, channel: LegName, recipient: ChannelRecipient) -> BoxFuture<'_, Result<(), StoreError>> {
         self.set(move |settings| settings.put_recipient(&channel, &recipient))
+    }
+
+    fn change_recipients(
+        &self,
+        channel: LegName,
+        changes: Vec<RecipientChange>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.change_recipients(&channel, &changes, now))
     }
 
     fn remove_recipient(&self, channel: LegName, phone: PhoneNumber) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -212,6 +221,37 @@ impl Settings<'_> {
                 recipient.since.millis()
             ],
         )?;
+        Ok(())
+    }
+
+    fn change_recipients(
+        &mut self,
+        channel: &LegName,
+        changes: &[RecipientChange],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut change = self.connection.prepare_cached(
+            "INSERT INTO channel_recipient (channel, phone, address, stopped, since) \
+             VALUES (?1, ?2, coalesce(?3, ''), coalesce(?4, 0), ?5) \
+             ON CONFLICT DO UPDATE SET address = coalesce(?3, address), stopped = coalesce(?4, stopped), since = ?5",
+        )?;
+        for RecipientChange {
+            phone,
+            address,
+            stopped,
+        } in changes
+        {
+            if let Some(address) = address {
+                require_short(address, MAX_CHANNEL_ADDRESS_BYTES, "recipient's address")?;
+            }
+            change.execute(params![
+                channel.as_str(),
+                phone_column(*phone),
+                address,
+                stopped,
+                now.millis()
+            ])?;
+        }
         Ok(())
     }
 

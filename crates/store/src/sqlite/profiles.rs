@@ -1,11 +1,11 @@
 //! SQL of what people say of themselves: an account's profile, how a sender looks to recipients.
 
-use countersign_core::{AccountKey, RequestId, Timestamp, VerificationRequest};
+use countersign_core::{AccountKey, AndroidAppHash, Autofill, RequestId, Timestamp, VerificationRequest, WebsiteHost};
 use futures_util::future::BoxFuture;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::codec::{REQUEST_COLUMNS, RequestColumns};
-use super::read::{readable, row_limit};
+use super::read::{autofill_of, readable, row_limit};
 use super::settings::{Settings, account_place, account_subject};
 use super::{SqliteStore, answered};
 use crate::profiles::{AccountDetails, DetailsChange, Profiles};
@@ -13,6 +13,9 @@ use crate::types::{Actor, StoreError};
 
 const DETAILS: &str = "SELECT company, website, country, purpose, time_zone, terms_version, terms_accepted_at, onboarded_at \
                        FROM account_details WHERE bucket = ?1 AND account_id = ?2";
+
+const AUTOFILL: &str =
+    "SELECT autofill_domain, autofill_android_hash FROM account WHERE bucket = ?1 AND account_id = ?2";
 
 impl Profiles for SqliteStore {
     fn details(&self, account: AccountKey) -> BoxFuture<'_, Result<AccountDetails, StoreError>> {
@@ -26,6 +29,26 @@ impl Profiles for SqliteStore {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<AccountDetails, StoreError>> {
         self.set(move |settings| settings.set_details(account, &change, now))
+    }
+
+    fn autofill(&self, account: AccountKey) -> BoxFuture<'_, Result<Autofill, StoreError>> {
+        answered(self.readers.with(|connection| {
+            let found = connection
+                .prepare_cached(AUTOFILL)?
+                .query_row(account_place(account), |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            found.map_or_else(|| Ok(Autofill::default()), |(domain, hash)| autofill_of(domain, hash))
+        }))
+    }
+
+    fn set_autofill(
+        &self,
+        account: AccountKey,
+        autofill: Autofill,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_autofill(account, &autofill, by, now))
     }
 
     fn requests_after(
@@ -105,6 +128,26 @@ impl Settings<'_> {
             self.audit_with(Actor::Owner, now, "terms accepted", &subject, version)?;
         }
         details_of(self.connection, account)
+    }
+
+    fn set_autofill(
+        &mut self,
+        account: AccountKey,
+        autofill: &Autofill,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let domain = autofill.domain.as_ref().map(WebsiteHost::as_str);
+        let hash = autofill.android_hash.as_ref().map(AndroidAppHash::as_str);
+        let changed = self.connection.execute(
+            "UPDATE account SET autofill_domain = ?3, autofill_android_hash = ?4 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![bucket, id, domain, hash],
+        )?;
+        self.require_changed_account(account, changed)?;
+        let said: Vec<&str> = domain.into_iter().chain(hash).collect();
+        self.audit_with(by, now, "autofill set", &account_subject(account), &said.join(" "))
     }
 }
 

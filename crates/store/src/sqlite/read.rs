@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Credits, PhoneNumber, SenderUsername, Timestamp, TokenClaim, TokenKind,
+    AccountId, AccountKey, ApiToken, Autofill, Credits, PhoneNumber, SenderUsername, Timestamp, TokenClaim, TokenKind,
     VerificationRequest,
 };
 use rusqlite::{Connection, Row, params};
@@ -315,7 +315,7 @@ fn buckets(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     Ok(buckets.into_iter().collect())
 }
 
-pub(super) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url FROM account";
+pub(super) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url, autofill_domain, autofill_android_hash FROM account";
 
 /// One account by a condition on one number.
 pub(super) fn account_profile(
@@ -339,9 +339,16 @@ pub(super) fn profile_from_row(row: &Row<'_>) -> Result<AccountProfile, StoreErr
         allow_list: allow_list(&row.get::<_, String>(6)?)?,
         clock_offset_ms: row.get(7)?,
         low_balance: low_balance_of(row.get(11)?, row.get(12)?),
+        autofill: autofill_of(row.get(13)?, row.get(14)?)?,
         created_at: Timestamp::from_millis(row.get(8)?),
         closed_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
     })
+}
+
+/// Reads what an account's short messages end with.
+pub(super) fn autofill_of(domain: Option<String>, android_hash: Option<String>) -> Result<Autofill, StoreError> {
+    Autofill::parse(&domain.unwrap_or_default(), &android_hash.unwrap_or_default())
+        .map_err(|_| damaged("an account's autofill settings"))
 }
 
 fn allow_list(text: &str) -> Result<Vec<ipnet::IpNet>, StoreError> {

@@ -9,12 +9,13 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
-use super::super::inbound::{NotNow, wish_in};
+use super::super::inbound::NotNow;
 use super::super::{INBOUND_PATH, STATUS_PATH, SmsHttp};
 use super::Template;
 use super::verdict::text_at;
 use crate::config::Secret;
 use crate::ports::Handle;
+use crate::sms::replies::wish_of;
 use crate::{WebhookAnswer, WebhookCall};
 
 /// How a provider's calls look.
@@ -121,7 +122,7 @@ impl SmsHttp {
         match (&calls.status, &calls.inbound) {
             (Some(status), _) if call.path == STATUS_PATH => self.status_by_template(status, &call.body).await,
             (_, Some((from, text))) => match (from.read(&call.body), text.read(&call.body)) {
-                (Some(from), Some(text)) => self.heard(&from, wish_in(&text), None).await,
+                (Some(from), Some(text)) => self.heard(&from, wish_of(&text), None).await,
                 _ => self.unreadable(),
             },
             _ => WebhookAnswer::status(404),

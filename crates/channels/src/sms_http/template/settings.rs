@@ -58,27 +58,27 @@ impl Template {
             .as_ref()
             .map(|url| format!("{url}/channels/{}/{STATUS_PATH}", config.name));
 
-        let uses = |name| {
+        let fills_in = |name| {
             url.uses(name)
                 || headers.iter().any(|(_, value)| value.uses(name))
                 || body.as_ref().is_some_and(|(body, _)| body.uses(name))
         };
-        let problem = if !uses(Name::To) && !uses(Name::ToDigits) {
+        let problem = if !fills_in(Name::To) && !fills_in(Name::ToDigits) {
             Some((
                 "body",
                 "neither here nor in url is {to} or {to_digits}, the recipient’s number",
             ))
-        } else if !uses(Name::Text) && !uses(Name::Code) {
+        } else if !fills_in(Name::Text) && !fills_in(Name::Code) {
             Some(("body", "neither here nor in url is {text} or {code}"))
-        } else if uses(Name::From) && from.is_none() {
+        } else if fills_in(Name::From) && from.is_none() {
             Some(("from", "missing: {from} is used"))
-        } else if uses(Name::Secret) && secret.is_none() {
+        } else if fills_in(Name::Secret) && secret.is_none() {
             Some(("secret", "missing: {secret} is used. Set it, or secret_file"))
-        } else if secret.is_some() && !uses(Name::Secret) {
+        } else if secret.is_some() && !fills_in(Name::Secret) {
             Some(("secret", "nothing uses it: put {secret} into headers, body or url"))
-        } else if uses(Name::CallbackUrl) && callback_url.is_none() {
+        } else if fills_in(Name::CallbackUrl) && callback_url.is_none() {
             Some(("url", "{callback_url} is used, and it needs server.public_url"))
-        } else if uses(Name::CallbackUrl) && calls.as_ref().is_none_or(|calls| calls.status.is_none()) {
+        } else if fills_in(Name::CallbackUrl) && calls.as_ref().is_none_or(|calls| calls.status.is_none()) {
             Some((
                 "status_id",
                 "missing: {callback_url} is used, so say what its calls look like",
@@ -89,7 +89,7 @@ impl Template {
         if let Some((key, problem)) = problem {
             return Err(ConfigError::of_key(config, key, problem));
         }
-        let judge = read_judge(config, uses(Name::Id), calls.as_ref())?;
+        let judge = read_judge(config, fills_in(Name::Id), calls.as_ref())?;
         let from = from.unwrap_or_default();
         check_headers(config, &headers, &from, secret.as_ref())?;
         let http = http::client(&origin, ports, CONNECT_TIMEOUT.min(timeout))

@@ -138,7 +138,6 @@ async fn answers_mean_what_the_operator_says_and_else_what_http_says() {
     let world = world(&more).await;
     let error = |code: u32| json!({"error": {"code": code}}).to_string();
     let status = |value: &str| json!({"status": value}).to_string();
-    type IsIt = fn(&Handover) -> bool;
     let unreachable: IsIt = |it| matches!(it, Handover::CannotReach(_));
     let refused: IsIt = |it| matches!(it, Handover::Refused(_));
     let cases: Vec<(u16, String, IsIt)> = vec![

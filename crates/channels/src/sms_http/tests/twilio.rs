@@ -110,7 +110,7 @@ async fn the_operators_own_words_and_a_messaging_service_are_used() {
 #[tokio::test]
 async fn errors_mean_what_their_codes_say_and_show_no_number() {
     let world = world(&[]).await;
-    let cases: [(u16, u64, fn(&Handover) -> bool); 10] = [
+    let cases: [(u16, u64, IsIt); 10] = [
         (400, 21_211, |it| matches!(it, Handover::CannotReach(_))),
         (400, 21_408, |it| matches!(it, Handover::CannotReach(_))),
         (400, 21_610, |it| matches!(it, Handover::CannotReach(_))),
@@ -207,9 +207,14 @@ async fn fixed_lines_and_who_wrote_stop_are_not_reached_and_nobody_is_asked() {
     assert!(matches!(world.channel.deliver(line).await, Handover::CannotReach(_)));
     let stopped = message_of(1);
     assert_eq!(world.channel.reach(&destination(&stopped)).await, Reach::Reachable);
-    crate::sms::replies::note_stopped(&world.server.ports, world.channel.name(), stopped.phone, true)
-        .await
-        .unwrap();
+    let recipient = crate::Recipient {
+        phone: stopped.phone,
+        address: String::new(),
+        stopped: true,
+        since: clock::now(),
+    };
+    let recipients = &world.server.ports.recipients;
+    recipients.put(world.channel.name(), recipient).await.unwrap();
     assert_eq!(world.channel.reach(&destination(&stopped)).await, Reach::Unreachable);
     assert!(matches!(world.channel.deliver(stopped).await, Handover::CannotReach(_)));
     assert!(world.fake.was_not_called());

@@ -3,14 +3,14 @@
 use countersign_core::{Detail, News};
 use url::form_urlencoded;
 
-use super::super::inbound::{NotNow, wish_in};
+use super::super::inbound::NotNow;
 use super::super::memory::Subject;
 use super::super::{INBOUND_PATH, STATUS_PATH, SmsHttp, lock};
 use super::watch::Stand;
 use super::wire::{handle_of, stand_of};
 use super::{MESSAGE, Twilio, codes, signature};
 use crate::ports::{Handle, MessageKey};
-use crate::sms::replies::Wish;
+use crate::sms::replies::{Wish, wish_of};
 use crate::{WebhookAnswer, WebhookCall};
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ impl SmsHttp {
         let wish = match field(&form, "OptOutType") {
             Some("STOP") => Some(Wish::Stop),
             Some("START") => Some(Wish::Start),
-            _ => field(&form, "Body").and_then(wish_in),
+            _ => field(&form, "Body").and_then(wish_of),
         };
         let from = field(&form, "From").unwrap_or_default();
         self.heard(from, wish, field(&form, "MessageSid")).await

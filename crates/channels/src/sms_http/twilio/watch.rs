@@ -220,11 +220,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn message() -> Option<MessageKey> {
-        Some(MessageKey {
+    fn message() -> MessageKey {
+        MessageKey {
             account: AccountKey::of_new(AccountId::new(7).unwrap()),
             request: RequestId::new(Timestamp::from_millis(1_790_000_000_000), 1),
-        })
+        }
     }
 
     fn handle() -> Handle {
@@ -233,7 +233,7 @@ mod tests {
 
     fn watch(prices: bool, poll: Option<Duration>, now: Instant) -> Watch {
         let mut watch = Watch::new(prices);
-        assert!(watch.add(&handle(), message(), 100 * SECOND, poll, now));
+        assert!(watch.add(&handle(), Some(message()), 100 * SECOND, poll, now));
         watch
     }
 
@@ -269,16 +269,16 @@ mod tests {
     fn after_the_final_news_only_the_price_is_asked_for_until_it_is_known() {
         let begin = Instant::now();
         let mut watch = watch(true, None, begin);
-        let learnt = watch.learn(&handle(), message(), Stand::Delivered, false, begin);
+        let learnt = watch.learn(&handle(), Some(message()), Stand::Delivered, false, begin);
         assert!(learnt.is_news && learnt.is_due_earlier && !learnt.is_price_news);
         assert_eq!(watch.next_due(), Some(begin + 10 * SECOND));
         assert_eq!(watch.take_due(begin + 10 * SECOND, 1).len(), 1);
         assert_eq!(watch.next_due(), Some(begin + 30 * SECOND));
-        let learnt = watch.learn(&handle(), message(), Stand::Delivered, true, begin + 10 * SECOND);
+        let learnt = watch.learn(&handle(), Some(message()), Stand::Delivered, true, begin + 10 * SECOND);
         assert!(!learnt.is_news && learnt.is_price_news);
         assert!(
             !watch
-                .learn(&handle(), message(), Stand::Delivered, true, begin)
+                .learn(&handle(), Some(message()), Stand::Delivered, true, begin)
                 .is_price_news
         );
         assert_eq!(questions(&mut watch, begin), [0_u64; 0]);
@@ -288,13 +288,21 @@ mod tests {
     fn where_prices_are_not_asked_for_nothing_is_asked_after_the_final_news() {
         let begin = Instant::now();
         let mut watch = watch(false, Some(SECOND), begin);
-        assert!(watch.learn(&handle(), message(), Stand::Failed, false, begin).is_news);
         assert!(
             watch
-                .learn(&handle(), message(), Stand::Delivered, false, begin)
+                .learn(&handle(), Some(message()), Stand::Failed, false, begin)
                 .is_news
         );
-        assert!(!watch.learn(&handle(), message(), Stand::Failed, false, begin).is_news);
+        assert!(
+            watch
+                .learn(&handle(), Some(message()), Stand::Delivered, false, begin)
+                .is_news
+        );
+        assert!(
+            !watch
+                .learn(&handle(), Some(message()), Stand::Failed, false, begin)
+                .is_news
+        );
         assert_eq!(questions(&mut watch, begin), [0_u64; 0]);
     }
 
@@ -302,9 +310,17 @@ mod tests {
     fn a_callback_before_its_answer_or_after_a_restart_is_news_and_asks_for_the_price() {
         let now = Instant::now();
         let mut watch = Watch::new(true);
-        assert!(watch.learn(&handle(), message(), Stand::Delivered, false, now).is_news);
-        assert!(watch.add(&handle(), message(), SECOND, Some(SECOND), now));
-        assert!(!watch.learn(&handle(), message(), Stand::Delivered, false, now).is_news);
+        assert!(
+            watch
+                .learn(&handle(), Some(message()), Stand::Delivered, false, now)
+                .is_news
+        );
+        assert!(watch.add(&handle(), Some(message()), SECOND, Some(SECOND), now));
+        assert!(
+            !watch
+                .learn(&handle(), Some(message()), Stand::Delivered, false, now)
+                .is_news
+        );
         assert_eq!(watch.next_due(), Some(now + PRICE_AFTER));
         watch.put_off(&handle(), now + 60 * SECOND);
         assert_eq!(watch.next_due(), Some(now + 60 * SECOND));

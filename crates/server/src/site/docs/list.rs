@@ -30,7 +30,7 @@ macro_rules! page {
 }
 
 /// All pages.
-pub(super) static GROUPS: [Group; 3] = [
+pub(super) static GROUPS: [Group; 4] = [
     Group {
         label: "Start",
         pages: &[
@@ -103,27 +103,12 @@ pub(super) static GROUPS: [Group; 3] = [
         ],
     },
     Group {
-        label: "Operate",
+        label: "Channels",
         pages: &[
-            page!(
-                "self-hosting",
-                "Running your own",
-                "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
-            ),
             page!(
                 "channels",
                 "Channels",
-                "Ways to reach phones: Telegram bots, the Telegram Gateway, SMS; their settings and how to try them."
-            ),
-            page!(
-                "channel-telegram-bot",
-                "Telegram bot channel",
-                "Codes from a bot of your own, to everybody who shared their number with it."
-            ),
-            page!(
-                "channel-smpp",
-                "SMS over SMPP",
-                "What to ask a provider for, the settings, what delivered means there, STOP and START."
+                "Ways to reach people: Telegram, SMS, WhatsApp, e-mail, a transport of your own; how to try them."
             ),
             page!(
                 "routes",
@@ -131,9 +116,34 @@ pub(super) static GROUPS: [Group; 3] = [
                 "Which legs a message takes, in which order, for how long, and how to see why."
             ),
             page!(
+                "channel-telegram-bot",
+                "Telegram bot channel",
+                "Codes from a bot of your own, to everybody who shared their number with it."
+            ),
+            page!(
                 "channel-telegram-gateway",
                 "Telegram Gateway channel",
                 "Telegram's own Gateway, or another Countersign, as upstream for numbers that never opted in."
+            ),
+            page!(
+                "channel-smpp",
+                "SMS over SMPP",
+                "What to ask a provider for, the settings, what delivered means there, STOP and START."
+            ),
+            page!(
+                "channel-webhook",
+                "Webhook channel",
+                "A transport of your own: signed calls, what you answer, and what you post back."
+            ),
+        ],
+    },
+    Group {
+        label: "Operate",
+        pages: &[
+            page!(
+                "self-hosting",
+                "Running your own",
+                "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
             ),
             page!(
                 "benchmarks",

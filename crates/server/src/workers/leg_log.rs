@@ -1,5 +1,5 @@
-//! Says in the log why a message reached nobody: one line with what each leg answered. An operator should not have to look up a
-//! request to learn that a contract has run out.
+//! Says in the log why a message reached nobody, or arrived only after other legs: one line with what each leg answered. An operator
+//! should not have to look up a request to learn that a contract has run out.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 32;
 
 /// Makes the lines, beside the dispatcher.
-pub(super) struct Unreached {
+pub(super) struct LegLog {
     site: Arc<dyn SiteStore>,
     /// The inbox alone has nothing to say.
     silent: bool,
     places: Arc<Semaphore>,
 }
 
-impl Unreached {
+impl LegLog {
     pub(super) fn new(site: Arc<dyn SiteStore>, silent: bool) -> Self {
         Self {
             site,
@@ -28,13 +28,20 @@ impl Unreached {
         }
     }
 
-    /// Tells of a message that expired.
+    /// Tells of a message that expired, or that arrived on a later leg.
     pub(super) fn tell(&self, request: &VerificationRequest) {
-        if self.silent || request.delivery != DeliveryState::Expired || request.plan.is_none() {
+        if self.silent || request.plan.is_none() {
             return;
         }
+        let arrived = match request.delivery {
+            DeliveryState::Expired => false,
+            DeliveryState::Delivered | DeliveryState::Read if later_leg_began(request) => true,
+            _ => return,
+        };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::warn!(request = %request.id, phone = ?request.phone, "no leg delivered a message");
+            if !arrived {
+                tracing::warn!(request = %request.id, phone = ?request.phone, "no leg delivered a message");
+            }
             return;
         };
         let (site, request) = (Arc::clone(&self.site), request.clone());
@@ -46,9 +53,17 @@ impl Unreached {
             };
             let timeline = site.timeline(of).await.unwrap_or_default();
             let legs = reasons(&timeline);
-            tracing::warn!(request = %request.id, phone = ?request.phone, "no leg delivered a message: {legs}");
+            if arrived {
+                tracing::info!(request = %request.id, phone = ?request.phone, "a later leg delivered a message: {legs}");
+            } else {
+                tracing::warn!(request = %request.id, phone = ?request.phone, "no leg delivered a message: {legs}");
+            }
         });
     }
+}
+
+fn later_leg_began(request: &VerificationRequest) -> bool {
+    request.message.as_ref().is_some_and(|message| message.legs.leg > 0)
 }
 
 /// What each leg came to, as one line.
@@ -63,6 +78,8 @@ fn reasons(timeline: &[TimelineEvent]) -> String {
             TimelineKind::LegEnded(LegEnd::NotInTime) => "did not deliver it in its time",
             TimelineKind::LegEnded(LegEnd::Resent) => "was given up, as the sender asked",
             TimelineKind::LegAccepted => "took it",
+            TimelineKind::Became(DeliveryState::Delivered) => "delivered it",
+            TimelineKind::Became(DeliveryState::Read) => "showed it",
             _ => continue,
         };
         let Some(leg) = &event.leg else { continue };
@@ -104,11 +121,18 @@ mod tests {
                 "sms",
                 Some("0x0B, bad number"),
             ),
+            event(5, TimelineKind::LegAccepted, "mail", None),
+            event(
+                6,
+                TimelineKind::Became(DeliveryState::Delivered),
+                "mail",
+                Some("250 ok"),
+            ),
         ];
         assert_eq!(
             reasons(&timeline),
             "telegram was passed over (no opt-in); gateway took it; gateway did not deliver it in its time; sms refused it \
-             (0x0B, bad number)"
+             (0x0B, bad number); mail took it; mail delivered it (250 ok)"
         );
     }
 }
