@@ -25,6 +25,7 @@ mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod tls;
 mod webhook;
 mod whatsapp;
 
@@ -293,6 +294,11 @@ pub trait Channel: Send + Sync + 'static {
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
         drop(call);
         std::future::ready(WebhookAnswer::status(404)).boxed()
+    }
+    /// Whether what [`Channel::receive`] answers is a page for whoever holds a phone, in HTML: all of it made by the channel, and
+    /// everything in it escaped. Else it is plain text.
+    fn answers_with_pages(&self) -> bool {
+        false
     }
     /// Tries everything that can be tried without a message to anyone, and says what is wrong and what to do.
     fn examine(&self) -> BoxFuture<'_, Vec<Finding>>;
