@@ -116,6 +116,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Which legs a message takes, in which order, for how long, and how to see why."
             ),
             page!(
+                "texts",
+                "Texts and languages",
+                "Which language a recipient reads, how long short messages get, and how to add a language or change words."
+            ),
+            page!(
                 "channel-telegram-bot",
                 "Telegram bot channel",
                 "Codes from a bot of your own, to everybody who shared their number with it."
