@@ -19,6 +19,7 @@ mod ports;
 mod registry;
 mod smpp;
 pub mod sms;
+mod sms_http;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]
@@ -91,21 +92,11 @@ pub struct LoginPrompt {
 }
 
 impl OutgoingMessage {
-    /// What the recipient reads.
-    pub fn text(&self) -> String {
-        message_text(&self.code)
-    }
-
     /// How long it lives from a moment of real time on; zero once its life is over.
     pub fn life_left(&self, now: Timestamp) -> Duration {
         let ends_at = self.expires_at.plus_millis(self.clock_offset_ms.saturating_neg());
         Duration::from_millis(u64::try_from(ends_at.millis().saturating_sub(now.millis())).unwrap_or(0))
     }
-}
-
-/// What a recipient reads in a message with that code.
-pub(crate) fn message_text(code: &Code) -> String {
-    format!("{} is your verification code.", code.as_str())
 }
 
 /// To whom a message would go, and in whose name.
