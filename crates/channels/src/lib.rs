@@ -20,6 +20,7 @@ pub mod preview;
 mod registry;
 mod smpp;
 pub mod sms;
+mod sms_http;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]

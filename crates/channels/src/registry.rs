@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
-use crate::{email, smpp, telegram_bot, telegram_gateway, webhook, whatsapp};
+use crate::{email, smpp, sms_http, telegram_bot, telegram_gateway, webhook, whatsapp};
 
 /// A kind of channel.
 pub struct Kind {
@@ -19,6 +19,7 @@ pub struct Kind {
 pub static KINDS: &[Kind] = &[
     kind(email::KIND, email::make),
     kind(smpp::KIND, smpp::make),
+    kind(sms_http::KIND, sms_http::make),
     kind(telegram_bot::KIND, telegram_bot::make),
     kind(telegram_gateway::KIND, telegram_gateway::make),
     kind(webhook::KIND, webhook::make),

@@ -24,9 +24,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::{
-    AccountKey, Detail, LegName, LineType, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
-};
+use countersign_core::{AccountKey, Detail, LegName, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use rusmpp_core::pdus::owned::{CancelSm, Pdu, SubmitSm};
 use rusmpp_core::tlvs::owned::MessageSubmissionRequestTlvValue;
@@ -46,6 +44,7 @@ use self::session::{Answer, NoAnswer};
 use self::settings::Settings;
 use self::status::Judgement;
 use self::text::Encoded;
+use crate::sms::may_take_messages;
 use crate::{
     Autofill, Channel, ChannelConfig, ConfigError, Destination, Finding, Handover, LoginPrompt, MessageKey,
     OutgoingMessage, Ports, Receipts, clock, sms,
@@ -135,7 +134,7 @@ impl Smpp {
 
     /// Whether it is a number that the plan surely calls a fixed line.
     fn is_out_of_reach(&self, phone: PhoneNumber) -> bool {
-        !self.settings.fixed_lines && phone.details().line_type == LineType::FixedLine
+        !self.settings.fixed_lines && !may_take_messages(phone)
     }
 
     /// Sends a letter, if that is possible now.

@@ -7,6 +7,7 @@ pub mod smsc;
 pub mod smtp;
 pub mod telegram;
 pub mod transport;
+pub mod twilio;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -136,9 +136,19 @@ pub(super) static GROUPS: [Group; 4] = [
                 "What to ask a provider for, the settings, what delivered means there, STOP and START."
             ),
             page!(
+                "channel-sms-http",
+                "SMS over HTTP",
+                "Twilio, or any other provider by a template: what to sign up for, the settings, what answers mean."
+            ),
+            page!(
                 "channel-whatsapp",
                 "WhatsApp channel",
                 "The Cloud API: the template, webhooks, the settings, what people can answer, and Meta's errors."
+            ),
+            page!(
+                "channel-email",
+                "E-mail channel",
+                "SMTP: the settings, delivery reports, what people see and can answer, and what a mail server's replies mean."
             ),
             page!(
                 "channel-webhook",
