@@ -1,10 +1,11 @@
 //! What recipients see of the messages that channels send, for the operator's page of texts: one function a kind of message, each
 //! of which asks the very function that writes for its channel. Nothing here sends anything.
 
-use countersign_core::SenderUsername;
+use countersign_core::{DeliveryState, SenderUsername};
 
+use crate::email::answer_page::{AnswerPage, Wish};
 use crate::texts::{Argument, Language};
-use crate::{Autofill, LoginPrompt, OutgoingMessage, email, sms, telegram_bot};
+use crate::{Autofill, InboxMessage, LoginPrompt, OutgoingMessage, email, sms, telegram_bot};
 
 /// What messages are shown of.
 #[derive(Debug, Clone)]
@@ -99,6 +100,12 @@ pub fn telegram_bot(language: &Language, sample: &Sample) -> Vec<Shown> {
     shown
 }
 
+/// A code in the built-in messenger.
+pub fn inbox(language: &Language, sample: &Sample) -> Vec<Shown> {
+    let message = InboxMessage::new(sample.message.clone(), DeliveryState::Sent);
+    vec![chat("A code", ChatBubble::plain(message.text(language), Vec::new()))]
+}
+
 /// A code in WhatsApp. Meta writes the text of an authentication template, so these are our words in its shape.
 pub fn whatsapp(language: &Language, sample: &Sample) -> Vec<Shown> {
     let text = language.text("code", &[("code", Argument::Text(sample.message.code.as_str()))]);
@@ -138,6 +145,22 @@ pub fn sms(language: &Language, sample: &Sample) -> Vec<Shown> {
             what: "Signing in",
             seen: Seen::Sms(sms::compose_login(language, sample.login.code.as_str(), &sample.site)),
         },
+    ]
+}
+
+/// The page behind the link in an e-mail: what it says, with its buttons.
+pub fn email_answers(language: &Language) -> Vec<Shown> {
+    let page = |what, done, stopped| {
+        let page = AnswerPage::new(language, done, stopped);
+        let text = page.said.unwrap_or(page.heading);
+        let buttons = page.choices.into_iter().map(|(_, label)| label).collect();
+        chat(what, ChatBubble::plain(text, buttons))
+    };
+    vec![
+        page("Opens the link", None, false),
+        page("Asked for no code", Some(Wish::Disown), false),
+        page("Wants no more e-mails", Some(Wish::Stop), true),
+        page("Wants e-mails again", Some(Wish::Start), false),
     ]
 }
 

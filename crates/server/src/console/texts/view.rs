@@ -26,8 +26,11 @@ pub(super) fn own_name(tag: &str) -> &str {
 pub(super) struct InFull {
     pub(super) sms: Vec<(&'static str, SmsBubble)>,
     pub(super) telegram: Vec<(&'static str, ChatBubble)>,
+    pub(super) inbox: Vec<(&'static str, ChatBubble)>,
     pub(super) whatsapp: Vec<(&'static str, ChatBubble)>,
     pub(super) emails: Vec<Email>,
+    /// What the page behind their link says.
+    pub(super) email_answers: Vec<(&'static str, ChatBubble)>,
 }
 
 /// An e-mail.
@@ -46,6 +49,8 @@ impl InFull {
         Self {
             sms: sms(language, sample),
             telegram: chat(preview::telegram_bot(language, sample)),
+            inbox: chat(preview::inbox(language, sample)),
+            email_answers: chat(preview::email_answers(language)),
             whatsapp: chat(preview::whatsapp(language, sample)),
             emails: emails
                 .filter_map(|(place, shown)| match shown.seen {
