@@ -2,7 +2,7 @@
 //! whether the server lets the sender's address send. Says what the server offers, and what can't be seen from here.
 
 use super::connection::{Connection, DialError, Envelope, Step, Trouble};
-use super::reply::{in_words, step_in_words};
+use super::reply::{in_words, no_connection};
 use super::settings::Security;
 use super::{Email, PATH_OF_REPORTS};
 use crate::{Finding, Verdict};
@@ -117,11 +117,7 @@ impl Email {
     }
 
     fn no_connection(&self, address: &str, error: &DialError) -> Finding {
-        let found = format!(
-            "{address}: {}: {}",
-            step_in_words(error.step),
-            in_words(&error.trouble, "")
-        );
+        let found = format!("{address}: {}", no_connection(error));
         let remedy = match error.step {
             Step::Resolve => "Check host, and this machine’s DNS.",
             Step::Connect => {
