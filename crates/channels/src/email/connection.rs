@@ -179,9 +179,12 @@ impl Dialer {
             let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
             let answer = smtp.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await;
             // It is the client's own error where nothing fits.
-            answer.map_err(|error| match error.is_client() {
-                true => Trouble::NotOffered("AUTH PLAIN or LOGIN"),
-                false => trouble(&error),
+            answer.map_err(|error| {
+                if error.is_client() {
+                    Trouble::NotOffered("AUTH PLAIN or LOGIN")
+                } else {
+                    trouble(&error)
+                }
             })?;
         }
         Ok(Connection {
