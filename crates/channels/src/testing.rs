@@ -1,10 +1,13 @@
 //! For tests (feature `testing`): what a server lends to a channel, kept in memory, and the other end of what a channel tells.
 //! The tests of each channel use it, and so may the server's.
 
+pub mod cloud_api;
 mod node;
 pub mod smsc;
+pub mod smtp;
 pub mod telegram;
 pub mod transport;
+pub mod twilio;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
