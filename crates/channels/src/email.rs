@@ -353,6 +353,13 @@ impl Channel for Email {
         ready(()).boxed()
     }
 
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        match EmailAddress::parse(address) {
+            Some(_) => None,
+            None => Some("expected an e-mail address like ida@example.com, without a name around it"),
+        }
+    }
+
     /// Only to addresses of the operator's book: whoever asks to sign in names a number, and no address.
     fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
         async move {
