@@ -77,7 +77,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
     let trust = match settings.security {
         Security::None => None,
         Security::StartTls | Security::Tls => {
-            let trust = tls::client_config(ports.extra_ca_file.as_deref());
+            let trust = tls::tls_client_config(ports.extra_ca_file.as_deref());
             Some(trust.map_err(|problem| ConfigError::of_key(&config, "security", problem))?)
         }
     };
