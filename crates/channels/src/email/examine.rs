@@ -100,7 +100,7 @@ impl Email {
         match (self.settings.delivery_reports, offers.reports) {
             (true, false) => warning(
                 format!("{address}: offers {listed}, and no delivery reports (DSN)"),
-                "Delivery is then assumed as soon as the server takes a message; failures are still heard of through dsn_secret’s pipe.",
+                "Delivery is then assumed as soon as the server takes a message, and what it reports later comes too late. Use a server that offers DSN, or leave it so.",
             ),
             (false, true) => warning(
                 format!("{address}: offers {listed}; its delivery reports (DSN) are not used"),
