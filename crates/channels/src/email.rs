@@ -78,7 +78,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
     let trust = match settings.security {
         Security::None => None,
         Security::StartTls | Security::Tls => {
-            let trust = tls::client_config(ports.extra_ca_file.as_deref());
+            let trust = tls::tls_client_config(ports.extra_ca_file.as_deref());
             Some(trust.map_err(|problem| ConfigError::of_key(&config, "security", problem))?)
         }
     };
@@ -142,12 +142,13 @@ impl Email {
             return Ok(Mailbox::Nowhere);
         };
         // Whoever reads that mailbox may have said so for another number.
-        let others = recipients
-            .at_address(&self.name, address.as_str())
-            .await
-            .map_err(unknown)?;
-        if others.iter().any(|other| other.stopped) {
-            return Ok(Mailbox::Stopped);
+        let lower = address.as_str().to_lowercase();
+        let other_way = (address.as_str() != lower).then_some(lower.as_str());
+        for address in [Some(address.as_str()), other_way].into_iter().flatten() {
+            let others = recipients.at_address(&self.name, address).await.map_err(unknown)?;
+            if others.iter().any(|other| other.stopped) {
+                return Ok(Mailbox::Stopped);
+            }
         }
         Ok(Mailbox::At(address))
     }
@@ -352,6 +353,13 @@ impl Channel for Email {
     /// Mail can't be taken back.
     fn withdraw(&self, _: AccountKey, _: RequestId) -> BoxFuture<'_, ()> {
         ready(()).boxed()
+    }
+
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        match EmailAddress::parse(address) {
+            Some(_) => None,
+            None => Some("expected an e-mail address like ida@example.com, without a name around it"),
+        }
     }
 
     /// Only to addresses of the operator's book: whoever asks to sign in names a number, and no address.

@@ -359,3 +359,14 @@ fn a_folder_or_a_default_language_that_is_not_there_is_refused() {
     );
     assert!(Texts::with_own(&own(None, "ar"), &[]).is_ok());
 }
+
+#[test]
+fn the_example_in_the_documentation_can_be_read() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/texts.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let (_, example) = docs.split_once("```\n# it.ftl\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let texts = Folder::of(&[("it.ftl", example)]).read().unwrap();
+    let sms = language(&texts, "it").text("sms-code", &[("code", Argument::Text("482913"))]);
+    assert_eq!(sms, "482913 è il tuo codice di Acme.");
+}
