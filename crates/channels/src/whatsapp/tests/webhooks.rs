@@ -54,6 +54,12 @@ fn text_at(from: &str, body: &str, at: i64) -> Value {
     json!({ "from": from, "id": "wamid.IN", "timestamp": at.to_string(), "type": "text", "text": { "body": body } })
 }
 
+/// A genuine call by which a number says STOP.
+pub(super) fn stop_of(from: &str) -> WebhookCall {
+    let update = update(NUMBER_ID, &json!([]), &json!([text(from, "STOP")]));
+    signed(update.to_string().into_bytes(), APP_SECRET)
+}
+
 impl World {
     async fn post(&self, body: &Value) -> u16 {
         self.channel
