@@ -92,6 +92,11 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     cause.to_string()
 }
 
+/// Whether an address names this machine itself.
+pub(crate) fn is_loopback_address(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|url| is_loopback(&url))
+}
+
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -17,13 +17,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_core::{
-    AccountKey, Code, DeliveryState, LegName, News, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
+    AccountKey, Code, DeliveryState, LegName, Locale, News, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::{Channel, ChannelNews, Destination, Finding, Handover, LoginPrompt, OutgoingMessage, Receipts, Verdict};
+use crate::{
+    Argument, Channel, ChannelNews, Destination, Finding, Handover, Language, LoginPrompt, OutgoingMessage, Receipts,
+    Verdict,
+};
 use logins::Logins;
 use shelf::{CAPACITY, Shelf};
 
@@ -47,6 +50,8 @@ pub struct InboxMessage {
     pub code: Code,
     /// Whom the recipient sees as its sender.
     pub sender: Option<SenderUsername>,
+    /// In which language the recipient reads; `None`: their number's country says it.
+    pub locale: Option<Locale>,
     /// When it was sent, on the account's clock.
     pub sent_at: Timestamp,
     /// When it ends, on the account's clock.
@@ -58,9 +63,9 @@ pub struct InboxMessage {
 }
 
 impl InboxMessage {
-    /// What the recipient reads.
-    pub fn text(&self) -> String {
-        crate::message_text(&self.code)
+    /// What the recipient reads, in a language.
+    pub fn text(&self, language: &Language) -> String {
+        language.text("code", &[("code", Argument::Text(self.code.as_str()))])
     }
 
     /// When it was sent, in real time: orders messages of accounts whose clocks differ.
@@ -75,6 +80,7 @@ impl InboxMessage {
             phone: message.phone,
             code: message.code,
             sender: message.sender,
+            locale: message.locale,
             sent_at: message.sent_at,
             expires_at: message.expires_at,
             clock_offset_ms: message.clock_offset_ms,

@@ -19,11 +19,13 @@ mod ports;
 mod registry;
 mod smpp;
 pub mod sms;
+mod sms_http;
 mod telegram_bot;
 mod telegram_gateway;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod texts;
+mod tls;
 mod webhook;
 mod whatsapp;
 
@@ -90,21 +92,11 @@ pub struct LoginPrompt {
 }
 
 impl OutgoingMessage {
-    /// What the recipient reads.
-    pub fn text(&self) -> String {
-        message_text(&self.code)
-    }
-
     /// How long it lives from a moment of real time on; zero once its life is over.
     pub fn life_left(&self, now: Timestamp) -> Duration {
         let ends_at = self.expires_at.plus_millis(self.clock_offset_ms.saturating_neg());
         Duration::from_millis(u64::try_from(ends_at.millis().saturating_sub(now.millis())).unwrap_or(0))
     }
-}
-
-/// What a recipient reads in a message with that code.
-pub(crate) fn message_text(code: &Code) -> String {
-    format!("{} is your verification code.", code.as_str())
 }
 
 /// To whom a message would go, and in whose name.
@@ -292,6 +284,11 @@ pub trait Channel: Send + Sync + 'static {
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
         drop(call);
         std::future::ready(WebhookAnswer::status(404)).boxed()
+    }
+    /// Whether what [`Channel::receive`] answers is a page for whoever holds a phone, in HTML: all of it made by the channel, and
+    /// everything in it escaped. Else it is plain text.
+    fn answers_with_pages(&self) -> bool {
+        false
     }
     /// Tries everything that can be tried without a message to anyone, and says what is wrong and what to do.
     fn examine(&self) -> BoxFuture<'_, Vec<Finding>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Channel;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::Ports;
-use crate::{smpp, telegram_bot, telegram_gateway, webhook, whatsapp};
+use crate::{email, smpp, sms_http, telegram_bot, telegram_gateway, webhook, whatsapp};
 
 /// A kind of channel.
 pub struct Kind {
@@ -17,7 +17,9 @@ pub struct Kind {
 
 /// All kinds, by name: a line each.
 pub static KINDS: &[Kind] = &[
+    kind(email::KIND, email::make),
     kind(smpp::KIND, smpp::make),
+    kind(sms_http::KIND, sms_http::make),
     kind(telegram_bot::KIND, telegram_bot::make),
     kind(telegram_gateway::KIND, telegram_gateway::make),
     kind(webhook::KIND, webhook::make),

@@ -24,9 +24,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::{
-    AccountKey, Detail, LegName, LineType, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp,
-};
+use countersign_core::{AccountKey, Detail, LegName, PhoneNumber, Reach, RequestId, SenderUsername, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use rusmpp_core::pdus::owned::{CancelSm, Pdu, SubmitSm};
 use rusmpp_core::tlvs::owned::MessageSubmissionRequestTlvValue;
@@ -46,9 +44,10 @@ use self::session::{Answer, NoAnswer};
 use self::settings::Settings;
 use self::status::Judgement;
 use self::text::Encoded;
+use crate::sms::may_take_messages;
 use crate::{
-    Channel, ChannelConfig, ConfigError, Destination, Finding, Handover, LoginPrompt, MessageKey, OutgoingMessage,
-    Ports, Receipts, clock,
+    Autofill, Channel, ChannelConfig, ConfigError, Destination, Finding, Handover, LoginPrompt, MessageKey,
+    OutgoingMessage, Ports, Receipts, clock, sms,
 };
 
 /// As settings write it.
@@ -83,7 +82,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
     let site = public_url
         .as_ref()
         .and_then(url::Url::host_str)
-        .unwrap_or("your account");
+        .unwrap_or("Countersign");
     Ok(Arc::new(Smpp {
         name: config.name,
         pace: Pace::new(settings.messages_per_second, Instant::now()),
@@ -113,9 +112,29 @@ impl Smpp {
         source.unwrap_or_else(Source::none)
     }
 
+    /// What the recipient reads: the operator's words or ours in their language, with what the account wants at its end.
+    async fn text_of(&self, message: &OutgoingMessage) -> String {
+        let autofill = self.ports.accounts.autofill(message.account).await;
+        let autofill = autofill.unwrap_or_else(|error| {
+            tracing::warn!(channel = %self.name, %error, "a message goes without what fills its code in");
+            Autofill::default()
+        });
+        let code = message.code.as_str();
+        if let Some(text) = self.settings.message_text(code) {
+            return sms::finish(&text, code, &autofill).text;
+        }
+        let language = self.ports.texts.language(message.locale.as_ref(), message.phone);
+        let parts = sms::Parts {
+            code,
+            sender: message.sender.as_ref().map(SenderUsername::as_str),
+            autofill: &autofill,
+        };
+        sms::compose(language, &parts).text
+    }
+
     /// Whether it is a number that the plan surely calls a fixed line.
     fn is_out_of_reach(&self, phone: PhoneNumber) -> bool {
-        !self.settings.fixed_lines && phone.details().line_type == LineType::FixedLine
+        !self.settings.fixed_lines && !may_take_messages(phone)
     }
 
     /// Sends a letter, if that is possible now.
@@ -344,7 +363,7 @@ impl Channel for Smpp {
                 subject: Subject::Message(key),
                 phone: message.phone,
                 sender: message.sender.as_ref(),
-                text: self.settings.message_text(message.code.as_str(), message.text()),
+                text: self.text_of(&message).await,
                 ends_at: message.expires_at.plus_millis(message.clock_offset_ms.saturating_neg()),
             })
             .await
@@ -358,11 +377,16 @@ impl Channel for Smpp {
 
     fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
         async move {
+            let code = prompt.code.as_str();
+            let usual = || {
+                let language = self.ports.texts.language(None, prompt.phone);
+                sms::compose_login(language, code, &self.site).text
+            };
             let letter = Letter {
                 subject: Subject::Login(prompt.attempt),
                 phone: prompt.phone,
                 sender: None,
-                text: self.settings.login_text(prompt.code.as_str(), &self.site),
+                text: self.settings.login_text(code, &self.site).unwrap_or_else(usual),
                 ends_at: prompt.expires_at,
             };
             self.send(letter).await

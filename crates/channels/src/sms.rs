@@ -8,6 +8,8 @@ pub(crate) mod gsm7;
 mod plain;
 pub(crate) mod replies;
 
+use countersign_core::{LineType, PhoneNumber};
+
 use crate::{Argument, Autofill, Language};
 
 /// Google's SMS Retriever reads messages up to that length, in bytes.
@@ -92,6 +94,11 @@ impl std::fmt::Debug for Composed {
             .field("segments", &self.segments)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a number can take short messages, as far as its numbering plan says: a line that is surely fixed can't.
+pub(crate) fn may_take_messages(phone: PhoneNumber) -> bool {
+    phone.details().line_type != LineType::FixedLine
 }
 
 /// How long a text is. No character that is written as two units is torn between two segments.

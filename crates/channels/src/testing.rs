@@ -4,8 +4,10 @@
 pub mod cloud_api;
 mod node;
 pub mod smsc;
+pub mod smtp;
 pub mod telegram;
 pub mod transport;
+pub mod twilio;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -24,8 +24,6 @@ pub use language::{Argument, Language};
 
 /// The built-in languages: tag and file.
 static BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/texts.rs"));
-/// Spoken where nothing else is known or written; it has all texts.
-const ENGLISH: &str = "en";
 
 /// Why texts can't be read. A sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +65,7 @@ struct Source {
 impl Texts {
     /// The languages that come with the program.
     pub fn built_in() -> Result<Arc<Self>, TextsError> {
-        Self::of_sources(&[&built_in_sources()?], &english()).map(Arc::new)
+        Self::of_sources(&[&built_in_sources()?], Locale::ENGLISH.tag()).map(Arc::new)
     }
 
     /// Those, and the operator's own over them. `channels`: the names for which there may be texts.
@@ -109,7 +107,7 @@ impl Texts {
         let is_built_in = |tag: &LanguageIdentifier| BUILT_IN.iter().any(|(built_in, _)| *built_in == tag.to_string());
         order.sort_by_key(|sources| {
             let tag = sources.first().map(|source| &source.tag);
-            let is_english = tag.is_some_and(|tag| *tag == english());
+            let is_english = tag.is_some_and(|tag| tag == Locale::ENGLISH.tag());
             (!is_english, !tag.is_some_and(is_built_in), tag != Some(default))
         });
         let mut texts: Option<Self> = None;
@@ -129,7 +127,7 @@ impl Texts {
         }
         let mut texts = texts.ok_or_else(|| TextsError::new("texts", "there are none"))?;
         if texts.default.tag() != default {
-            let problem = format!("there are no texts in {default}: put a file {default}.ftl into texts.folder");
+            let problem = format!("there are no texts in “{default}”: put a file {default}.ftl into texts.folder");
             return Err(TextsError::new("texts.default_language", problem));
         }
         texts.languages.sort_by_key(|language| language.tag().to_string());
@@ -201,10 +199,6 @@ fn built_in_sources() -> Result<Vec<Source>, TextsError> {
         Ok(Source { place, tag, text })
     };
     BUILT_IN.iter().map(source).collect()
-}
-
-fn english() -> LanguageIdentifier {
-    LanguageIdentifier::try_from_str(ENGLISH).unwrap_or(LanguageIdentifier::UNKNOWN)
 }
 
 /// A tag with what is likely of the rest: `pt` is `pt-Latn-BR`. What it asks is compiled in.

@@ -1,11 +1,11 @@
-//! `countersign doctor`: tries every channel of the configuration without sending anything to anyone, and says what is wrong and
+//! `countersign doctor`: reads the operator's texts and tries every channel of the configuration without sending anything to anyone, and says what is wrong and
 //! what to do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use countersign_channels::Verdict;
+use countersign_channels::{Finding, Verdict};
 use countersign_server::doctor::{Examined, examine};
 use countersign_server::settings::{Environment, Overrides, Settings};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use crate::route;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It reads the same configuration as `serve`, beside a running server too. No code is sent to anyone, and no upstream is asked
-anything that costs money. Exit code 1: a channel doesn't work.
+anything that costs money. Exit code 1: a channel doesn't work, or your texts have a mistake.
 
 Examples:
   countersign doctor
@@ -33,6 +33,9 @@ pub(crate) struct DoctorArguments {
 #[derive(Serialize)]
 struct DoctorView {
     ok: bool,
+    /// Of the operator's own texts, where they have some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    texts: Option<FindingView>,
     channels: Vec<ChannelView>,
     warnings: Vec<String>,
     /// Whether a server was there to compare prices with costs.
@@ -61,24 +64,26 @@ impl From<Examined> for ChannelView {
             ok: examined.works(),
             channel: examined.name.to_string(),
             kind: examined.kind,
-            findings: examined
-                .findings
-                .into_iter()
-                .map(|finding| FindingView {
-                    verdict: match finding.verdict {
-                        Verdict::Well => "well",
-                        Verdict::Warning => "warning",
-                        Verdict::Broken => "broken",
-                    },
-                    found: finding.found,
-                    remedy: finding.remedy,
-                })
-                .collect(),
+            findings: examined.findings.into_iter().map(FindingView::from).collect(),
         }
     }
 }
 
-/// Examines; exit code 1 where a channel doesn't work.
+impl From<Finding> for FindingView {
+    fn from(finding: Finding) -> Self {
+        Self {
+            verdict: match finding.verdict {
+                Verdict::Well => "well",
+                Verdict::Warning => "warning",
+                Verdict::Broken => "broken",
+            },
+            found: finding.found,
+            remedy: finding.remedy,
+        }
+    }
+}
+
+/// Examines; exit code 1 where a channel or a text doesn't work.
 pub(crate) fn run(arguments: &DoctorArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     // Channels take the process's provider of TLS; a second install is no harm.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
@@ -88,17 +93,18 @@ pub(crate) fn run(arguments: &DoctorArguments, common: &Common, output: &Output)
         ..Overrides::default()
     };
     let settings = Settings::load(&overrides, &Environment::of_process())?;
-    let (channels, running) = block_on(async {
-        let channels = examine(&settings).await;
+    let (examination, running) = block_on(async {
+        let examination = examine(&settings).await;
         let running = match Connection::operator(common) {
             Ok(connection) => route::list(&connection).await.ok(),
             Err(_) => None,
         };
-        anyhow::Ok((channels, running))
+        anyhow::Ok((examination, running))
     })?;
     let view = DoctorView {
-        ok: channels.iter().all(Examined::works),
-        channels: channels.into_iter().map(ChannelView::from).collect(),
+        ok: examination.works(),
+        texts: examination.texts.map(FindingView::from),
+        channels: examination.channels.into_iter().map(ChannelView::from).collect(),
         prices_compared: running.is_some(),
         warnings: settings
             .warnings
@@ -112,6 +118,10 @@ pub(crate) fn run(arguments: &DoctorArguments, common: &Common, output: &Output)
 
 fn text(view: &DoctorView, output: &Output) -> String {
     let mut text = String::new();
+    if let Some(finding) = &view.texts {
+        text.extend([&output.styled(Style::Strong, "texts"), "\n"]);
+        show_finding(&mut text, finding, output);
+    }
     if view.channels.is_empty() {
         text.push_str("No channel is set: all messages go to the built-in inbox, where it is on. docs/channels.md has the kinds.\n");
     }
@@ -123,15 +133,7 @@ fn text(view: &DoctorView, output: &Output) -> String {
             ")\n",
         ]);
         for finding in &channel.findings {
-            let sign = match finding.verdict {
-                "well" => output.styled(Style::Good, "✓"),
-                "warning" => output.styled(Style::Waiting, "!"),
-                _ => output.styled(Style::Bad, "✗"),
-            };
-            text.extend(["  ", &sign, " ", &finding.found, "\n"]);
-            if !finding.remedy.is_empty() {
-                text.extend(["    ", &output.styled(Style::Quiet, &finding.remedy), "\n"]);
-            }
+            show_finding(&mut text, finding, output);
         }
     }
     for warning in &view.warnings {
@@ -142,4 +144,16 @@ fn text(view: &DoctorView, output: &Output) -> String {
         text.extend([&output.styled(Style::Quiet, hint), "\n"]);
     }
     text
+}
+
+fn show_finding(text: &mut String, finding: &FindingView, output: &Output) {
+    let sign = match finding.verdict {
+        "well" => output.styled(Style::Good, "✓"),
+        "warning" => output.styled(Style::Waiting, "!"),
+        _ => output.styled(Style::Bad, "✗"),
+    };
+    text.extend(["  ", &sign, " ", &finding.found, "\n"]);
+    if !finding.remedy.is_empty() {
+        text.extend(["    ", &output.styled(Style::Quiet, &finding.remedy), "\n"]);
+    }
 }

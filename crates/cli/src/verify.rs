@@ -30,6 +30,7 @@ struct Caller {
 Examples:
   countersign send +391234567890
   countersign send +391234567890 --code-length 4 --ttl 300
+  countersign send +391234567890 --locale pt-BR --email ida@example.com
   countersign send +391234567890 --code 123456 --sender @acme_shop --payload 'order 17'"
 )]
 pub(crate) struct SendArguments {
@@ -51,6 +52,12 @@ pub(crate) struct SendArguments {
     /// The sender that the recipient sees; it must be verified
     #[arg(long, value_name = "NAME")]
     sender: Option<String>,
+    /// The language in which the recipient reads, like de or pt-BR [default: their number's country's]
+    #[arg(long, value_name = "TAG")]
+    locale: Option<String>,
+    /// The recipient's e-mail address, for channels that take one
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
     /// Where delivery reports go
     #[arg(long, value_name = "URL")]
     callback_url: Option<String>,
@@ -111,6 +118,12 @@ pub(crate) fn send(arguments: &SendArguments, common: &Common, output: &Output) 
     }
     if let Some(sender) = &arguments.sender {
         request = request.sender_username(sender);
+    }
+    if let Some(tag) = &arguments.locale {
+        request = request.locale(tag);
+    }
+    if let Some(address) = &arguments.email {
+        request = request.email(address);
     }
     if let Some(url) = &arguments.callback_url {
         request = request.callback_url(url);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use email_address::{EmailAddress as Parsed, Options};
-use icu_locale_core::LanguageIdentifier;
+use icu_locale_core::{LanguageIdentifier, langid};
 
 /// The longest language tag that is taken, in bytes.
 const MAX_LOCALE_BYTES: usize = 35;
@@ -16,6 +16,9 @@ const MAX_EMAIL_BYTES: usize = 254;
 pub struct Locale(LanguageIdentifier);
 
 impl Locale {
+    /// `en`.
+    pub const ENGLISH: Self = Self(langid!("en"));
+
     /// Reads a tag; `None` where it is none, or names no language (`und`).
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_LOCALE_BYTES {

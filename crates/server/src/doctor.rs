@@ -1,4 +1,4 @@
-//! `countersign doctor`: tries every channel as it was set, in a process of its own, beside a live server too. Nothing is sent to
+//! `countersign doctor`: reads the operator's texts and tries every channel as it was set, in a process of its own, beside a live server too. Nothing is sent to
 //! anyone, and the books are not opened.
 
 use std::sync::Arc;
@@ -19,6 +19,26 @@ use crate::settings::{ChannelSettings, Settings};
 /// The longest that one channel is tried.
 const LIMIT: Duration = Duration::from_secs(40);
 
+/// What was found of all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examination {
+    /// What was found of the operator's own texts, where they have some or these are wrong.
+    pub texts: Option<Finding>,
+    /// What was found of each channel, in the order of the settings.
+    pub channels: Vec<Examined>,
+}
+
+impl Examination {
+    /// Whether all of it works.
+    pub fn works(&self) -> bool {
+        let texts_work = self
+            .texts
+            .as_ref()
+            .is_none_or(|finding| finding.verdict != Verdict::Broken);
+        texts_work && self.channels.iter().all(Examined::works)
+    }
+}
+
 /// What was found of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
@@ -37,33 +57,40 @@ impl Examined {
     }
 }
 
-/// Tries all channels, side by side.
-pub async fn examine(settings: &Settings) -> Vec<Examined> {
-    let texts = match Texts::built_in() {
-        Ok(texts) => texts,
-        Err(error) => return vec![broken_texts(&error)],
+/// Reads the operator's texts, and tries all channels, side by side.
+pub async fn examine(settings: &Settings) -> Examination {
+    let (texts, of_texts) = match settings.open_texts() {
+        Ok(texts) => {
+            let of_texts = settings.texts.folder.is_some().then(|| good_texts(&texts));
+            (Some(texts), of_texts)
+        }
+        // Channels can be tried all the same.
+        Err(error) => (Texts::built_in().ok(), Some(broken_texts(&error))),
     };
-    let mut examined: FuturesOrdered<_> = settings
-        .channels
-        .iter()
-        .map(|channel| examine_channel(settings, channel, &texts))
-        .collect();
-    let mut all = Vec::new();
-    while let Some(one) = examined.next().await {
-        all.push(one);
+    let channels = texts.iter().flat_map(|texts| {
+        let each = settings.channels.iter();
+        each.map(|channel| examine_channel(settings, channel, texts))
+    });
+    Examination {
+        texts: of_texts,
+        channels: channels.collect::<FuturesOrdered<_>>().collect().await,
     }
-    all
 }
 
-fn broken_texts(error: &TextsError) -> Examined {
-    Examined {
-        name: LegName::INBOX,
-        kind: "texts".to_owned(),
-        findings: vec![Finding {
-            verdict: Verdict::Broken,
-            found: error.to_string(),
-            remedy: "mend that file of texts".to_owned(),
-        }],
+fn good_texts(texts: &Texts) -> Finding {
+    let tags = texts.languages().iter().map(|language| language.tag().to_string());
+    Finding {
+        verdict: Verdict::Well,
+        found: format!("recipients are written to in {}", tags.collect::<Vec<_>>().join(", ")),
+        remedy: String::new(),
+    }
+}
+
+fn broken_texts(error: &TextsError) -> Finding {
+    Finding {
+        verdict: Verdict::Broken,
+        found: error.to_string(),
+        remedy: "mend that: the server doesn’t start before".to_owned(),
     }
 }
 

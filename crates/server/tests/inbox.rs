@@ -467,3 +467,44 @@ async fn a_server_without_an_inbox_has_no_inbox_pages() {
     let answer: Value = sandbox.get("/inbox").await.json().await.unwrap();
     assert_eq!(answer["error"], "UNKNOWN_METHOD");
 }
+
+#[tokio::test]
+async fn a_text_is_in_the_recipients_language_and_shown_in_its_direction() {
+    let sandbox = Sandbox::start().await;
+    for (phone, locale, text, shown) in [
+        (
+            "+9996612345",
+            None,
+            "482913 is your verification code.",
+            "<p class=\"text\" lang=\"en\" dir=\"ltr\">",
+        ),
+        (
+            "+34612345678",
+            None,
+            "482913 es su código de verificación.",
+            "<p class=\"text\" lang=\"es\" dir=\"ltr\">",
+        ),
+        (
+            "+34612345679",
+            Some("ar"),
+            "رمز التحقق الخاص بك هو 482913.",
+            "<p class=\"text\" lang=\"ar\" dir=\"rtl\">",
+        ),
+    ] {
+        let mut parameters = json!({"phone_number": phone, "code": "482913"});
+        if let Some(locale) = locale {
+            parameters["locale"] = locale.into();
+        }
+        let sent = sandbox.call("sendVerificationMessage", parameters).await;
+        let id = sent["request_id"].as_str().unwrap().to_owned();
+        bounded(async { while !ids(&sandbox.messages(phone).await).contains(&id) {} }).await;
+        assert_eq!(sandbox.messages(phone).await[0]["text"], text);
+        let page = sandbox
+            .get(&format!("/inbox?phone={phone}"))
+            .await
+            .text()
+            .await
+            .unwrap();
+        assert!(page.contains(&format!("{shown}{text}</p>")), "{page}");
+    }
+}

@@ -84,8 +84,8 @@ pub fn compose_login(language: &Language, parts: &LoginParts<'_>) -> Composed {
     );
     let heading = language.text("email-login-heading", &[]);
     let asker = [
-        ("device", Argument::Text(&*device)),
-        ("address", Argument::Text(&*address)),
+        ("device", Argument::Text(&device)),
+        ("address", Argument::Text(&address)),
     ];
     let lines = vec![
         language.text("email-login-from", &asker),
@@ -107,7 +107,7 @@ fn put_together(
     let right_to_left = language.is_right_to_left();
     let mut text = format!("{heading}\n\n    {code}\n\n{}\n", lines.join("\n\n"));
     if let Some((label, url)) = &answer {
-        text.push_str(&format!("\n{label}\n{url}\n"));
+        text = format!("{text}\n{label}\n{url}\n");
     }
     let mut body = format!(
         "<h1 style=\"margin:0 0 16px;font-size:20px;line-height:1.3;font-weight:600\">{}</h1>\n\
@@ -118,7 +118,9 @@ fn put_together(
         escape(code),
     );
     for line in lines {
-        body.push_str(&format!("<p style=\"margin:0 0 12px\">{}</p>\n", escape(line)));
+        body.push_str("<p style=\"margin:0 0 12px\">");
+        body.push_str(&escape(line));
+        body.push_str("</p>\n");
     }
     if let Some((label, url)) = &answer {
         let link = format!(
@@ -126,7 +128,7 @@ fn put_together(
             escape(url),
             escape(label.trim_end_matches(':'))
         );
-        body.push_str(&format!("<p style=\"margin:24px 0 0;font-size:14px\">{link}</p>\n"));
+        body = format!("{body}<p style=\"margin:24px 0 0;font-size:14px\">{link}</p>\n");
     }
     Composed {
         html: page(language, subject, &body),

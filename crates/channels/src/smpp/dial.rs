@@ -5,16 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::settings::Settings;
 use crate::config::{ChannelConfig, ConfigError};
+use crate::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,10 +49,9 @@ impl Dialer {
                     let problem = "expected the host name or the IP address that the certificate bears";
                     return Err(ConfigError::of_key(config, "tls_name", problem));
                 };
-                let extra = extra_ca_file.map(read_certificates).transpose();
-                let extra = extra.map_err(|problem| ConfigError::of_key(config, "tls", problem))?;
-                let config = tls_config(extra.unwrap_or_default());
-                Some((TlsConnector::from(Arc::new(config)), name))
+                let trust = tls::client_config(extra_ca_file);
+                let trust = trust.map_err(|problem| ConfigError::of_key(config, "tls", problem))?;
+                Some((TlsConnector::from(Arc::new(trust)), name))
             }
         };
         Ok(Self {
@@ -115,35 +112,5 @@ impl Dialer {
             Ok(Err(error)) => Err(failed(&format!("no TLS ({error})"), remedy)),
             Err(_) => Err(failed("no TLS within 10 s", remedy)),
         }
-    }
-}
-
-/// Trust in the platform's authorities and extra ones.
-fn tls_config(extra: Vec<CertificateDer<'static>>) -> ClientConfig {
-    // An error says that a provider is installed already: it is ring everywhere in this program.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    match Verifier::new_with_extra_roots(extra.clone(), provider) {
-        Ok(verifier) => ClientConfig::builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth(),
-        Err(error) => {
-            tracing::warn!(%error, "the platform's certificate authorities can't be used: install ca-certificates");
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(extra);
-            ClientConfig::builder()
-                .with_root_certificates(roots)
-                .with_no_client_auth()
-        }
-    }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("can’t read {}: {error}", path.display()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("{} holds no certificate in PEM form", path.display())),
     }
 }

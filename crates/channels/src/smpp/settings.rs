@@ -104,16 +104,15 @@ impl Settings {
         })
     }
 
-    /// What a recipient reads, given the code and the usual text.
-    pub(super) fn message_text(&self, code: &str, usual: String) -> String {
-        self.text.as_ref().map_or(usual, |text| text.replace(CODE, code))
+    /// What the operator wants recipients to read, where they set it.
+    pub(super) fn message_text(&self, code: &str) -> Option<String> {
+        self.text.as_ref().map(|text| text.replace(CODE, code))
     }
 
-    /// What is read by who signs in. `site`: where, as they know it.
-    pub(super) fn login_text(&self, code: &str, site: &str) -> String {
-        let text = self.login_text.as_deref();
-        let text = text.unwrap_or("{code} is your code to sign in to {site}. Tell it to nobody.");
-        text.replace(SITE, site).replace(CODE, code)
+    /// The same for who signs in. `site`: where, as they know it.
+    pub(super) fn login_text(&self, code: &str, site: &str) -> Option<String> {
+        let text = self.login_text.as_ref()?;
+        Some(text.replace(SITE, site).replace(CODE, code))
     }
 }
 
@@ -234,13 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn texts_can_be_set_in_the_recipients_language() {
+    fn an_operator_may_set_the_texts() {
         let settings = read(&[("text", "Ваш код: {code}")]).unwrap();
-        assert_eq!(settings.message_text("12345", "unused".to_owned()), "Ваш код: 12345");
-        let usual = read(&[]).unwrap().login_text("12345", "verify.example");
-        assert!(
-            usual.starts_with("12345 is your code to sign in to verify.example."),
-            "{usual}"
+        assert_eq!(settings.message_text("12345").as_deref(), Some("Ваш код: 12345"));
+        let settings = read(&[("login_text", "{site}: {code}")]).unwrap();
+        let login = settings.login_text("12345", "verify.example");
+        assert_eq!(login.as_deref(), Some("verify.example: 12345"));
+        assert_eq!(
+            settings.message_text("12345"),
+            None,
+            "the usual one in the recipient’s language"
         );
     }
 }

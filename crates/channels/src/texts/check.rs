@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fluent_syntax::ast::{CallArguments, Entry, Expression, InlineExpression, Pattern, PatternElement, Resource};
+use countersign_core::Locale;
+use fluent_syntax::ast::{
+    CallArguments, Entry, Expression, InlineExpression, Message, Pattern, PatternElement, Resource,
+};
 use fluent_syntax::parser;
 
-use super::{Argument, ENGLISH, Language, Source, TextsError};
+use super::{Argument, Language, Source, TextsError};
 
 /// The longest text once it is filled in, in characters. Telegram's answers to a pressed button take 200.
 const MAX_CHARS: usize = 1_000;
@@ -30,16 +33,19 @@ pub(super) struct Shape {
 
 impl Shapes {
     pub(super) fn of_english(built_in: &[Source]) -> Result<Self, TextsError> {
-        let english = built_in.iter().find(|source| source.tag.to_string() == ENGLISH);
-        let english = english.ok_or_else(|| TextsError::new("built-in texts", "English is missing"))?;
-        let resource = parse(english)?;
+        let english = built_in.iter().find(|source| source.tag == *Locale::ENGLISH.tag());
+        Self::of_file(english.ok_or_else(|| TextsError::new("built-in texts", "English is missing"))?)
+    }
+
+    /// Which texts a file has.
+    pub(super) fn of_file(source: &Source) -> Result<Self, TextsError> {
+        let resource = parse(source)?;
         let mut shapes = BTreeMap::new();
         for entry in &resource.body {
             if let Entry::Message(message) = entry
                 && let Some(pattern) = &message.value
             {
-                let mut seen = Seen::default();
-                seen.pattern(pattern);
+                let seen = Seen::of(Some(pattern));
                 let mut arguments: BTreeMap<String, bool> =
                     seen.variables.iter().map(|name| ((*name).to_owned(), false)).collect();
                 for name in seen.selectors {
@@ -53,6 +59,10 @@ impl Shapes {
             }
         }
         Ok(Self(shapes))
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Shape> {
+        self.0.get(id)
     }
 
     /// By id.
@@ -92,47 +102,19 @@ pub(super) fn check(source: &Source, shapes: &Shapes) -> Result<(), TextsError> 
     let mut known = BTreeSet::new();
     for entry in &resource.body {
         let (name, seen) = match entry {
-            Entry::Message(message) => {
-                let name = message.id.name;
-                let error = |problem: &str| at(source, place_of(source, name), &format!("{name} {problem}"));
-                let shape = shapes.0.get(name).ok_or_else(|| {
-                    error("is no text of ours, so it would never be used; docs/texts.md lists their ids")
-                })?;
-                if !known.insert(name) {
-                    return Err(error("stands here for the second time"));
-                }
-                if !message.attributes.is_empty() {
-                    return Err(error("has attributes, which nothing reads"));
-                }
-                let pattern = message.value.as_ref().ok_or_else(|| error("is empty"))?;
-                let mut seen = Seen::default();
-                seen.pattern(pattern);
-                if let Some(variable) = seen.variables.iter().find(|name| !shape.arguments.contains_key(**name)) {
-                    let given: Vec<_> = shape.arguments.keys().map(|name| format!("{{ ${name} }}")).collect();
-                    let given = if given.is_empty() {
-                        "nothing".to_owned()
-                    } else {
-                        given.join(", ")
-                    };
-                    return Err(error(&format!("shows {{ ${variable} }}, but it is given {given}")));
-                }
-                if shape.shows_code && !shows(pattern, CODE) {
-                    return Err(error("doesn’t show { $code } in each of its wordings"));
-                }
-                (name, seen)
-            }
-            Entry::Term(term) => {
-                let mut seen = Seen::default();
-                seen.pattern(&term.value);
-                (term.id.name, seen)
-            }
+            Entry::Message(message) => (message.id.name, Seen::of(message.value.as_ref())),
+            Entry::Term(term) => (term.id.name, Seen::of(Some(&term.value))),
             _ => continue,
         };
         let error = |problem: &str| at(source, place_of(source, name), &format!("{name} {problem}"));
-        if let Some(message) = seen.messages.first() {
-            return Err(error(&format!(
-                "shows {{ {message} }}, another text: write {{ ${message} }} for what it is given"
-            )));
+        if let Entry::Message(message) = entry {
+            let shape = shapes.get(name);
+            let shape = shape
+                .ok_or_else(|| error("is no text of ours, so it would never be used; docs/texts.md lists their ids"))?;
+            if !known.insert(name) {
+                return Err(error("stands here for the second time"));
+            }
+            check_message(message, &seen, shape).map_err(|problem| error(&problem))?;
         }
         if let Some(function) = seen.functions.first() {
             return Err(error(&format!("calls {function}(), and there are no functions")));
@@ -140,14 +122,48 @@ pub(super) fn check(source: &Source, shapes: &Shapes) -> Result<(), TextsError> 
         if let Some(term) = seen.terms.iter().find(|term| !terms.contains(**term)) {
             return Err(error(&format!("shows {{ -{term} }}, which isn’t defined in this file")));
         }
+        if let Some(message) = seen.messages.first() {
+            return Err(error(&shows_another(message)));
+        }
     }
     Ok(())
+}
+
+/// What is wrong with a text of ours.
+fn check_message(message: &Message<&str>, seen: &Seen<'_>, shape: &Shape) -> Result<(), String> {
+    let Some(pattern) = message.value.as_ref() else {
+        return Err("is empty".to_owned());
+    };
+    if !message.attributes.is_empty() {
+        return Err("has attributes, which nothing reads".to_owned());
+    }
+    if let Some(another) = seen.messages.first() {
+        return Err(shows_another(another));
+    }
+    if let Some(variable) = seen.variables.iter().find(|name| !shape.arguments.contains_key(**name)) {
+        let given: Vec<_> = shape.arguments.keys().map(|name| format!("{{ ${name} }}")).collect();
+        let given = if given.is_empty() {
+            "nothing".to_owned()
+        } else {
+            given.join(", ")
+        };
+        return Err(format!("shows {{ ${variable} }}, but it is given {given}"));
+    }
+    if shape.shows_code && !shows(pattern, CODE) {
+        return Err("doesn’t show { $code } in each of its wordings".to_owned());
+    }
+    Ok(())
+}
+
+fn shows_another(message: &str) -> String {
+    format!("shows {{ {message} }}, another text: write {{ ${message} }} for what it is given")
 }
 
 /// Fills every text of a language in, as its arguments may be, and looks at what comes out.
 pub(super) fn try_out(language: &Language, shapes: &Shapes) -> Result<(), TextsError> {
     for (id, shape) in shapes.iter() {
-        for count in COUNTS {
+        let counts = shape.arguments.values().any(|is_number| *is_number);
+        for count in COUNTS.into_iter().take(if counts { COUNTS.len() } else { 1 }) {
             let arguments: Vec<(&str, Argument<'_>)> = shape
                 .arguments
                 .iter()
@@ -195,6 +211,14 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
+    fn of(pattern: Option<&Pattern<&'a str>>) -> Self {
+        let mut seen = Self::default();
+        if let Some(pattern) = pattern {
+            seen.pattern(pattern);
+        }
+        seen
+    }
+
     fn pattern(&mut self, pattern: &Pattern<&'a str>) {
         for element in &pattern.elements {
             if let PatternElement::Placeable { expression } = element {

@@ -26,6 +26,16 @@ pub struct OwnTexts {
     pub default_language: Locale,
 }
 
+/// None of their own, and English.
+impl Default for OwnTexts {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            default_language: Locale::ENGLISH,
+        }
+    }
+}
+
 /// The files of a folder.
 #[derive(Default)]
 pub(super) struct Found {

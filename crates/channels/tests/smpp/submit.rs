@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use countersign_channels::testing::{destination, sender};
-use countersign_channels::{Handover, LoginPrompt};
-use countersign_core::{Code, News, PhoneNumber, Reach, SandboxNumbers, Timestamp};
+use countersign_channels::{Autofill, Handover, LoginPrompt};
+use countersign_core::{Code, Locale, News, PhoneNumber, Reach, SandboxNumbers, Timestamp};
 use serde_json::json;
 
 use crate::fixture::{Fixture, NUMBER, message, message_to};
@@ -17,7 +17,8 @@ async fn a_code_arrives_in_the_default_alphabet_and_is_delivered() {
     let handle = fixture.accepted(&message).await;
     assert_eq!(handle.as_str(), "1000");
     let submit = fixture.event("submit").await;
-    assert_eq!(submit["text"], "482913 is your verification code.");
+    let text = "482913 ist Ihr Bestätigungscode für acme_verification.";
+    assert_eq!(submit["text"], text, "a German number’s language");
     assert_eq!(submit["data_coding"], 0);
     assert_eq!(
         (submit["to"].as_str(), submit["to_ton"].as_u64()),
@@ -48,6 +49,45 @@ async fn a_text_that_the_alphabet_lacks_arrives_in_ucs2() {
         (submit["from"].as_str(), submit["from_ton"].as_u64()),
         (Some("72345"), Some(3))
     );
+}
+
+#[tokio::test]
+async fn a_code_is_written_in_the_language_asked_for_and_ends_with_what_the_account_wants() {
+    let mut fixture = Fixture::new(json!({}), &[]).await;
+    fixture.server.books.set_autofill(Autofill {
+        domain: Some("example.com".to_owned()),
+        android_hash: None,
+    });
+    let mut message = message(1);
+    message.locale = Locale::parse("pt-BR");
+    fixture.accepted(&message).await;
+    let submit = fixture.event("submit").await;
+    let text = "482913 é o seu código de verificação.\n\n@example.com #482913";
+    assert_eq!(submit["text"], text);
+    assert_eq!(submit["data_coding"], 8);
+
+    fixture.server.books.set_autofill(Autofill {
+        domain: Some("example.com".to_owned()),
+        android_hash: Some("FA+9qCX9VSu".to_owned()),
+    });
+    message.sender = sender("acme_verification");
+    fixture.accepted(&message).await;
+    let submit = fixture.event("submit").await;
+    let text = "482913 é o seu codigo de verificacao para acme_verification.\n\nFA+9qCX9VSu\n@example.com #482913";
+    assert_eq!(submit["text"], text, "one segment, at the cost of some accents");
+    assert_eq!(submit["data_coding"], 0);
+}
+
+#[tokio::test]
+async fn an_operators_text_ends_with_what_the_account_wants_as_well() {
+    let mut fixture = Fixture::new(json!({}), &[("text", "Code {code}")]).await;
+    fixture.server.books.set_autofill(Autofill {
+        domain: Some("example.com".to_owned()),
+        android_hash: None,
+    });
+    fixture.accepted(&message(1)).await;
+    let submit = fixture.event("submit").await;
+    assert_eq!(submit["text"], "Code 482913\n\n@example.com #482913");
 }
 
 #[tokio::test]
@@ -227,7 +267,7 @@ async fn a_sign_in_gets_its_code_and_no_buttons() {
         Handover::Accepted(Some(_))
     ));
     let text = fixture.event("submit").await["text"].as_str().unwrap().to_owned();
-    assert!(text.starts_with("771204 is your code to sign in to"), "{text}");
+    assert!(text.starts_with("771204 ist Ihr Code zum Anmelden bei"), "{text}");
     assert_eq!(fixture.event("receipt_answer").await["status"], 0);
     fixture
         .tell(json!({"do": "message", "from": &NUMBER[1..], "text": "NO"}))

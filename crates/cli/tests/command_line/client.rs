@@ -142,3 +142,28 @@ fn the_sandboxs_tls_is_trusted_through_its_data_directory() {
     let ca_file = format!("--ca-file={}", moved.display());
     assert_eq!(sandbox.run(["send", "+9996610001", "--url", url, &ca_file]).exit, 0);
 }
+
+#[test]
+fn a_code_is_written_in_the_language_that_the_send_names() {
+    let sandbox = Sandbox::start();
+    let text = |arguments: &[&str]| {
+        sandbox.json(arguments);
+        let listed = sandbox.json(&["inbox", "list"]);
+        listed[0]["text"].as_str().unwrap().to_owned()
+    };
+    let english = text(&["send", "+9996612345", "--code", "482913"]);
+    assert_eq!(english, "482913 is your verification code.");
+    let portuguese = text(&[
+        "send",
+        "+9996612345",
+        "--code",
+        "482913",
+        "--locale",
+        "pt-BR",
+        "--email",
+        "ida@example.com",
+    ]);
+    assert_eq!(portuguese, "482913 é o seu código de verificação.");
+    let spanish = text(&["send", "+34612345678", "--code", "482913"]);
+    assert_eq!(spanish, "482913 es su código de verificación.");
+}

@@ -153,3 +153,28 @@ fn a_log_level_that_is_none_is_refused() {
     let mut command = place.command(["inbox", "list"]);
     crate::support::run(command.env("COUNTERSIGN_LOG", "loud")).failed_with(&["COUNTERSIGN_LOG", "debug"]);
 }
+
+#[test]
+fn a_mistake_in_the_operators_texts_keeps_the_server_from_starting_and_doctor_names_it() {
+    let place = Place::new();
+    let texts = place.path().join("texts");
+    std::fs::create_dir(&texts).unwrap();
+    std::fs::write(place.path().join("countersign.toml"), "[texts]\nfolder = \"texts\"\n").unwrap();
+    std::fs::write(texts.join("it.ftl"), "\nsms-code = Codice: { $kode }\n").unwrap();
+    let mistake = "texts/it.ftl, line 2: sms-code shows { $kode }, but it is given { $code }";
+    place.run(["serve", "--listen", "127.0.0.1:0"]).failed_with(&[mistake]);
+    let doctor = place.run(["doctor"]);
+    assert_eq!(doctor.exit, 1, "{doctor:?}");
+    assert!(doctor.stdout.contains(mistake), "{doctor:?}");
+
+    std::fs::write(texts.join("it.ftl"), "sms-code = Codice: { $code }\n").unwrap();
+    let doctor = place.run(["doctor", "--json"]).json();
+    assert_eq!(doctor["texts"]["verdict"], "well", "{doctor}");
+    let found = doctor["texts"]["found"].as_str().unwrap();
+    assert!(found.ends_with("ar, de, en, es, it, pt, ru"), "{found}");
+
+    std::fs::create_dir(texts.join("smss")).unwrap();
+    let doctor = place.run(["doctor", "--json"]);
+    assert_eq!(doctor.exit, 1, "{doctor:?}");
+    assert!(doctor.stdout.contains("smss: no channel has that name"), "{doctor:?}");
+}

@@ -76,6 +76,10 @@ struct Conversation {
 struct Bubble {
     id: String,
     code: String,
+    text: String,
+    /// The tag of the text's language.
+    language: String,
+    right_to_left: bool,
     sender: Option<SenderFace>,
     sent_at: String,
     sent_time: String,
@@ -222,6 +226,9 @@ fn bubble(shown: &Shown, scripted: bool) -> Bubble {
     Bubble {
         id: message.request.to_string(),
         code: message.code.as_str().to_owned(),
+        text: shown.text.clone(),
+        language: shown.language.clone(),
+        right_to_left: shown.right_to_left,
         sender: shown.sender.clone(),
         sent_at: message.sent_at.rfc_3339(),
         sent_time: dates::time_of_day(message.sent_at),

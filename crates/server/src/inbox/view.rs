@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use countersign_channels::{InboxMessage, NumberSummary};
-use countersign_core::{AccountKey, DeliveryState, Timestamp, VerificationState};
+use countersign_core::{AccountKey, DeliveryState, LegName, Timestamp, VerificationState};
 use countersign_store::StoreError;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
@@ -27,6 +27,12 @@ pub(super) struct Shown {
     pub(super) account_now: Timestamp,
     /// Whom the recipient sees as its sender.
     pub(super) sender: Option<SenderFace>,
+    /// What the recipient reads.
+    pub(super) text: String,
+    /// The tag of its language.
+    pub(super) language: String,
+    /// Whether it is written from right to left.
+    pub(super) right_to_left: bool,
 }
 
 impl Shown {
@@ -51,7 +57,12 @@ pub(super) async fn shown(room: &Room, messages: Vec<InboxMessage>) -> Result<Ve
 }
 
 async fn look_up(room: &Room, message: InboxMessage, account_now: Timestamp) -> Result<Option<Shown>, StoreError> {
+    let texts = room.app.texts.of_channel(&LegName::INBOX);
+    let language = texts.language(message.locale.as_ref(), message.phone);
     let mut shown = Shown {
+        text: message.text(language),
+        language: language.tag().to_string(),
+        right_to_left: language.is_right_to_left(),
         delivery: message.delivery,
         verification: VerificationState::Unchecked,
         account_now,
@@ -109,7 +120,7 @@ pub(super) fn as_json(messages: &[Shown]) -> Value {
                 "request_id": message.request.to_string(),
                 "phone_number": message.phone.to_string(),
                 "code": message.code.as_str(),
-                "text": message.text(),
+                "text": shown.text,
                 "sender": message.sender.as_ref().map(ToString::to_string),
                 "sent_at": message.sent_at.unix_seconds(),
                 "expires_at": message.expires_at.unix_seconds(),

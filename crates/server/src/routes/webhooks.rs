@@ -25,6 +25,10 @@ static PLACES: Semaphore = Semaphore::const_new(64);
 /// The longest that one call may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// A channel's page has its styles in its elements, loads and runs nothing, and posts its form to itself.
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// The paths of all channels.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -51,6 +55,7 @@ async fn receive(
     let Ok(_places) = PLACES.try_acquire_many(places) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
+    let is_page = leg.channel.answers_with_pages();
     let answered = tokio::time::timeout(LIMIT, async {
         let Ok(body) = Limited::new(body, room).collect().await else {
             return WebhookAnswer::status(413);
@@ -73,10 +78,20 @@ async fn receive(
     if answer.text.is_empty() {
         return status.into_response();
     }
-    // Part of it may come from whoever called: no browser may take it for a page.
+    // Where it is no page, part of it may come from whoever called: no browser may take it for one.
+    let content_type = if is_page {
+        "text/html; charset=utf-8"
+    } else {
+        "text/plain; charset=utf-8"
+    };
     let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CONTENT_TYPE, content_type),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Its address may say who is meant.
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
     ];
     (status, headers, answer.text).into_response()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use countersign_channels::OwnTexts;
 use countersign_core::Credits;
 use toml::{Table, Value};
 
@@ -361,6 +362,7 @@ fn blank(mode: Mode) -> Settings {
             sign_up: false,
             terms_file: None,
         },
+        texts: OwnTexts::default(),
         delivery: DeliverySettings {
             ask_timeout: std::time::Duration::ZERO,
             own_number_paid_legs: false,

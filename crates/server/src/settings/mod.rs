@@ -19,9 +19,11 @@ pub use text::commented_file;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::{Credits, Limit, PriceList, RouteName, Rules};
+use countersign_channels::{OwnTexts, Texts, TextsError};
+use countersign_core::{Credits, LegName, Limit, PriceList, RouteName, Rules};
 use ipnet::IpNet;
 
 use crate::Mode;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The pages.
     pub site: SiteSettings,
+    /// What recipients read, in their languages.
+    pub texts: OwnTexts,
     /// How messages are delivered.
     pub delivery: DeliverySettings,
     /// Ways to reach a phone besides the inbox.
@@ -186,6 +190,13 @@ impl Settings {
                 .one_live_code_seconds
                 .map(|seconds| i64::from(seconds) * 1_000),
         }
+    }
+
+    /// Reads what recipients read: the built-in texts, and the operator's own over them.
+    pub fn open_texts(&self) -> Result<Arc<Texts>, TextsError> {
+        let channels = self.channels.iter().map(|channel| channel.config.name.clone());
+        let channels: Vec<_> = std::iter::once(LegName::INBOX).chain(channels).collect();
+        Texts::with_own(&self.texts, &channels)
     }
 
     /// The file that opens the books.

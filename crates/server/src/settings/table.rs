@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use countersign_core::{Credits, MAX_PURCHASE};
+use countersign_core::{Credits, Locale, MAX_PURCHASE};
 use ipnet::IpNet;
 use url::Url;
 
@@ -436,6 +436,27 @@ pub static TABLE: &[Setting] = &[
         doc: "The terms that people accept at their first sign-in, in Markdown; shown at /terms. Read at start. A short text of \
               ours where none is named.",
         set: |settings, text| put_optional(&mut settings.site.terms_file, text, path),
+    },
+    Setting {
+        section: "texts",
+        key: "folder",
+        kind: Kind::Text,
+        expects: "the path of a folder",
+        sandbox: "",
+        production: "",
+        doc: "Your own texts for recipients: TAG.ftl adds a language or replaces single texts of one, CHANNEL/TAG.ftl does so for \
+              one channel. Read at start; docs/texts.md has the ids.",
+        set: |settings, text| put_optional(&mut settings.texts.folder, text, path),
+    },
+    Setting {
+        section: "texts",
+        key: "default_language",
+        kind: Kind::Text,
+        expects: "the tag of a language, like \"de\" or \"pt-BR\"",
+        sandbox: "en",
+        production: "en",
+        doc: "The language of recipients who asked for none that there are texts in, and whose country has none.",
+        set: |settings, text| put(&mut settings.texts.default_language, Locale::parse(text)),
     },
 ];
 

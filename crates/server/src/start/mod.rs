@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Extension;
-use countersign_channels::{ConfigError, Inbox, Texts, TextsError};
+use countersign_channels::{ConfigError, Inbox, TextsError};
 use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -120,6 +120,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let plans = std::thread::Builder::new().name("numbering-plans".to_owned());
     let _ = plans.spawn(countersign_core::load_numbering_plans);
 
+    let texts = settings.open_texts()?;
     files::make_data_dir(&settings.data_dir)?;
     let lock = files::lock(&settings.data_dir)?;
     let listeners = Listeners::open(&settings)?;
@@ -147,7 +148,6 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let (logins, login_queue) = mpsc::channel(DESK_QUEUE);
     let (costs, cost_queue) = mpsc::channel(DESK_QUEUE);
     let inbox = settings.inbox.enabled.then(|| Inbox::new(news.clone()));
-    let texts = Texts::built_in()?;
     let ports = routes::channel_ports(&settings, &site, news, logins, costs, Arc::clone(&texts));
     let channels = settings
         .channels

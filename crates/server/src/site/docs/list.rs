@@ -116,6 +116,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Which legs a message takes, in which order, for how long, and how to see why."
             ),
             page!(
+                "texts",
+                "Texts and languages",
+                "Which language a recipient reads, how long short messages get, and how to add a language or change words."
+            ),
+            page!(
                 "channel-telegram-bot",
                 "Telegram bot channel",
                 "Codes from a bot of your own, to everybody who shared their number with it."
@@ -129,6 +134,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "channel-smpp",
                 "SMS over SMPP",
                 "What to ask a provider for, the settings, what delivered means there, STOP and START."
+            ),
+            page!(
+                "channel-sms-http",
+                "SMS over HTTP",
+                "Twilio, or any other provider by a template: what to sign up for, the settings, what answers mean."
             ),
             page!(
                 "channel-whatsapp",

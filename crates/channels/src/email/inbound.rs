@@ -1,0 +1,248 @@
+//! What comes back over HTTP. `dsn`: the operator's mail server brings the notifications that come to the envelope's sender. `answer/TOKEN`:
+//! a recipient followed the link in their message; a `GET` changes nothing, since programs that look for bad links follow them, too.
+
+use countersign_core::{Detail, Locale, News};
+use ring::digest::{SHA256, digest};
+use subtle::ConstantTimeEq as _;
+use url::form_urlencoded;
+
+use super::compose::{escape, page};
+use super::dsn::{self, Outcome};
+use super::token::{Answerer, Subject};
+use super::{Email, PATH_OF_ANSWERS, PATH_OF_REPORTS};
+use crate::texts::Language;
+use crate::{ChannelNews, LoginReply, MessageKey, Recipient, WebhookAnswer, WebhookCall, clock};
+
+/// The largest notification that is read: ours come with headers alone.
+const MAX_REPORT_BYTES: usize = 200 * 1024;
+/// The largest form.
+const MAX_FORM_BYTES: usize = 4 * 1024;
+
+/// What a recipient says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Disown,
+    Stop,
+    Start,
+}
+
+impl Email {
+    pub(super) async fn called(&self, call: WebhookCall) -> WebhookAnswer {
+        if call.path == PATH_OF_REPORTS {
+            return if call.is_get {
+                WebhookAnswer::status(405)
+            } else {
+                self.report(&call).await
+            };
+        }
+        let token = call.path.strip_prefix(PATH_OF_ANSWERS);
+        let answerer = token.and_then(|token| self.keys.as_ref()?.open(token));
+        let Some(answerer) = answerer else {
+            return WebhookAnswer::status(404);
+        };
+        let shown = if call.is_get {
+            self.show(&answerer, None).await
+        } else {
+            match wish_of(&call.body) {
+                None => return WebhookAnswer::status(400),
+                Some(wish) => match self.grant(&answerer, wish).await {
+                    Ok(()) => self.show(&answerer, Some(wish)).await,
+                    Err(Unavailable) => Err(Unavailable),
+                },
+            }
+        };
+        shown.unwrap_or(WebhookAnswer::status(503))
+    }
+
+    async fn report(&self, call: &WebhookCall) -> WebhookAnswer {
+        let (Some(secret), Some(keys)) = (&self.settings.dsn_secret, &self.keys) else {
+            return WebhookAnswer::status(404);
+        };
+        let given = call
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "));
+        // Hashed, so that not even its length shows in how long it takes.
+        let hashed = |text: &str| digest(&SHA256, text.as_bytes());
+        let is_right = given.is_some_and(|given| {
+            let (given, own) = (hashed(given.trim()), hashed(secret.reveal()));
+            given.as_ref().ct_eq(own.as_ref()).into()
+        });
+        if !is_right {
+            return WebhookAnswer::status(401);
+        }
+        if call.body.len() > MAX_REPORT_BYTES {
+            return WebhookAnswer::status(413);
+        }
+        // Whatever else comes to that mailbox is none of our business: it must not be brought again.
+        let Some(notification) = dsn::read(&call.body) else {
+            tracing::debug!(channel = %self.name, "what the mail server brought is no delivery status notification");
+            return WebhookAnswer::status(200);
+        };
+        let Some(key) = notification.names.iter().find_map(|name| keys.read_name(name)) else {
+            tracing::debug!(channel = %self.name, "a delivery status notification names no message of ours");
+            return WebhookAnswer::status(200);
+        };
+        let (news, detail) = match notification.outcome {
+            Outcome::Delayed => return WebhookAnswer::status(200),
+            Outcome::Delivered => (News::Delivered, None),
+            Outcome::Passed(how) => (News::Delivered, Some(Detail::new(how))),
+            Outcome::Failed(why) => (News::Failed, Some(Detail::new(&why))),
+        };
+        match self.tell(key, news, detail).await {
+            Ok(()) => WebhookAnswer::status(200),
+            Err(Unavailable) => WebhookAnswer::status(503),
+        }
+    }
+
+    async fn grant(&self, answerer: &Answerer, wish: Wish) -> Result<(), Unavailable> {
+        match wish {
+            Wish::Stop => self.note_stopped(answerer, true).await,
+            Wish::Start => self.note_stopped(answerer, false).await,
+            Wish::Disown => match answerer.subject {
+                Subject::Message(key) => self.tell(key, News::Disowned, None).await,
+                Subject::Login(attempt) => {
+                    let reply = LoginReply {
+                        attempt,
+                        phone: answerer.phone,
+                        is_me: false,
+                    };
+                    self.ports.logins.send(reply).await.map_err(|_| Unavailable)
+                }
+            },
+        }
+    }
+
+    /// The address that the operator noted stays: only whether its holder wants anything changes.
+    async fn note_stopped(&self, answerer: &Answerer, stopped: bool) -> Result<(), Unavailable> {
+        let known = self.known(answerer).await?;
+        if known.as_ref().is_some_and(|known| known.stopped == stopped) || (known.is_none() && !stopped) {
+            return Ok(());
+        }
+        let address = known.map(|known| known.address).filter(|address| !address.is_empty());
+        let recipient = Recipient {
+            phone: answerer.phone,
+            address: address.unwrap_or_else(|| answerer.address.clone()),
+            stopped,
+            since: clock::now(),
+        };
+        let noted = self.ports.recipients.put(&self.name, recipient).await;
+        noted.map_err(|error| {
+            tracing::warn!(channel = %self.name, %error, "what a recipient said could not be noted");
+            Unavailable
+        })
+    }
+
+    async fn known(&self, answerer: &Answerer) -> Result<Option<Recipient>, Unavailable> {
+        let known = self.ports.recipients.find(&self.name, answerer.phone).await;
+        known.map_err(|error| {
+            tracing::warn!(channel = %self.name, %error, "a recipient could not be looked up");
+            Unavailable
+        })
+    }
+
+    pub(super) async fn tell(&self, key: MessageKey, news: News, detail: Option<Detail>) -> Result<(), Unavailable> {
+        let news = ChannelNews {
+            account: key.account,
+            request: key.request,
+            leg: self.name.clone(),
+            news,
+            detail,
+        };
+        self.ports.news.send(news).await.map_err(|_| Unavailable)
+    }
+
+    /// The page behind the link: what was done, and what can be said.
+    async fn show(&self, answerer: &Answerer, done: Option<Wish>) -> Result<WebhookAnswer, Unavailable> {
+        let stopped = self.known(answerer).await?.is_some_and(|known| known.stopped);
+        let asked = Locale::parse(&answerer.language);
+        let language = self.ports.texts.language(asked.as_ref(), answerer.phone);
+        let heading = language.text("email-page-heading", &[]);
+        let mut body = format!(
+            "<h1 style=\"margin:0 0 16px;font-size:20px;line-height:1.3\">{}</h1>\n",
+            escape(&heading)
+        );
+        let done_id = done.map(|wish| match wish {
+            Wish::Disown => "email-page-disowned",
+            Wish::Stop => "email-page-stopped",
+            Wish::Start => "email-page-started",
+        });
+        if let Some(id) = done_id {
+            let said = escape(&language.text(id, &[]));
+            body.push_str("<p role=\"status\" style=\"margin:0 0 16px\">");
+            body.push_str(&said);
+            body.push_str("</p>\n");
+        }
+        let choice = if stopped { Wish::Start } else { Wish::Stop };
+        let wishes = [Wish::Disown, choice];
+        body.push_str("<form method=\"post\">\n");
+        for wish in wishes
+            .into_iter()
+            .filter(|wish| done != Some(Wish::Disown) || *wish != Wish::Disown)
+        {
+            body.push_str(&button(language, wish));
+        }
+        body.push_str("</form>\n");
+        Ok(WebhookAnswer {
+            text: page(language, &heading, &body),
+            ..WebhookAnswer::status(200)
+        })
+    }
+}
+
+/// Nobody takes it at the moment: it has to come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unavailable;
+
+fn button(language: &Language, wish: Wish) -> String {
+    let (value, id) = match wish {
+        Wish::Disown => ("disown", "email-page-disown"),
+        Wish::Stop => ("stop", "email-page-stop"),
+        Wish::Start => ("start", "email-page-start"),
+    };
+    format!(
+        "<p style=\"margin:0 0 12px\"><button name=\"do\" value=\"{value}\" style=\"width:100%;padding:12px 16px;font:inherit\">{}</button></p>\n",
+        escape(&language.text(id, &[]))
+    )
+}
+
+/// What a form says: a button of the page, or a mail program's one click (RFC 8058), which may come as `multipart/form-data`.
+fn wish_of(form: &[u8]) -> Option<Wish> {
+    let form = form.get(..MAX_FORM_BYTES).unwrap_or(form);
+    let said = form_urlencoded::parse(form).find(|(name, _)| name == "do");
+    match said.as_ref().map(|(_, value)| &**value) {
+        Some("disown") => Some(Wish::Disown),
+        Some("stop") => Some(Wish::Stop),
+        Some("start") => Some(Wish::Start),
+        Some(_) => None,
+        None => {
+            let form = String::from_utf8_lossy(form);
+            let is_one_click = form.contains("List-Unsubscribe") && form.contains("One-Click");
+            is_one_click.then_some(Wish::Stop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_says_one_thing_or_nothing() {
+        for (form, wish) in [
+            ("do=disown", Some(Wish::Disown)),
+            ("do=stop", Some(Wish::Stop)),
+            ("do=start", Some(Wish::Start)),
+            ("do=dance", None),
+            ("List-Unsubscribe=One-Click", Some(Wish::Stop)),
+            (
+                "--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--\r\n",
+                Some(Wish::Stop),
+            ),
+            ("", None),
+            ("x=1", None),
+        ] {
+            assert_eq!(wish_of(form.as_bytes()), wish, "{form}");
+        }
+        assert_eq!(wish_of(&[0xff; 10_000]), None);
+    }
+}

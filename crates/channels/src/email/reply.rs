@@ -1,0 +1,228 @@
+//! What it means for a message when something went wrong on its way: by how far it had come, and by what the server answered. Texts of
+//! servers go into timelines and logs: without whole addresses, and without the code.
+
+use std::time::Duration;
+
+use countersign_core::Detail;
+
+use super::connection::{DialError, Phase, Step, Trouble};
+use crate::Handover;
+
+/// A message that a server doesn't take at the moment is handed over again after that time: greylisting wants some, and the message lives
+/// for minutes.
+const AGAIN: Duration = Duration::from_secs(20);
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Judgement {
+    pub(super) handover: Handover,
+    /// Only the operator can mend it.
+    pub(super) is_for_operator: bool,
+}
+
+impl Judgement {
+    const fn of(handover: Handover) -> Self {
+        Self {
+            handover,
+            is_for_operator: false,
+        }
+    }
+
+    fn for_operator(detail: &str) -> Self {
+        Self {
+            handover: Handover::Refused(Detail::new(detail)),
+            is_for_operator: true,
+        }
+    }
+}
+
+/// A message that didn't go, or of which it is unknown. `code` is hidden wherever the server repeats it.
+pub(super) fn of_message(phase: Phase, trouble: &Trouble, code: &str, life_left: Duration) -> Judgement {
+    let words = in_words(trouble, code);
+    let detail = || Detail::new(&words);
+    match (phase, trouble) {
+        (Phase::Content, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => Judgement::of(Handover::Failed(
+            Detail::new(&format!("it may have been sent: {words}")),
+        )),
+        (_, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => Judgement::of(later(&words, life_left)),
+        (_, Trouble::Reply { code, text }) => match (*code, enhanced(text)) {
+            // A full mailbox stays so for longer than a code lives.
+            (_, Some((_, 2, 2))) => Judgement::of(Handover::CannotReach(detail())),
+            (400..=499, _) => Judgement::of(later(&words, life_left)),
+            (530 | 534 | 535 | 538, _) => Judgement::for_operator(&words),
+            (_, _) if phase == Phase::Sender => Judgement::for_operator(&words),
+            (_, Some((5, 1 | 2, _))) => Judgement::of(Handover::CannotReach(detail())),
+            (550 | 551 | 552 | 553 | 556, None | Some((5, 0, _))) if phase == Phase::Recipient => {
+                Judgement::of(Handover::CannotReach(detail()))
+            }
+            _ => Judgement::of(Handover::Refused(detail())),
+        },
+    }
+}
+
+/// A message for which there is no connection: nothing was sent. `is_over`: it was waited long enough for one.
+pub(super) fn of_dial(error: &DialError, is_over: bool, life_left: Duration) -> Judgement {
+    let words = format!("{}: {}", step_in_words(error.step), in_words(&error.trouble, ""));
+    match (error.step, &error.trouble) {
+        (Step::Authenticate, Trouble::Reply { code: 500..=599, .. }) => Judgement::for_operator(&words),
+        (Step::StartTls | Step::Tls, Trouble::Lost(_) | Trouble::Garbage | Trouble::Reply { code: 500..=599, .. }) => {
+            Judgement {
+                handover: Handover::Failed(Detail::new(&words)),
+                is_for_operator: true,
+            }
+        }
+        _ if is_over => Judgement::of(Handover::Failed(Detail::new(&words))),
+        (_, Trouble::Reply { code: 500..=599, .. } | Trouble::Garbage) => {
+            Judgement::of(Handover::Failed(Detail::new(&words)))
+        }
+        _ => Judgement::of(later_in(Duration::from_secs(1), &words, life_left)),
+    }
+}
+
+fn later(words: &str, life_left: Duration) -> Handover {
+    later_in(AGAIN, words, life_left)
+}
+
+/// Where its life ends before it can be tried again, it is told now, so that the next leg goes.
+fn later_in(wait: Duration, words: &str, life_left: Duration) -> Handover {
+    if wait < life_left {
+        Handover::Later(wait)
+    } else {
+        Handover::Refused(Detail::new(&format!("not in time: {words}")))
+    }
+}
+
+pub(super) const fn step_in_words(step: Step) -> &'static str {
+    match step {
+        Step::Resolve => "the mail server’s name can’t be resolved",
+        Step::Connect => "no connection to the mail server",
+        Step::Greeting => "the mail server doesn’t greet",
+        Step::StartTls => "the mail server doesn’t begin TLS",
+        Step::Tls => "no TLS with the mail server",
+        Step::Hello => "the mail server doesn’t answer EHLO",
+        Step::Authenticate => "the mail server doesn’t let this server sign in",
+    }
+}
+
+/// What a server said, or what happened, in one line.
+pub(super) fn in_words(trouble: &Trouble, code: &str) -> String {
+    match trouble {
+        Trouble::Reply { code: reply, text } => format!("{reply} {}", scrub(text, code)),
+        Trouble::Lost(why) => format!("the connection was lost ({})", scrub(why, code)),
+        Trouble::TimedOut => "no answer in time".to_owned(),
+        Trouble::Garbage => "the answer makes no sense".to_owned(),
+    }
+}
+
+/// The enhanced status at the beginning of a reply's text (RFC 3463), such as `5.1.1`.
+pub(super) fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
+    let word = text.split_ascii_whitespace().next()?;
+    let mut numbers = word.splitn(3, '.').map(|part| part.parse().ok());
+    let class = numbers.next()??;
+    let status = (class, numbers.next()??, numbers.next()??);
+    matches!(class, 2 | 4 | 5).then_some(status)
+}
+
+/// A text of the other side without whole addresses, and without a code.
+pub(super) fn scrub(text: &str, code: &str) -> String {
+    let words = text.split_whitespace().map(|word| match word.split_once('@') {
+        Some((local, domain)) => {
+            let opened = local.find(['<', ':', '"']).map_or("", |at| &local[..=at]);
+            format!("{opened}…@{domain}")
+        }
+        None if !code.is_empty() => word.replace(code, "…"),
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_mins(5);
+
+    fn judged(phase: Phase, code: u16, text: &str) -> Judgement {
+        let text = text.to_owned();
+        of_message(phase, &Trouble::Reply { code, text }, "123456", LIFE)
+    }
+
+    fn kind(judgement: &Judgement) -> &'static str {
+        match (&judgement.handover, judgement.is_for_operator) {
+            (Handover::Later(_), false) => "later",
+            (Handover::CannotReach(_), false) => "cannot reach",
+            (Handover::Refused(_), false) => "refused",
+            (Handover::Refused(_), true) => "operator",
+            (Handover::Failed(_), false) => "failed",
+            _ => "other",
+        }
+    }
+
+    #[test]
+    fn a_reply_means_what_its_phase_and_its_status_say() {
+        for (phase, code, text, meaning) in [
+            (Phase::Recipient, 550, "5.1.1 <ida@example.com> unknown", "cannot reach"),
+            (Phase::Recipient, 550, "No such user here", "cannot reach"),
+            (Phase::Recipient, 551, "User not local", "cannot reach"),
+            (Phase::Recipient, 553, "Mailbox name not allowed", "cannot reach"),
+            (Phase::Recipient, 552, "5.2.2 Mailbox full", "cannot reach"),
+            (Phase::Recipient, 452, "4.2.2 Mailbox full", "cannot reach"),
+            (Phase::Recipient, 556, "5.1.10 Null MX", "cannot reach"),
+            (Phase::Recipient, 550, "5.7.1 Relay access denied", "refused"),
+            (Phase::Recipient, 554, "5.7.1 Relay access denied", "refused"),
+            (Phase::Recipient, 450, "4.2.0 Greylisted", "later"),
+            (Phase::Recipient, 451, "4.7.1 try again", "later"),
+            (Phase::Sender, 421, "too many connections", "later"),
+            (Phase::Sender, 452, "4.3.1 system storage", "later"),
+            (Phase::Sender, 530, "5.7.0 Authentication required", "operator"),
+            (Phase::Sender, 550, "5.7.1 not your address", "operator"),
+            (Phase::BeforeContent, 554, "no valid recipients", "refused"),
+            (Phase::Content, 554, "5.7.1 spam", "refused"),
+            (Phase::Content, 550, "5.1.1 unknown after all", "cannot reach"),
+            (Phase::Content, 451, "4.3.0 queue file", "later"),
+        ] {
+            assert_eq!(kind(&judged(phase, code, text)), meaning, "{phase:?} {code} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_lost_before_the_content_waits_and_after_it_has_failed() {
+        let troubles = [Trouble::Lost("reset".to_owned()), Trouble::TimedOut, Trouble::Garbage];
+        for trouble in troubles {
+            for phase in [Phase::Sender, Phase::Recipient, Phase::BeforeContent] {
+                assert_eq!(kind(&of_message(phase, &trouble, "", LIFE)), "later");
+            }
+            assert_eq!(kind(&of_message(Phase::Content, &trouble, "", LIFE)), "failed");
+        }
+    }
+
+    #[test]
+    fn a_message_that_can_not_wait_makes_way_for_the_next_leg() {
+        let greylisted = Trouble::Reply {
+            code: 450,
+            text: "4.2.0 Greylisted".to_owned(),
+        };
+        let judged = of_message(Phase::Recipient, &greylisted, "", Duration::from_secs(10));
+        assert_eq!(kind(&judged), "refused");
+    }
+
+    #[test]
+    fn no_detail_holds_an_address_or_the_code() {
+        let judged = judged(
+            Phase::Content,
+            554,
+            "5.7.1 <ida@example.com>: \"123456 is your code\" by ida@example.com looks bad",
+        );
+        let detail = format!("{:?}", judged.handover);
+        assert!(!detail.contains("ida@") && !detail.contains("123456"), "{detail}");
+        assert!(detail.contains("<…@example.com>:"), "{detail}");
+    }
+
+    #[test]
+    fn an_enhanced_status_is_read_only_where_it_is_one() {
+        assert_eq!(enhanced("5.1.1 unknown"), Some((5, 1, 1)));
+        for other in ["", "192.0.2 no", "5.1 no", "unknown 5.1.1", "3.0.0 no", "5.1.1.1"] {
+            assert_eq!(enhanced(other), None, "{other}");
+        }
+    }
+}
