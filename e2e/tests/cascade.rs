@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 const PHONE: &str = "+393471234567";
 const CODE: &str = "482913";
 const PATIENCE: Duration = Duration::from_secs(30);
-/// `ESME_RINVDSTADR`: a destination that the message centre doesn't take.
-const INVALID_DESTINATION: u32 = 0x0B;
+/// `ESME_RSUBMITFAIL`: the message centre won’t have the message.
+const SUBMIT_FAILED: u32 = 0x45;
 
 /// A WhatsApp that takes connections and calls, and never answers.
 struct Silence {
@@ -71,7 +71,7 @@ impl World {
     async fn start() -> Result<Self> {
         let bot_token = "123456:the-token-of-a-test";
         let telegram = Telegram::start(bot_token).await?;
-        let smsc = Smsc::start(json!({ "receipt": null, "submit_status": INVALID_DESTINATION })).await?;
+        let smsc = Smsc::start(json!({ "receipt": null, "submit_status": SUBMIT_FAILED })).await?;
         let whatsapp = Silence::start().await?;
         let mail = Smtp::start(json!({})).await?;
         let config = tempfile::tempdir()?;
@@ -196,7 +196,7 @@ async fn a_code_that_three_channels_cannot_bring_comes_by_mail_for_one_fee() -> 
 /// What each leg came to, in its order.
 const REASONS: [&[&str]; 4] = [
     &["telegram was passed over", "has not opted in"],
-    &["sms refused it", "0x0"],
+    &["sms refused it", "0x45"],
     &["whatsapp failed", "in time"],
     &["mail delivered it"],
 ];

@@ -77,7 +77,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
     let trust = match settings.security {
         Security::None => None,
         Security::StartTls | Security::Tls => {
-            let trust = tls::client_config(ports.extra_ca_file.as_deref());
+            let trust = tls::tls_client_config(ports.extra_ca_file.as_deref());
             Some(trust.map_err(|problem| ConfigError::of_key(&config, "security", problem))?)
         }
     };
@@ -351,6 +351,13 @@ impl Channel for Email {
     /// Mail can't be taken back.
     fn withdraw(&self, _: AccountKey, _: RequestId) -> BoxFuture<'_, ()> {
         ready(()).boxed()
+    }
+
+    fn address_problem(&self, address: &str) -> Option<&'static str> {
+        match EmailAddress::parse(address) {
+            Some(_) => None,
+            None => Some("expected an e-mail address like ida@example.com, without a name around it"),
+        }
     }
 
     /// Only to addresses of the operator's book: whoever asks to sign in names a number, and no address.

@@ -36,6 +36,7 @@ pub use ports::{
 };
 pub use registry::{KINDS, Kind, make};
 pub use texts::{Argument, Language, OwnTexts, Texts, TextsError};
+pub use tls::tls_client_config;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -46,7 +46,7 @@ pub struct Length {
 }
 
 /// What a message carries.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Parts<'a> {
     /// The code.
     pub code: &'a str,

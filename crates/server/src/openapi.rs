@@ -53,7 +53,7 @@ fn document() -> OpenApi {
     document.tags = Some(vec![
         TagBuilder::new()
             .name("Gateway")
-            .description(Some("The four methods."))
+            .description(Some("The four methods of the Gateway API, and one of ours."))
             .build(),
         TagBuilder::new()
             .name("Owner")

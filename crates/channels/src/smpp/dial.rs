@@ -49,7 +49,7 @@ impl Dialer {
                     let problem = "expected the host name or the IP address that the certificate bears";
                     return Err(ConfigError::of_key(config, "tls_name", problem));
                 };
-                let trust = tls::client_config(extra_ca_file);
+                let trust = tls::tls_client_config(extra_ca_file);
                 let trust = trust.map_err(|problem| ConfigError::of_key(config, "tls", problem))?;
                 Some((TlsConnector::from(Arc::new(trust)), name))
             }

@@ -1,6 +1,7 @@
 //! The channel against a provider that misbehaves as it is told. Against Twilio's own description and helper library it is tested in
 //! `tests/sms_http`.
 
+mod secrets;
 mod template;
 mod template_settings;
 mod twilio;
@@ -149,8 +150,10 @@ impl std::io::Write for Log {
 fn log() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_max_level(tracing::Level::TRACE);
+    let guard = tracing::subscriber::set_default(subscriber.finish());
     (log, guard)
 }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod connections;
+mod exim;
 mod fixture;
 mod messages;
 mod refusals;

@@ -6,6 +6,7 @@
 mod bot_api;
 mod doctor;
 mod emulator;
+mod languages;
 mod listening;
 mod sending;
 mod settings;

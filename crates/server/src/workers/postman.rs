@@ -2,12 +2,11 @@
 //! tried again is not decided here.
 
 use std::error::Error;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use countersign_channels::tls_client_config;
 use countersign_core::{
     AccountId, ApiToken, CallbackUrl, PlainHttp, SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign_report,
 };
@@ -15,10 +14,6 @@ use countersign_store::MAX_KEPT_RESPONSE_BYTES;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -35,20 +30,9 @@ const MAX_REASON_LENGTH: usize = 200;
 /// Why reports can't be sent as it was set.
 #[derive(Debug, Error)]
 pub enum PostmanError {
-    /// The file of extra authorities can't be read.
-    #[error("the file {path} (callbacks.extra_ca_file) can't be read: {source}")]
-    ExtraCaUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file of extra authorities holds something else.
-    #[error("the file {path} (callbacks.extra_ca_file) holds no certificate in PEM form")]
-    ExtraCaInvalid {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The file of extra authorities is no good.
+    #[error("callbacks.extra_ca_file: {0}")]
+    ExtraCa(String),
 }
 
 /// Why an attempt was no success. Its text is shown to the account's owner; it holds no URL and nothing of a body.
@@ -100,9 +84,8 @@ impl Postman {
 
     /// The same on another network than the operating system's: tests say what names lead to.
     pub fn on(settings: &ReportSettings, network: Arc<dyn Network>) -> Result<Self, PostmanError> {
-        let extra_ca_file = settings.extra_ca_file.as_deref();
-        let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
-        let tls = TlsConnector::from(Arc::new(tls_config(extra)));
+        let trust = tls_client_config(settings.extra_ca_file.as_deref()).map_err(PostmanError::ExtraCa)?;
+        let tls = TlsConnector::from(Arc::new(trust));
         let connections = Connections::new(network, tls, settings);
         Ok(Self {
             connections: Arc::new(connections),
@@ -252,42 +235,6 @@ async fn beginning(answer: Response<Incoming>, deadline: Instant) -> (Vec<u8>, b
             Some(Err(_)) => return (read, false),
         }
     }
-}
-
-/// Trust in the platform's authorities and extra ones.
-fn tls_config(extra: Vec<CertificateDer<'static>>) -> ClientConfig {
-    // An error says that a provider is installed already: it is ring everywhere in this program.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    match Verifier::new_with_extra_roots(extra.clone(), provider) {
-        Ok(verifier) => ClientConfig::builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth(),
-        Err(error) => {
-            // Slim containers have no authorities at all; plain HTTP and the extra ones must work all the same.
-            tracing::warn!(%error, "the platform's certificate authorities can't be used: install ca-certificates");
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(extra);
-            ClientConfig::builder()
-                .with_root_certificates(roots)
-                .with_no_client_auth()
-        }
-    }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PostmanError> {
-    let pem = std::fs::read(path).map_err(|source| PostmanError::ExtraCaUnreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.unwrap_or_default();
-    let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates.clone());
-    if usable == 0 {
-        return Err(PostmanError::ExtraCaInvalid { path: path.to_owned() });
-    }
-    Ok(certificates)
 }
 
 /// The innermost cause of an error: it says what happened, in words without a URL.

@@ -155,12 +155,13 @@ fn a_wrong_file_of_authorities_is_told_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.pem");
     let error = Postman::new(&with_authority(&missing)).unwrap_err();
-    assert!(matches!(error, PostmanError::ExtraCaUnreadable { .. }));
+    assert!(matches!(error, PostmanError::ExtraCa(_)));
     assert!(error.to_string().contains("callbacks.extra_ca_file"));
     let wrong = directory.path().join("wrong.pem");
     std::fs::write(&wrong, "no certificate").unwrap();
     let error = Postman::new(&with_authority(&wrong)).unwrap_err();
-    assert!(matches!(error, PostmanError::ExtraCaInvalid { .. }));
+    assert!(matches!(error, PostmanError::ExtraCa(_)));
+    assert!(error.to_string().contains("no certificate in PEM form"), "{error}");
 }
 
 #[tokio::test]

@@ -146,6 +146,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "The Cloud API: the template, webhooks, the settings, what people can answer, and Meta's errors."
             ),
             page!(
+                "channel-email",
+                "E-mail channel",
+                "SMTP: the settings, delivery reports, what people see and can answer, and what a mail server's replies mean."
+            ),
+            page!(
                 "channel-webhook",
                 "Webhook channel",
                 "A transport of your own: signed calls, what you answer, and what you post back."
