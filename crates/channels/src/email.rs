@@ -141,12 +141,13 @@ impl Email {
             return Ok(Mailbox::Nowhere);
         };
         // Whoever reads that mailbox may have said so for another number.
-        let others = recipients
-            .at_address(&self.name, address.as_str())
-            .await
-            .map_err(unknown)?;
-        if others.iter().any(|other| other.stopped) {
-            return Ok(Mailbox::Stopped);
+        let lower = address.as_str().to_lowercase();
+        let other_way = (address.as_str() != lower).then_some(lower.as_str());
+        for address in [Some(address.as_str()), other_way].into_iter().flatten() {
+            let others = recipients.at_address(&self.name, address).await.map_err(unknown)?;
+            if others.iter().any(|other| other.stopped) {
+                return Ok(Mailbox::Stopped);
+            }
         }
         Ok(Mailbox::At(address))
     }

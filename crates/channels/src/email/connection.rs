@@ -73,6 +73,8 @@ pub(super) enum Trouble {
     TimedOut,
     /// What came is no SMTP.
     Garbage,
+    /// It doesn't offer what is needed.
+    NotOffered(&'static str),
 }
 
 /// Why there is no connection.
@@ -176,7 +178,14 @@ impl Dialer {
             *step = Step::Authenticate;
             let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
             let answer = smtp.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await;
-            answer.map_err(|error| trouble(&error))?;
+            // It is the client's own error where nothing fits.
+            answer.map_err(|error| {
+                if error.is_client() {
+                    Trouble::NotOffered("AUTH PLAIN or LOGIN")
+                } else {
+                    trouble(&error)
+                }
+            })?;
         }
         Ok(Connection {
             smtp,
@@ -331,7 +340,7 @@ async fn start_tls(tcp: &mut TcpStream, hello: &ClientId, step: &mut Step) -> Re
         keyword.eq_ignore_ascii_case("STARTTLS")
     });
     if !offers_it {
-        return Err(Trouble::Lost("STARTTLS is not offered".to_owned()));
+        return Err(Trouble::NotOffered("STARTTLS"));
     }
     tcp.write_all(b"STARTTLS\r\n").await.map_err(|error| lost(&error))?;
     // Whatever follows the answer in the clear would be taken for TLS, and refused there.

@@ -283,4 +283,24 @@ mod tests {
         }
         assert_eq!(read(&[0xff; 4_096]), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_without_a_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2_000)) {
+            read(&bytes);
+        }
+
+        #[test]
+        fn a_notification_that_was_damaged_is_read_without_a_panic(
+            damage in proptest::collection::vec((0..700_usize, proptest::num::u8::ANY), 1..20),
+        ) {
+            let mut mail = notification("Original-Envelope-Id: a+2Bb+\r\n", "Action: failed\r\nStatus: 5.1.1\r\n", "").into_bytes();
+            for (at, byte) in damage {
+                if let Some(place) = mail.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            read(&mail);
+        }
+    }
 }

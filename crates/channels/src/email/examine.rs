@@ -2,7 +2,7 @@
 //! whether the server lets the sender's address send. Says what the server offers, and what can't be seen from here.
 
 use super::connection::{Connection, DialError, Envelope, Step, Trouble};
-use super::reply::{in_words, step_in_words};
+use super::reply::{in_words, no_connection};
 use super::settings::Security;
 use super::{Email, PATH_OF_REPORTS};
 use crate::{Finding, Verdict};
@@ -100,7 +100,7 @@ impl Email {
         match (self.settings.delivery_reports, offers.reports) {
             (true, false) => warning(
                 format!("{address}: offers {listed}, and no delivery reports (DSN)"),
-                "Delivery is then assumed as soon as the server takes a message; failures are still heard of through dsn_secret’s pipe.",
+                "Delivery is then assumed as soon as the server takes a message, and what it reports later comes too late. Use a server that offers DSN, or leave it so.",
             ),
             (false, true) => warning(
                 format!("{address}: offers {listed}; its delivery reports (DSN) are not used"),
@@ -117,11 +117,7 @@ impl Email {
     }
 
     fn no_connection(&self, address: &str, error: &DialError) -> Finding {
-        let found = format!(
-            "{address}: {}: {}",
-            step_in_words(error.step),
-            in_words(&error.trouble, "")
-        );
+        let found = format!("{address}: {}", no_connection(error));
         let remedy = match error.step {
             Step::Resolve => "Check host, and this machine’s DNS.",
             Step::Connect => {

@@ -121,7 +121,8 @@ impl Email {
         let address = known.map(|known| known.address).filter(|address| !address.is_empty());
         let recipient = Recipient {
             phone: answerer.phone,
-            address: address.unwrap_or_else(|| answerer.address.clone()),
+            // Whoever writes it otherwise means the same mailbox.
+            address: address.unwrap_or_else(|| answerer.address.to_lowercase()),
             stopped,
             since: clock::now(),
         };

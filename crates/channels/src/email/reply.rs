@@ -41,10 +41,6 @@ pub(super) fn of_message(phase: Phase, trouble: &Trouble, code: &str, life_left:
     let words = in_words(trouble, code);
     let detail = || Detail::new(&words);
     match (phase, trouble) {
-        (Phase::Content, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => Judgement::of(Handover::Failed(
-            Detail::new(&format!("it may have been sent: {words}")),
-        )),
-        (_, Trouble::Lost(_) | Trouble::TimedOut | Trouble::Garbage) => Judgement::of(later(&words, life_left)),
         (_, Trouble::Reply { code, text }) => match (*code, enhanced(text)) {
             // A full mailbox stays so for longer than a code lives.
             (_, Some((_, 2, 2))) => Judgement::of(Handover::CannotReach(detail())),
@@ -57,20 +53,28 @@ pub(super) fn of_message(phase: Phase, trouble: &Trouble, code: &str, life_left:
             }
             _ => Judgement::of(Handover::Refused(detail())),
         },
+        (Phase::Content, _) => {
+            let words = format!("it may have been sent: {words}");
+            Judgement::of(Handover::Failed(Detail::new(&words)))
+        }
+        _ => Judgement::of(later(&words, life_left)),
     }
 }
 
 /// A message for which there is no connection: nothing was sent. `is_over`: it was waited long enough for one.
 pub(super) fn of_dial(error: &DialError, is_over: bool, life_left: Duration) -> Judgement {
-    let words = format!("{}: {}", step_in_words(error.step), in_words(&error.trouble, ""));
+    let words = no_connection(error);
     match (error.step, &error.trouble) {
-        (Step::Authenticate, Trouble::Reply { code: 500..=599, .. }) => Judgement::for_operator(&words),
-        (Step::StartTls | Step::Tls, Trouble::Lost(_) | Trouble::Garbage | Trouble::Reply { code: 500..=599, .. }) => {
-            Judgement {
-                handover: Handover::Failed(Detail::new(&words)),
-                is_for_operator: true,
-            }
+        (Step::Authenticate, Trouble::Reply { code: 500..=599, .. } | Trouble::NotOffered(_)) => {
+            Judgement::for_operator(&words)
         }
+        (
+            Step::StartTls | Step::Tls,
+            Trouble::Lost(_) | Trouble::Garbage | Trouble::NotOffered(_) | Trouble::Reply { code: 500..=599, .. },
+        ) => Judgement {
+            handover: Handover::Failed(Detail::new(&words)),
+            is_for_operator: true,
+        },
         _ if is_over => Judgement::of(Handover::Failed(Detail::new(&words))),
         (_, Trouble::Reply { code: 500..=599, .. } | Trouble::Garbage) => {
             Judgement::of(Handover::Failed(Detail::new(&words)))
@@ -92,7 +96,16 @@ fn later_in(wait: Duration, words: &str, life_left: Duration) -> Handover {
     }
 }
 
-pub(super) const fn step_in_words(step: Step) -> &'static str {
+/// Why there is no connection, in one line.
+pub(super) fn no_connection(error: &DialError) -> String {
+    let why = match &error.trouble {
+        Trouble::Lost(why) => scrub(why, ""),
+        other => in_words(other, ""),
+    };
+    format!("{}: {why}", step_in_words(error.step))
+}
+
+const fn step_in_words(step: Step) -> &'static str {
     match step {
         Step::Resolve => "the mail server’s name can’t be resolved",
         Step::Connect => "no connection to the mail server",
@@ -111,6 +124,7 @@ pub(super) fn in_words(trouble: &Trouble, code: &str) -> String {
         Trouble::Lost(why) => format!("the connection was lost ({})", scrub(why, code)),
         Trouble::TimedOut => "no answer in time".to_owned(),
         Trouble::Garbage => "the answer makes no sense".to_owned(),
+        Trouble::NotOffered(what) => format!("it doesn’t offer {what}"),
     }
 }
 

@@ -4,7 +4,7 @@ use countersign_channels::{Handover, WebhookCall, testing};
 use countersign_core::{News, Reach};
 use serde_json::json;
 
-use crate::fixture::{ADDRESS, Fixture, SECRET, header, key, message, name, phone, prompt, server};
+use crate::fixture::{ADDRESS, Fixture, SECRET, header, key, message, message_to, name, phone, prompt, server};
 
 /// A message was sent; what follows the channel's name in its link.
 async fn link(fixture: &mut Fixture) -> String {
@@ -107,6 +107,12 @@ async fn whom_the_operator_never_noted_is_stopped_at_the_address_that_got_the_ma
     fixture.call(post(&path, "do=stop")).await;
     let known = fixture.server.books.recipient(&name(), phone()).unwrap();
     assert_eq!((known.address.as_str(), known.stopped), (ADDRESS, true));
+    // The mailbox is the same however it is written, and for whichever number.
+    let mut other = message_to(2, "Ida@Example.com");
+    other.phone = testing::message(2, "+4915199999999", "482913", other.sent_at)
+        .unwrap()
+        .phone;
+    assert!(matches!(fixture.deliver(&other).await, Handover::CannotReach(_)));
 }
 
 #[tokio::test]

@@ -101,6 +101,16 @@ async fn a_wrong_password_is_refused_and_said_once_and_a_missing_one_too() {
 }
 
 #[tokio::test]
+async fn a_server_that_offers_no_way_to_sign_in_gets_no_password() {
+    let fixture = Fixture::with(server(), json!({}), &SIGNED_IN).await;
+    let handover = fixture.deliver(&message(1)).await;
+    assert!(
+        matches!(&handover, Handover::Refused(why) if why.as_str().contains("AUTH")),
+        "{handover:?}"
+    );
+}
+
+#[tokio::test]
 async fn one_connection_carries_many_messages_and_a_dead_one_is_replaced_unnoticed() {
     let mut fixture = Fixture::new().await;
     for number in 1..=3 {

@@ -73,7 +73,10 @@ async fn receive(
         };
         leg.channel.receive(call).await
     });
-    let answer = answered.await.unwrap_or(WebhookAnswer::status(503));
+    response(answered.await.unwrap_or(WebhookAnswer::status(503)), is_page)
+}
+
+fn response(answer: WebhookAnswer, is_page: bool) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if answer.text.is_empty() {
         return status.into_response();
@@ -123,6 +126,32 @@ mod tests {
             (Some(10), 1_000, 1, 1_000),
         ] {
             assert_eq!(room_for(declared, largest), (places, room), "{declared:?} {largest}");
+        }
+    }
+
+    fn answered(is_page: bool) -> Response {
+        let answer = WebhookAnswer {
+            text: "<script>alert(1)</script>".to_owned(),
+            ..WebhookAnswer::status(200)
+        };
+        response(answer, is_page)
+    }
+
+    #[test]
+    fn only_a_channel_that_answers_with_pages_is_read_as_one_and_nothing_runs_in_it() {
+        for (is_page, content_type) in [(false, "text/plain; charset=utf-8"), (true, "text/html; charset=utf-8")] {
+            let answered = answered(is_page);
+            let header = |name| {
+                answered
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or("")
+            };
+            assert_eq!(header("content-type"), content_type);
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("referrer-policy"), "no-referrer");
+            assert!(header("content-security-policy").starts_with("default-src 'none'"));
         }
     }
 }

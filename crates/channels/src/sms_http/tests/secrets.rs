@@ -16,9 +16,9 @@ async fn go_through(world: &World, taken: Reaction) -> String {
         Reaction::Close,
         Reaction::Say(401, String::new()),
     ]);
-    let mut shown = String::new();
+    let mut shown = Vec::new();
     for _ in 0..5 {
-        shown.push_str(&format!("{:?}\n", world.deliver().await));
+        shown.push(format!("{:?}", world.deliver().await));
     }
     for path in ["status", "inbound"] {
         let call = WebhookCall {
@@ -27,10 +27,10 @@ async fn go_through(world: &World, taken: Reaction) -> String {
             body: format!("From={PHONE}&Body={CODE}").into_bytes(),
             ..WebhookCall::default()
         };
-        shown.push_str(&format!("{:?}\n", world.channel.receive(call).await));
+        shown.push(format!("{:?}", world.channel.receive(call).await));
     }
-    shown.push_str(&format!("{:?}\n", world.channel.examine().await));
-    shown
+    shown.push(format!("{:?}", world.channel.examine().await));
+    shown.join("\n")
 }
 
 #[tokio::test]
