@@ -50,16 +50,12 @@ async fn receive(
     if *app.draining.borrow() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let largest = leg.channel.max_webhook_bytes();
-    // Without a word of its length, a body is taken for a small one.
-    let declared = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let bytes = declared.unwrap_or(PLACE_BYTES).min(largest);
-    let places = u32::try_from(bytes.div_ceil(PLACE_BYTES).max(1)).unwrap_or(u32::MAX);
+    let declared = body.size_hint().exact();
+    let (places, room) = room_for(declared, leg.channel.max_webhook_bytes());
     let Ok(_places) = PLACES.try_acquire_many(places) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let is_page = leg.channel.answers_with_pages();
-    let room = largest.min(PLACE_BYTES.saturating_mul(places as usize));
     let answered = tokio::time::timeout(LIMIT, async {
         let Ok(body) = Limited::new(body, room).collect().await else {
             return WebhookAnswer::status(413);
@@ -103,9 +99,35 @@ fn response(answer: WebhookAnswer, is_page: bool) -> Response {
     (status, headers, answer.text).into_response()
 }
 
+/// How many places a body takes, and how many bytes of it are read at most. Without a word of its length, it is taken for a small one.
+fn room_for(declared: Option<u64>, largest: usize) -> (u32, usize) {
+    let declared = declared.and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = declared.unwrap_or(PLACE_BYTES).min(largest);
+    let places = bytes.div_ceil(PLACE_BYTES).max(1);
+    let room = largest.min(places.saturating_mul(PLACE_BYTES));
+    (u32::try_from(places).unwrap_or(u32::MAX), room)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_takes_the_places_that_its_length_needs_and_no_more_than_its_channel_allows() {
+        const LARGEST: usize = 3 * 1024 * 1024;
+        for (declared, largest, places, room) in [
+            (None, PLACE_BYTES, 1, PLACE_BYTES),
+            (None, LARGEST, 1, PLACE_BYTES),
+            (Some(0), LARGEST, 1, PLACE_BYTES),
+            (Some(262_144), LARGEST, 1, PLACE_BYTES),
+            (Some(262_145), LARGEST, 2, 2 * PLACE_BYTES),
+            (Some(262_145), PLACE_BYTES, 1, PLACE_BYTES),
+            (Some(u64::MAX), LARGEST, 12, LARGEST),
+            (Some(10), 1_000, 1, 1_000),
+        ] {
+            assert_eq!(room_for(declared, largest), (places, room), "{declared:?} {largest}");
+        }
+    }
 
     fn answered(is_page: bool) -> Response {
         let answer = WebhookAnswer {
