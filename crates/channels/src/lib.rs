@@ -17,6 +17,7 @@ mod fake;
 mod http;
 mod inbox;
 mod ports;
+pub mod preview;
 mod registry;
 mod smpp;
 pub mod sms;
