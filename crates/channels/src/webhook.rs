@@ -14,16 +14,16 @@ mod signature;
 mod tests;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::{AccountKey, Detail, LegName, Reach, RequestId, SenderUsername, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
-use tokio::time::Instant;
 use url::Url;
 
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::{MessageKey, Ports, UpstreamCost};
 use crate::texts::{Argument, Language};
@@ -43,10 +43,6 @@ const DEFAULT_CONCURRENCY: i64 = 32;
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 /// The longest name of a browser that is told.
 const MAX_DEVICE_CHARS: usize = 120;
-/// A message isn't held back for a moment in which no other leg can start any more.
-const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 
 /// Makes a channel as it was set. Opens no connection.
 pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
@@ -105,7 +101,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         buttons,
         news_url,
         ports,
-        alarmed_at: Mutex::default(),
+        alarm: Alarm::default(),
     }))
 }
 
@@ -129,7 +125,7 @@ struct Webhook {
     /// Where it posts to; `None` where this server has no public address: then it knows by itself.
     news_url: Option<String>,
     ports: Ports,
-    alarmed_at: Mutex<Option<Instant>>,
+    alarm: Alarm,
 }
 
 impl Channel for Webhook {
@@ -209,10 +205,7 @@ impl Channel for Webhook {
                     return Handover::Later(Duration::from_secs(1));
                 }
             }
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             let life = message.life_left(clock::now());
             let message_id = key.to_string();
             let language = self.ports.texts.language(message.locale.as_ref(), message.phone);
@@ -231,7 +224,7 @@ impl Channel for Webhook {
             let answer = self
                 .ask_to_carry("message.send", &call_id("send", key), data, life)
                 .await;
-            self.handover(answer, life, Some(key)).await
+            self.handover(answer, life, Some(key))
         }
         .boxed()
     }
@@ -257,8 +250,7 @@ impl Channel for Webhook {
             if !self.logins {
                 return Handover::CannotReach(Detail::new("this transport carries no questions about sign-ins"));
             }
-            let life_ms = prompt.expires_at.millis().saturating_sub(clock::now().millis());
-            let life = Duration::from_millis(u64::try_from(life_ms).unwrap_or(0));
+            let life = prompt.life_left(clock::now());
             let language = self.ports.texts.language(None, prompt.phone);
             let device: String = prompt.device.chars().filter(|char| !char.is_control()).collect();
             let device: String = device.chars().take(MAX_DEVICE_CHARS).collect();
@@ -276,7 +268,7 @@ impl Channel for Webhook {
             };
             let id = format!("login-{}", prompt.attempt);
             let answer = self.ask_to_carry("login.ask", &id, data, life).await;
-            self.handover(answer, life, None).await
+            self.handover(answer, life, None)
         }
         .boxed()
     }
@@ -319,7 +311,7 @@ impl Webhook {
     }
 
     /// What an answer means for the message. An unknown outcome counts as failed: it may have been sent.
-    async fn handover(&self, answer: Result<Answer, String>, life: Duration, message: Option<MessageKey>) -> Handover {
+    fn handover(&self, answer: Result<Answer, String>, life: Duration, message: Option<MessageKey>) -> Handover {
         match answer {
             Ok(Answer::Accepted { handle, cost_micros }) => {
                 if let Some(micros) = cost_micros.filter(|micros| *micros != 0) {
@@ -330,17 +322,20 @@ impl Webhook {
                         upstream: handle.clone(),
                         at: clock::now(),
                     };
-                    // Nobody listens once the server has ended.
-                    let _ = self.ports.costs.send(cost).await;
+                    self.ports.note_cost(cost);
                 }
                 Handover::Accepted(handle)
             }
             Ok(Answer::Unreachable(detail)) => Handover::CannotReach(detail),
             Ok(Answer::Refused(detail)) => Handover::Refused(detail),
-            Ok(Answer::Later(wait)) if wait + LAST_START < life => Handover::Later(wait),
-            Ok(Answer::Later(_)) => Handover::Refused(Detail::new("the transport asks for a pause that is too long")),
+            Ok(Answer::Later(wait)) => {
+                let why = Detail::new("the transport asks for a pause that is too long");
+                Handover::later_or_refused(wait, life, why)
+            }
             Ok(Answer::NoAccess(status)) => {
-                self.alarm(status);
+                let what =
+                    format!("the transport doesn’t take our calls (HTTP status {status}): see `countersign doctor`");
+                self.alarm.say(&self.name, &what);
                 Handover::Refused(Detail::new(&format!("HTTP status {status}")))
             }
             Ok(Answer::Senseless(what)) => Handover::Failed(Detail::new(&what)),
@@ -382,7 +377,7 @@ impl Webhook {
             .await
             .map_err(|error| format!("no answer: {}", http::cause(error)))?;
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let retry_after = http::retry_after(&answer);
         let body = http::body(answer, MAX_ANSWER_BYTES).await?;
         Ok(Said {
             status,
@@ -396,18 +391,6 @@ impl Webhook {
             Ok(Said { status: 200..=299, .. }) => {}
             Ok(Said { status, .. }) => tracing::debug!(channel = %self.name, status, "a message was not withdrawn"),
             Err(reason) => tracing::debug!(channel = %self.name, %reason, "a message was not withdrawn"),
-        }
-    }
-
-    fn alarm(&self, status: u16) {
-        let now = Instant::now();
-        let mut alarmed_at = self.alarmed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if alarmed_at.is_none_or(|at| now.duration_since(at) >= ALARM_EVERY) {
-            *alarmed_at = Some(now);
-            tracing::error!(
-                channel = %self.name, status,
-                "the transport doesn’t take our calls: see `countersign doctor`"
-            );
         }
     }
 }
@@ -428,8 +411,4 @@ fn direction(language: &Language) -> &'static str {
 /// The id of a call about a message. No dots: they stand between the parts that are signed.
 fn call_id(what: &str, message: MessageKey) -> String {
     format!("{what}-{}", message.to_string().replace('.', "-"))
-}
-
-fn seconds(header: &HeaderValue) -> Option<Duration> {
-    Some(Duration::from_secs(header.to_str().ok()?.parse().ok()?))
 }
