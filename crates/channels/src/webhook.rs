@@ -412,7 +412,7 @@ impl Webhook {
 }
 
 /// What a chat bubble says.
-fn text_of(language: &Language, code: &str, sender: Option<&SenderUsername>) -> String {
+pub(crate) fn text_of(language: &Language, code: &str, sender: Option<&SenderUsername>) -> String {
     let code = ("code", Argument::Text(code));
     match sender {
         Some(sender) => language.text("code-from", &[code, ("sender", Argument::Text(sender.as_str()))]),
