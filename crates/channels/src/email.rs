@@ -23,7 +23,7 @@ mod token;
 
 pub use compose::{Composed, LoginParts, Parts, compose, compose_login};
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::{
@@ -32,7 +32,7 @@ use countersign_core::{
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use lettre::transport::smtp::response::Response;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use self::connection::{Dialer, Envelope};
 use self::inbound::Unavailable;
@@ -41,6 +41,7 @@ use self::pool::{Pool, Sent};
 use self::reply::Judgement;
 use self::settings::{Security, Settings};
 use self::token::{Answerer, Keys, Subject};
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::{
     Channel, Destination, Finding, Handle, Handover, LoginPrompt, MessageKey, OutgoingMessage, Ports, Receipts,
@@ -56,8 +57,6 @@ const PATH_OF_ANSWERS: &str = "answer/";
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A message that found no free connection, or no books, is handed over again after that time.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 
 struct Email {
     name: LegName,
@@ -68,7 +67,7 @@ struct Email {
     keys: Option<Keys>,
     /// Where people sign in, as they know it.
     site: String,
-    alarmed_at: Mutex<Option<Instant>>,
+    alarm: Alarm,
 }
 
 /// Makes the channel. Opens no connection.
@@ -96,7 +95,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         site: public_host.unwrap_or("your account").to_owned(),
         settings,
         ports,
-        alarmed_at: Mutex::default(),
+        alarm: Alarm::default(),
     }))
 }
 
@@ -259,16 +258,12 @@ impl Email {
     /// Says what only the operator can mend.
     fn heed(&self, judgement: Judgement) -> Handover {
         if judgement.is_for_operator {
-            let now = Instant::now();
-            let mut alarmed_at = self.alarmed_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if alarmed_at.is_none_or(|at| now - at >= ALARM_EVERY) {
-                *alarmed_at = Some(now);
-                let why = match &judgement.handover {
-                    Handover::Refused(why) | Handover::Failed(why) | Handover::CannotReach(why) => why.as_str(),
-                    Handover::Waiting | Handover::Later(_) | Handover::Accepted(_) => "",
-                };
-                tracing::error!(channel = %self.name, why, "no mail goes out: run countersign doctor");
-            }
+            let why = match &judgement.handover {
+                Handover::Refused(why) | Handover::Failed(why) | Handover::CannotReach(why) => why.as_str(),
+                Handover::Waiting | Handover::Later(_) | Handover::Accepted(_) => "",
+            };
+            let what = format!("no mail goes out: {why}; run `countersign doctor`");
+            self.alarm.say(&self.name, &what);
         }
         judgement.handover
     }
@@ -322,10 +317,7 @@ impl Channel for Email {
 
     fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover> {
         async move {
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             let sender = message.sender.as_ref().map(SenderUsername::as_str);
             let letter = Letter {
                 subject: Subject::Message(key),
@@ -356,14 +348,13 @@ impl Channel for Email {
     /// Only to addresses of the operator's book: whoever asks to sign in names a number, and no address.
     fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
         async move {
-            let life_ms = prompt.expires_at.millis().saturating_sub(clock::now().millis());
             let letter = Letter {
                 subject: Subject::Login(prompt.attempt),
                 phone: prompt.phone,
                 email: None,
                 locale: None,
                 code: prompt.code.as_str(),
-                life: Duration::from_millis(u64::try_from(life_ms).unwrap_or(0)),
+                life: prompt.life_left(clock::now()),
                 content: Content::Login(&prompt),
             };
             self.send(&letter).await
