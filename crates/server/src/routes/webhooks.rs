@@ -1,19 +1,19 @@
-//! `POST /channels/NAME/…`, and `GET` where the other side makes sure of the address first: calls to a channel. The channel itself judges the secret that the two
-//! share; here only its size and time are bounded.
+//! `POST /channels/NAME/…`, and `GET` where the other side makes sure of the address first: calls to a channel. The channel itself
+//! judges the secret that the two share; here only its size and time are bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use countersign_channels::{WebhookAnswer, WebhookCall};
 use countersign_core::LegName;
-use http_body_util::{BodyExt as _, Limited};
-use tokio::sync::Semaphore;
+use http_body_util::BodyExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
 
@@ -50,19 +50,15 @@ async fn receive(
     if *app.draining.borrow() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let largest = leg.channel.max_webhook_bytes();
-    // Without a word of its length, a body is taken for a small one.
-    let declared = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let bytes = declared.unwrap_or(PLACE_BYTES).min(largest);
-    let places = u32::try_from(bytes.div_ceil(PLACE_BYTES).max(1)).unwrap_or(u32::MAX);
-    let Ok(_places) = PLACES.try_acquire_many(places) else {
+    let Ok(mut places) = PLACES.try_acquire() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let is_page = leg.channel.answers_with_pages();
-    let room = largest.min(PLACE_BYTES.saturating_mul(places as usize));
+    let largest = leg.channel.max_webhook_bytes();
     let answered = tokio::time::timeout(LIMIT, async {
-        let Ok(body) = Limited::new(body, room).collect().await else {
-            return WebhookAnswer::status(413);
+        let body = match read(body, largest, &mut places).await {
+            Ok(body) => body,
+            Err(status) => return WebhookAnswer::status(status),
         };
         let headers = headers.iter().filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
@@ -73,11 +69,30 @@ async fn receive(
             path,
             query: query.unwrap_or_default(),
             headers: headers.collect(),
-            body: body.to_bytes().to_vec(),
+            body,
         };
         leg.channel.receive(call).await
     });
     response(answered.await.unwrap_or(WebhookAnswer::status(503)), is_page)
+}
+
+/// Reads a body. It takes places as its bytes come, so that nobody holds room by what they only announce. An error is the status
+/// to answer with.
+async fn read(mut body: Body, largest: usize, places: &mut SemaphorePermit<'static>) -> Result<Vec<u8>, u16> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| 400_u16)?.into_data() else {
+            continue;
+        };
+        if read.len() + data.len() > largest {
+            return Err(413);
+        }
+        read.extend_from_slice(&data);
+        while read.len() > places.num_permits() * PLACE_BYTES {
+            places.merge(PLACES.try_acquire().map_err(|_| 503_u16)?);
+        }
+    }
+    Ok(read)
 }
 
 fn response(answer: WebhookAnswer, is_page: bool) -> Response {
