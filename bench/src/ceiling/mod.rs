@@ -49,6 +49,7 @@ async fn serve_on_runtime(listen: SocketAddr) -> Result<()> {
         mode: Mode::Sandbox,
         routes: countersign_server::Routes::built_in(&settings, None),
         inbox: Some(Inbox::new(news)),
+        texts: settings.open_texts().context("reading the texts")?,
         login: countersign_server::LoginDesk::new(&settings).context("reading the terms")?,
         operator_key: operator_key()?,
         settings,

@@ -9,6 +9,7 @@
 //! server answers; `token` names messages and recipients to the outside, `inbound` takes what comes back, `dsn` reads it. A code goes
 //! out at most once: only where its content was not begun does it wait for another try.
 
+pub(crate) mod answer_page;
 mod compose;
 mod connection;
 mod dsn;

@@ -73,7 +73,7 @@ impl InboxMessage {
         self.sent_at.plus_millis(self.clock_offset_ms.saturating_neg())
     }
 
-    fn new(message: OutgoingMessage, delivery: DeliveryState) -> Self {
+    pub(crate) fn new(message: OutgoingMessage, delivery: DeliveryState) -> Self {
         Self {
             account: message.account,
             request: message.request,

@@ -16,6 +16,7 @@ mod fake;
 mod http;
 mod inbox;
 mod ports;
+pub mod preview;
 mod registry;
 mod smpp;
 pub mod sms;

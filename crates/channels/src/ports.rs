@@ -130,6 +130,16 @@ pub struct Autofill {
     pub android_hash: Option<String>,
 }
 
+/// As the books have it.
+impl From<countersign_core::Autofill> for Autofill {
+    fn from(set: countersign_core::Autofill) -> Self {
+        Self {
+            domain: set.domain.map(|domain| domain.as_str().to_owned()),
+            android_hash: set.android_hash.map(|hash| hash.as_str().to_owned()),
+        }
+    }
+}
+
 /// What accounts set for their messages. Kept in the books.
 pub trait Accounts: Send + Sync {
     /// What the short messages of an account end with.

@@ -14,6 +14,7 @@ mod conversation;
 mod examine;
 mod listen;
 mod patience;
+pub(crate) mod preview;
 mod texts;
 mod updates;
 

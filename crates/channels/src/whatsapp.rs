@@ -247,27 +247,34 @@ impl WhatsApp {
             Some(Hold::Paused) => self.alarm("messages are taken and not delivered: WhatsApp has paused sending"),
         }
         if let Some(wa_id) = accepted.wa_id {
-            self.note_address(sent.phone, wa_id, known).await;
+            self.note_address(sent.phone, wa_id, known.as_ref()).await;
         }
         Handover::Accepted(accepted.id)
     }
 
     /// In some countries (Argentina, Brazil, Mexico) WhatsApp calls people by other digits than their number's. What they write
     /// comes from those, so they are noted.
-    async fn note_address(&self, phone: PhoneNumber, wa_id: String, known: Option<Recipient>) {
+    async fn note_address(&self, phone: PhoneNumber, wa_id: String, known: Option<&Recipient>) {
         let is_own = wa_id == phone.digits().to_string();
-        let is_known = known.as_ref().is_some_and(|recipient| recipient.address == wa_id);
-        if is_own || is_known {
+        let is_noted = |recipient: &Recipient| recipient.address == wa_id;
+        if is_own || known.is_some_and(is_noted) {
             return;
         }
-        let recipient = Recipient {
-            phone,
-            address: wa_id,
-            stopped: false,
-            // They said nothing yet: any word of theirs is newer.
-            since: known.map_or(Timestamp::from_millis(0), |recipient| recipient.since),
+        let noted = async {
+            // They may have said something since the message went out.
+            let known = self.ports.recipients.find(&self.name, phone).await?;
+            // Who said nothing yet: any word of theirs is newer.
+            let (stopped, since) =
+                known.map_or((false, Timestamp::from_millis(0)), |known| (known.stopped, known.since));
+            let recipient = Recipient {
+                phone,
+                address: wa_id,
+                stopped,
+                since,
+            };
+            self.ports.recipients.put(&self.name, recipient).await
         };
-        if let Err(error) = self.ports.recipients.put(&self.name, recipient).await {
+        if let Err(error) = noted.await {
             tracing::debug!(channel = %self.name, %error, "another way to write a number was not noted");
         }
     }

@@ -129,6 +129,14 @@ async fn an_owners_refused_forms_are_accessible_small_and_quiet() -> Result<()> 
         ("/account/settings", &[("Name of the account", "")], "Save"),
         (
             "/account/settings",
+            &[
+                ("Host name of your website", "https://acme.example"),
+                ("Hash of your Android app", "short"),
+            ],
+            "Save for new messages",
+        ),
+        (
+            "/account/settings",
             &[("Type the last four", "1234")],
             "Close it for good",
         ),

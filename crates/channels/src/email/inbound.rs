@@ -6,25 +6,16 @@ use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
-use super::compose::{escape, page};
+use super::answer_page::{AnswerPage, Wish};
 use super::dsn::{self, Outcome};
 use super::token::{Answerer, Subject};
 use super::{Email, PATH_OF_ANSWERS, PATH_OF_REPORTS};
-use crate::texts::Language;
 use crate::{ChannelNews, LoginReply, MessageKey, Recipient, WebhookAnswer, WebhookCall, clock};
 
 /// The largest notification that is read: ours come with headers alone.
 const MAX_REPORT_BYTES: usize = 200 * 1024;
 /// The largest form.
 const MAX_FORM_BYTES: usize = 4 * 1024;
-
-/// What a recipient says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    Disown,
-    Stop,
-    Start,
-}
 
 impl Email {
     pub(super) async fn called(&self, call: WebhookCall) -> WebhookAnswer {
@@ -157,34 +148,8 @@ impl Email {
         let stopped = self.known(answerer).await?.is_some_and(|known| known.stopped);
         let asked = Locale::parse(&answerer.language);
         let language = self.ports.texts.language(asked.as_ref(), answerer.phone);
-        let heading = language.text("email-page-heading", &[]);
-        let mut body = format!(
-            "<h1 style=\"margin:0 0 16px;font-size:20px;line-height:1.3\">{}</h1>\n",
-            escape(&heading)
-        );
-        let done_id = done.map(|wish| match wish {
-            Wish::Disown => "email-page-disowned",
-            Wish::Stop => "email-page-stopped",
-            Wish::Start => "email-page-started",
-        });
-        if let Some(id) = done_id {
-            let said = escape(&language.text(id, &[]));
-            body.push_str("<p role=\"status\" style=\"margin:0 0 16px\">");
-            body.push_str(&said);
-            body.push_str("</p>\n");
-        }
-        let choice = if stopped { Wish::Start } else { Wish::Stop };
-        let wishes = [Wish::Disown, choice];
-        body.push_str("<form method=\"post\">\n");
-        for wish in wishes
-            .into_iter()
-            .filter(|wish| done != Some(Wish::Disown) || *wish != Wish::Disown)
-        {
-            body.push_str(&button(language, wish));
-        }
-        body.push_str("</form>\n");
         Ok(WebhookAnswer {
-            text: page(language, &heading, &body),
+            text: AnswerPage::new(language, done, stopped).html(language),
             ..WebhookAnswer::status(200)
         })
     }
@@ -193,18 +158,6 @@ impl Email {
 /// Nobody takes it at the moment: it has to come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unavailable;
-
-fn button(language: &Language, wish: Wish) -> String {
-    let (value, id) = match wish {
-        Wish::Disown => ("disown", "email-page-disown"),
-        Wish::Stop => ("stop", "email-page-stop"),
-        Wish::Start => ("start", "email-page-start"),
-    };
-    format!(
-        "<p style=\"margin:0 0 12px\"><button name=\"do\" value=\"{value}\" style=\"width:100%;padding:12px 16px;font:inherit\">{}</button></p>\n",
-        escape(&language.text(id, &[]))
-    )
-}
 
 /// What a form says: a button of the page, or a mail program's one click (RFC 8058), which may come as `multipart/form-data`.
 fn wish_of(form: &[u8]) -> Option<Wish> {

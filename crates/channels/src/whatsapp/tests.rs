@@ -2,6 +2,7 @@
 //! `e2e/tests/channel_whatsapp.rs`.
 
 mod doctor;
+mod logs;
 mod settings;
 mod webhooks;
 

@@ -9,6 +9,7 @@ mod login;
 mod orders;
 mod prices;
 mod senders;
+mod texts;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(orders::router())
         .merge(senders::router())
         .merge(prices::router())
+        .merge(texts::router())
         .merge(audit::router())
 }
 

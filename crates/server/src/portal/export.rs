@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
+use crate::autofill::AutofillView;
 use crate::pace::Pace;
 use crate::site::form::Form;
 use crate::site::page::PageError;
@@ -135,6 +136,7 @@ impl Export {
             "created_at": account.created_at.unix_seconds(),
             "balance": account.balance,
             "held": account.held,
+            "autofill": AutofillView::from(&account.autofill),
             "allow_list": account.allow_list.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         let senders: Vec<_> = senders

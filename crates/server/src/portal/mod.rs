@@ -2,6 +2,7 @@
 
 mod api;
 mod api_page;
+mod autofill_form;
 mod balance;
 mod export;
 mod login;

@@ -1,4 +1,4 @@
-//! `/account/settings`: the account's profile, the browsers that are signed in, a copy of the data (`export`), and the end of
+//! `/account/settings`: the account's profile, the ends of its short messages (`autofill_form`), the browsers that are signed in, a copy of the data (`export`), and the end of
 //! the account.
 
 use std::sync::Arc;
@@ -13,10 +13,12 @@ use axum::{Extension, Router};
 use countersign_core::Limit;
 use countersign_store::Actor;
 
+use super::autofill_form::{self, AutofillForm};
 use super::export;
 use super::profile_form::ProfileForm;
 use crate::app::App;
 use crate::pace::Pace;
+use crate::site::bubbles::SmsBubble;
 use crate::site::cookies::Cookie;
 use crate::site::form::Form;
 use crate::site::format::{self, When};
@@ -32,17 +34,21 @@ const CHANGES: Limit = Limit {
     period_ms: 60_000,
 };
 /// What a redirect back says was done.
-const DONE: [(&str, &str); 3] = [
+const DONE: [(&str, &str); 4] = [
     ("saved", "Your profile is saved."),
+    ("autofill", "New short messages end as you said."),
     ("ended", "That browser is signed out."),
     ("others-ended", "All other browsers are signed out."),
 ];
 
 #[derive(Template)]
 #[template(path = "settings.html")]
-struct SettingsPage {
+pub(super) struct SettingsPage {
     frame: Frame,
     form: ProfileForm,
+    autofill: AutofillForm,
+    /// A short message with what is set at its end.
+    sms: SmsBubble,
     devices: Vec<Device>,
     phone: String,
     account_id: String,
@@ -67,17 +73,18 @@ struct Device {
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route(HERE, get(settings).post(save))
+        .route("/account/settings/autofill", post(autofill_form::save))
         .route("/account/settings/sessions", post(end_sessions))
         .route("/account/settings/close", post(close))
         .layer(Extension(Arc::<Pace>::new(Pace::new(CHANGES))))
         .merge(export::router())
 }
 
-async fn page_of(
+pub(super) async fn page_of(
     app: &App,
     viewer: &Viewer,
     query: Option<&str>,
-    form: ProfileForm,
+    (form, autofill): (ProfileForm, AutofillForm),
     close_problem: Option<&'static str>,
 ) -> Result<SettingsPage, PageError> {
     let account = &viewer.account;
@@ -94,6 +101,8 @@ async fn page_of(
     Ok(SettingsPage {
         frame: Frame::portal(app, viewer, "Settings", HERE).with_done(query, &DONE),
         form,
+        autofill,
+        sms: autofill_form::preview(app, viewer),
         devices: devices.collect(),
         phone: format::phone(account.phone),
         account_id: account.key.id.to_string(),
@@ -110,12 +119,17 @@ fn last_digits(viewer: &Viewer) -> String {
     format!("{:04}", viewer.account.phone.digits() % 10_000)
 }
 
+/// Both forms as they stand in the books.
+fn forms(viewer: &Viewer) -> (ProfileForm, AutofillForm) {
+    (ProfileForm::of(viewer), AutofillForm::of(viewer))
+}
+
 async fn settings(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    page::html(&page_of(&app, &viewer, query.as_deref(), ProfileForm::of(&viewer), None).await?)
+    page::html(&page_of(&app, &viewer, query.as_deref(), forms(&viewer), None).await?)
 }
 
 async fn save(
@@ -127,7 +141,7 @@ async fn save(
 ) -> Result<Response, PageError> {
     let form = ProfileForm::sent(&Form::read(&headers, body, &viewer.csrf).await?);
     if !form.is_good() {
-        let page = page_of(&app, &viewer, None, form, None).await?;
+        let page = page_of(&app, &viewer, None, (form, AutofillForm::of(&viewer)), None).await?;
         return page::html_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     changes
@@ -175,7 +189,7 @@ async fn close(
     let form = Form::read(&headers, body, &viewer.csrf).await?;
     if form.text("digits") != last_digits(&viewer) {
         let problem = "These aren’t the last four digits of the account’s number. Nothing was closed.";
-        let page = page_of(&app, &viewer, None, ProfileForm::of(&viewer), Some(problem)).await?;
+        let page = page_of(&app, &viewer, None, forms(&viewer), Some(problem)).await?;
         return page::html_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let account = viewer.account.key;

@@ -6,7 +6,7 @@ use countersign_channels::{
     Accounts, Autofill, ChannelNews, Handle, Handles, LoginReply, MessageKey, PortError, Ports, Recipient, Recipients,
     Texts, UpstreamCost,
 };
-use countersign_core::{AccountKey, AndroidAppHash, LegName, PhoneNumber, WebsiteHost};
+use countersign_core::{AccountKey, LegName, PhoneNumber};
 use countersign_store::{ChannelRecipient, RequestRef, SiteStore, StoreError};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -177,11 +177,7 @@ impl Accounts for Books {
     fn autofill(&self, account: AccountKey) -> BoxFuture<'_, Result<Autofill, PortError>> {
         Box::pin(async move {
             let set = self.0.autofill(account).await.map_err(|error| trouble(&error))?;
-            let text = |text: &str| text.to_owned();
-            Ok(Autofill {
-                domain: set.domain.as_ref().map(WebsiteHost::as_str).map(text),
-                android_hash: set.android_hash.as_ref().map(AndroidAppHash::as_str).map(text),
-            })
+            Ok(Autofill::from(set))
         })
     }
 }

@@ -122,6 +122,32 @@ fn response(answer: WebhookAnswer, is_page: bool) -> Response {
 mod tests {
     use super::*;
 
+    fn free_places() -> usize {
+        PLACES.available_permits()
+    }
+
+    #[tokio::test]
+    async fn a_body_takes_places_as_its_bytes_come_and_no_more_than_its_channel_allows() {
+        const LARGEST: usize = 3 * 1024 * 1024;
+        let mut places = PLACES.try_acquire().unwrap();
+        let before = free_places();
+        let body = || Body::from(vec![b'x'; 2 * PLACE_BYTES + 1]);
+        assert_eq!(
+            read(body(), LARGEST, &mut places).await.map(|body| body.len()),
+            Ok(2 * PLACE_BYTES + 1)
+        );
+        assert_eq!((places.num_permits(), free_places()), (3, before - 2));
+        drop(places);
+        let mut places = PLACES.try_acquire().unwrap();
+        assert_eq!(read(body(), PLACE_BYTES, &mut places).await, Err(413));
+        assert_eq!(places.num_permits(), 1);
+        // With no room left, whoever brings more is told to come again.
+        let all = u32::try_from(free_places()).unwrap();
+        let others = PLACES.try_acquire_many(all).unwrap();
+        assert_eq!(read(body(), LARGEST, &mut places).await, Err(503));
+        drop(others);
+    }
+
     fn answered(is_page: bool) -> Response {
         let answer = WebhookAnswer {
             text: "<script>alert(1)</script>".to_owned(),

@@ -29,12 +29,13 @@ pub(crate) static PORTAL: [Place; 7] = [
 ];
 
 /// The operator's pages.
-pub(crate) static CONSOLE: [Place; 6] = [
+pub(crate) static CONSOLE: [Place; 7] = [
     place("/operator", "Health", "pulse"),
     place("/operator/accounts", "Accounts", "people"),
     place("/operator/orders", "Orders", "wallet"),
     place("/operator/senders", "Senders", "sender"),
     place("/operator/prices", "Prices", "tag"),
+    place("/operator/texts", "Texts", "messages"),
     place("/operator/audit", "Audit log", "list"),
 ];
 

@@ -17,6 +17,21 @@ use crate::http::{ForeignSite, same_site};
 /// Everything comes from here, nothing from elsewhere, and no other page may frame this one.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The same for a page that shows [`Framing::Framed`] ones.
+const FRAMING_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                              frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// What is shown in a frame of ours: no script, nothing loaded, an origin of its own; styles of its own alone.
+const FRAMED_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; \
+                             frame-ancestors 'self'; sandbox";
+
+/// What an answer is, where it isn't a page like all others: among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// A page with frames.
+    Frames,
+    /// What stands in a frame: a letter as its recipient sees it.
+    Framed,
+}
 
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     // A sandbox answers under loopback names alone, as its inbox does; production doesn't know all of its names.
@@ -34,12 +49,17 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
 
 /// What every page's answer carries.
 pub(crate) fn dress(response: &mut Response) {
+    let (policy, framed) = match response.extensions().get::<Framing>() {
+        None => (POLICY, "DENY"),
+        Some(Framing::Frames) => (FRAMING_POLICY, "DENY"),
+        Some(Framing::Framed) => (FRAMED_POLICY, "SAMEORIGIN"),
+    };
     let headers = response.headers_mut();
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
+        (CONTENT_SECURITY_POLICY, policy),
         (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (X_FRAME_OPTIONS, "DENY"),
+        (X_FRAME_OPTIONS, framed),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (

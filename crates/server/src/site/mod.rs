@@ -9,6 +9,7 @@
 pub(crate) mod address;
 pub(crate) mod asker;
 pub(crate) mod assets;
+pub(crate) mod bubbles;
 pub(crate) mod cookies;
 mod countries;
 pub(crate) mod csrf;

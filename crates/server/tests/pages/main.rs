@@ -17,3 +17,4 @@ mod settings;
 mod site;
 mod statistics;
 mod support;
+mod texts;

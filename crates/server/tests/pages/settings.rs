@@ -46,6 +46,41 @@ async fn the_profile_is_kept_and_its_time_zone_shows_on_every_page() {
 }
 
 #[tokio::test]
+async fn short_messages_end_as_the_owner_says_and_the_page_shows_how() {
+    let site = Site::start().await;
+    let owner = site.owner().await;
+    let page = owner.get("/account/settings").await;
+    page.shows(">482913 is your verification code.</p>");
+    let path = "/account/settings/autofill";
+    owner
+        .submit(path, &[("domain", "Acme.Example"), ("android_hash", "FA+9qCX9VSu")])
+        .await
+        .leads_to("/account/settings?done=autofill");
+    let page = owner.get("/account/settings?done=autofill").await;
+    page.shows("New short messages end as you said.");
+    page.shows("FA+9qCX9VSu\n@acme.example #482913</p>");
+    page.shows("value=\"acme.example\"");
+    let set = site.store.autofill(site.account).await.unwrap();
+    assert_eq!(set.domain.unwrap().as_str(), "acme.example");
+
+    // What was typed stays, and nothing is set.
+    let page = owner
+        .submit(path, &[("domain", "https://other.example/"), ("android_hash", "short")])
+        .await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    page.shows("aria-describedby=\"domain-problem domain-hint\"");
+    page.shows("aria-describedby=\"hash-problem hash-hint\"");
+    page.shows("value=\"https://other.example/\"");
+    page.shows("@acme.example #482913");
+
+    owner
+        .submit(path, &[("domain", ""), ("android_hash", "")])
+        .await
+        .leads_to("/account/settings?done=autofill");
+    assert!(site.store.autofill(site.account).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn the_profile_is_changed_only_so_often() {
     let site = Site::start().await;
     let owner = site.owner().await;

@@ -18,7 +18,7 @@ use countersign_server::clock;
 use countersign_store::{ChannelBooks as _, ChannelCost, RequestRef};
 use serde_json::json;
 
-use support::{Fake, House, OWNER, PHONE};
+use support::{Fake, House, MAX_WEBHOOK_BYTES, OWNER, PHONE};
 
 fn credits(text: &str) -> Credits {
     Credits::parse(text).unwrap()
@@ -351,6 +351,9 @@ async fn a_channels_webhook_is_its_own_to_judge_and_others_are_not_found() {
     assert_eq!(house.webhook("bot/hook", "right").await, 200);
     assert_eq!(house.webhook("bot/hook", "wrong").await, 401);
     assert_eq!(house.webhook("pigeon/hook", "right").await, 404);
+    // Bodies are as large as the channel takes them.
+    assert_eq!(house.webhook_of("bot/hook", "right", MAX_WEBHOOK_BYTES).await, 200);
+    assert_eq!(house.webhook_of("bot/hook", "right", MAX_WEBHOOK_BYTES + 1).await, 413);
 }
 
 #[tokio::test]

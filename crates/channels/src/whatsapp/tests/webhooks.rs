@@ -1,5 +1,7 @@
 //! Meta's calls: the handshake, signatures, statuses, and what people write.
 
+use std::fmt::Write as _;
+
 use ring::hmac;
 
 use super::*;
@@ -7,7 +9,10 @@ use super::*;
 /// A call that is signed with that secret.
 fn signed(body: Vec<u8>, secret: &str) -> WebhookCall {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), &body);
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in tag.as_ref() {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     WebhookCall {
         path: "webhook".into(),
         headers: vec![("x-hub-signature-256".into(), format!("sha256={hex}"))],
@@ -52,6 +57,12 @@ fn text(from: &str, body: &str) -> Value {
 
 fn text_at(from: &str, body: &str, at: i64) -> Value {
     json!({ "from": from, "id": "wamid.IN", "timestamp": at.to_string(), "type": "text", "text": { "body": body } })
+}
+
+/// A genuine call by which a number says STOP.
+pub(super) fn stop_of(from: &str) -> WebhookCall {
+    let update = update(NUMBER_ID, &json!([]), &json!([text(from, "STOP")]));
+    signed(update.to_string().into_bytes(), APP_SECRET)
 }
 
 impl World {

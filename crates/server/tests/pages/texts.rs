@@ -1,0 +1,107 @@
+//! The operator's page of texts: every language, as recipients see it, and e-mails in a frame that can do nothing.
+
+use countersign_channels::Texts;
+
+use crate::support::{Page, Server};
+
+/// The answer's content security policy.
+fn policy(page: &Page) -> &str {
+    let mut lines = page.head.lines();
+    lines
+        .find_map(|line| line.strip_prefix("content-security-policy: "))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn all_languages_are_shown_at_a_glance_with_the_length_of_short_messages() {
+    let server = Server::start().await;
+    let operator = server.operator().await;
+    let page = operator.get("/operator/texts").await;
+    assert_eq!(page.status, 200);
+    for language in Texts::built_in().unwrap().languages() {
+        let tag = language.tag();
+        assert!(page.has(&format!("href=\"/operator/texts/{tag}\"")), "no link to {tag}");
+    }
+    for words in [
+        "<code>482913</code> is your verification code.",
+        "482913 is your verification code for acme_shop.",
+        "<span lang=\"ar\">العربية</span>",
+        "lang=\"ar\" dir=\"rtl\"",
+        "With the longest name of a sender",
+    ] {
+        assert!(page.has(words), "{words} is missing: {}", page.body);
+    }
+    // Eight short messages in six languages, none of which is longer than it must be.
+    assert!(page.body.matches(">1 segment<").count() >= 48, "{}", page.body);
+    assert!(!page.has("segments<"), "{}", page.body);
+    assert_eq!(
+        server.browser("none=1").get("/operator/texts").await.location(),
+        "/operator/login"
+    );
+}
+
+#[tokio::test]
+async fn every_language_is_shown_in_full_in_its_own_direction() {
+    let server = Server::start().await;
+    let operator = server.operator().await;
+    for language in Texts::built_in().unwrap().languages() {
+        let tag = language.tag();
+        let page = operator.get(&format!("/operator/texts/{tag}")).await;
+        assert_eq!(page.status, 200, "{tag}");
+        let direction = if language.is_right_to_left() { "rtl" } else { "ltr" };
+        for words in [
+            format!("lang=\"{tag}\" dir=\"{direction}\""),
+            "@acme.example #482913".to_owned(),
+            "FA+9qCX9VSu".to_owned(),
+            "the_marvellous_acme_shop_company".to_owned(),
+            "verify.example".to_owned(),
+            "/stop".to_owned(),
+            "Firefox on Linux".to_owned(),
+            format!("src=\"/operator/texts/{tag}/email/code\""),
+            format!("src=\"/operator/texts/{tag}/email/sign-in\""),
+        ] {
+            assert!(page.has(&words), "{tag}: {words} is missing");
+        }
+        // A text that a language lacks would show its id.
+        for id in [">sms-", ">telegram-", ">email-", "{ $"] {
+            assert!(!page.has(id), "{tag}: {id}");
+        }
+        assert!(policy(&page).contains("frame-src 'self'"), "{}", page.head);
+    }
+    assert_eq!(operator.get("/operator/texts/tlh").await.status, 404);
+    assert_eq!(operator.get("/operator/texts/en?channel=none").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_emails_html_stands_in_a_frame_that_can_do_nothing() {
+    let server = Server::start().await;
+    let operator = server.operator().await;
+    for which in ["code", "sign-in"] {
+        let page = operator.get(&format!("/operator/texts/ar/email/{which}")).await;
+        assert_eq!(page.status, 200);
+        assert!(
+            page.has("<html lang=\"ar\" dir=\"rtl\">") && page.has("482913"),
+            "{}",
+            page.body
+        );
+        let policy = policy(&page);
+        for part in [
+            "default-src 'none'",
+            "sandbox",
+            "frame-ancestors 'self'",
+            "form-action 'none'",
+        ] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("script-src"), "{policy}");
+        assert!(page.head.contains("x-frame-options: sameorigin"), "{}", page.head);
+    }
+    let other = operator.get("/operator").await;
+    assert!(other.head.contains("x-frame-options: deny") && !policy(&other).contains("frame-src"));
+    assert_eq!(operator.get("/operator/texts/ar/email/none").await.status, 404);
+    let stranger = server.browser("none=1");
+    assert_eq!(
+        stranger.get("/operator/texts/ar/email/code").await.location(),
+        "/operator/login"
+    );
+}
