@@ -23,7 +23,7 @@ mod token;
 
 pub use compose::{Composed, LoginParts, Parts, compose, compose_login};
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::{
@@ -32,14 +32,16 @@ use countersign_core::{
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use lettre::transport::smtp::response::Response;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use self::connection::{Dialer, Envelope};
+use self::inbound::Unavailable;
 use self::message::Headers;
 use self::pool::{Pool, Sent};
 use self::reply::Judgement;
 use self::settings::{Security, Settings};
 use self::token::{Answerer, Keys, Subject};
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::{
     Channel, Destination, Finding, Handle, Handover, LoginPrompt, MessageKey, OutgoingMessage, Ports, Receipts,
@@ -55,8 +57,6 @@ const PATH_OF_ANSWERS: &str = "answer/";
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A message that found no free connection, or no books, is handed over again after that time.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 
 struct Email {
     name: LegName,
@@ -67,7 +67,7 @@ struct Email {
     keys: Option<Keys>,
     /// Where people sign in, as they know it.
     site: String,
-    alarmed_at: Mutex<Option<Instant>>,
+    alarm: Alarm,
 }
 
 /// Makes the channel. Opens no connection.
@@ -95,7 +95,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         site: public_host.unwrap_or("your account").to_owned(),
         settings,
         ports,
-        alarmed_at: Mutex::default(),
+        alarm: Alarm::default(),
     }))
 }
 
@@ -126,14 +126,13 @@ enum Mailbox {
 }
 
 impl Email {
-    /// Where a number's mail goes. The account's word comes before the operator's book; what its holder said counts for both.
-    async fn mailbox(&self, phone: PhoneNumber, given: Option<&EmailAddress>) -> Result<Mailbox, Unknown> {
-        let unknown = |error: crate::PortError| {
+    /// Where a number's mail goes. The account's word comes before the operator's book. The operator may have stopped the number, and
+    /// who reads the mailbox the mailbox: each holds, whoever sends.
+    async fn mailbox(&self, phone: PhoneNumber, given: Option<&EmailAddress>) -> Result<Mailbox, Unavailable> {
+        let known = self.ports.recipients.find(&self.name, phone).await.map_err(|error| {
             tracing::warn!(channel = %self.name, %error, "a recipient could not be looked up");
-            Unknown
-        };
-        let recipients = &self.ports.recipients;
-        let known = recipients.find(&self.name, phone).await.map_err(unknown)?;
+            Unavailable
+        })?;
         if known.as_ref().is_some_and(|known| known.stopped) {
             return Ok(Mailbox::Stopped);
         }
@@ -141,14 +140,8 @@ impl Email {
         let Some(address) = given.cloned().or_else(noted) else {
             return Ok(Mailbox::Nowhere);
         };
-        // Whoever reads that mailbox may have said so for another number.
-        let lower = address.as_str().to_lowercase();
-        let other_way = (address.as_str() != lower).then_some(lower.as_str());
-        for address in [Some(address.as_str()), other_way].into_iter().flatten() {
-            let others = recipients.at_address(&self.name, address).await.map_err(unknown)?;
-            if others.iter().any(|other| other.stopped) {
-                return Ok(Mailbox::Stopped);
-            }
+        if self.is_stopped(address.as_str()).await? {
+            return Ok(Mailbox::Stopped);
         }
         Ok(Mailbox::At(address))
     }
@@ -161,7 +154,7 @@ impl Email {
             Ok(Mailbox::At(address)) => address,
             Ok(Mailbox::Nowhere) => return Handover::CannotReach(Detail::new("no e-mail address is known")),
             Ok(Mailbox::Stopped) => return Handover::CannotReach(Detail::new("the recipient wants no mail")),
-            Err(Unknown) => return Handover::Later(AGAIN),
+            Err(Unavailable) => return Handover::Later(AGAIN),
         };
         let Some(recipient) = message::Recipient::of(&address) else {
             return Handover::CannotReach(Detail::new("the e-mail address can’t be written in SMTP"));
@@ -265,23 +258,16 @@ impl Email {
     /// Says what only the operator can mend.
     fn heed(&self, judgement: Judgement) -> Handover {
         if judgement.is_for_operator {
-            let now = Instant::now();
-            let mut alarmed_at = self.alarmed_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if alarmed_at.is_none_or(|at| now - at >= ALARM_EVERY) {
-                *alarmed_at = Some(now);
-                let why = match &judgement.handover {
-                    Handover::Refused(why) | Handover::Failed(why) | Handover::CannotReach(why) => why.as_str(),
-                    Handover::Waiting | Handover::Later(_) | Handover::Accepted(_) => "",
-                };
-                tracing::error!(channel = %self.name, why, "no mail goes out: run countersign doctor");
-            }
+            let why = match &judgement.handover {
+                Handover::Refused(why) | Handover::Failed(why) | Handover::CannotReach(why) => why.as_str(),
+                Handover::Waiting | Handover::Later(_) | Handover::Accepted(_) => "",
+            };
+            let what = format!("no mail goes out: {why}; run `countersign doctor`");
+            self.alarm.say(&self.name, &what);
         }
         judgement.handover
     }
 }
-
-/// The books can't say it at the moment.
-struct Unknown;
 
 async fn signalled(ended: &mut watch::Receiver<bool>) {
     // Whoever gave the signal may be gone: that is the signal, too.
@@ -322,7 +308,7 @@ impl Channel for Email {
             let reaches = match self.mailbox(to.phone, to.email.as_ref()).await {
                 Ok(mailbox) => matches!(mailbox, Mailbox::At(_)),
                 // Where the books can't say, it is asked again before anything is sent.
-                Err(Unknown) => to.email.is_some(),
+                Err(Unavailable) => to.email.is_some(),
             };
             if reaches { Reach::Reachable } else { Reach::Unreachable }
         }
@@ -331,10 +317,7 @@ impl Channel for Email {
 
     fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover> {
         async move {
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             let sender = message.sender.as_ref().map(SenderUsername::as_str);
             let letter = Letter {
                 subject: Subject::Message(key),
@@ -365,14 +348,13 @@ impl Channel for Email {
     /// Only to addresses of the operator's book: whoever asks to sign in names a number, and no address.
     fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
         async move {
-            let life_ms = prompt.expires_at.millis().saturating_sub(clock::now().millis());
             let letter = Letter {
                 subject: Subject::Login(prompt.attempt),
                 phone: prompt.phone,
                 email: None,
                 locale: None,
                 code: prompt.code.as_str(),
-                life: Duration::from_millis(u64::try_from(life_ms).unwrap_or(0)),
+                life: prompt.life_left(clock::now()),
                 content: Content::Login(&prompt),
             };
             self.send(&letter).await

@@ -7,6 +7,7 @@
 //! To add one: a file here that implements [`Channel`], and says in its documentation what *reach*, *delivered*, *read* and
 //! *withdraw* mean there; one line in `registry.rs`; its page in docs/; its tests against something real.
 
+mod alarm;
 mod clock;
 mod config;
 mod costs;
@@ -15,6 +16,7 @@ pub mod email;
 mod fake;
 mod http;
 mod inbox;
+mod memory;
 mod ports;
 pub mod preview;
 mod registry;
@@ -39,6 +41,7 @@ pub use registry::{KINDS, Kind, make};
 pub use texts::{Argument, Language, OwnTexts, Texts, TextsError};
 pub use tls::tls_client_config;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,8 +99,19 @@ pub struct LoginPrompt {
 impl OutgoingMessage {
     /// How long it lives from a moment of real time on; zero once its life is over.
     pub fn life_left(&self, now: Timestamp) -> Duration {
-        let ends_at = self.expires_at.plus_millis(self.clock_offset_ms.saturating_neg());
-        Duration::from_millis(u64::try_from(ends_at.millis().saturating_sub(now.millis())).unwrap_or(0))
+        clock::between(now, self.ends_at())
+    }
+
+    /// When its life ends, real time.
+    pub(crate) fn ends_at(&self) -> Timestamp {
+        self.expires_at.plus_millis(self.clock_offset_ms.saturating_neg())
+    }
+}
+
+impl LoginPrompt {
+    /// How long the question can still be answered, from a moment of real time on; zero once that is over.
+    pub(crate) fn life_left(&self, now: Timestamp) -> Duration {
+        clock::between(now, self.expires_at)
     }
 }
 
@@ -143,6 +157,21 @@ pub enum Handover {
     Failed(Detail),
 }
 
+/// A message isn't held back for a moment in which no other leg can start any more.
+const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
+
+impl Handover {
+    /// Of a message that surely wasn't sent and could be after a pause: it waits, if what is left of its life allows; else it is refused
+    /// for that reason, so that the next leg goes.
+    pub(crate) fn later_or_refused(wait: Duration, life: Duration, why: Detail) -> Self {
+        if wait.saturating_add(LAST_START) < life {
+            Self::Later(wait)
+        } else {
+            Self::Refused(why)
+        }
+    }
+}
+
 /// Whether a channel hears of a message's arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipts {
@@ -168,7 +197,7 @@ pub struct ChannelNews {
 }
 
 /// A call that the other side makes: `POST /channels/NAME/…` on our server, or `GET` where it makes sure of the address first.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct WebhookCall {
     /// Whether it is a `GET`: then nothing may change by it.
     pub is_get: bool,
@@ -180,6 +209,17 @@ pub struct WebhookCall {
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Vec<u8>,
+}
+
+/// Without what may hold secrets, numbers or codes: a path may have a token in it, headers have credentials.
+impl fmt::Debug for WebhookCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookCall")
+            .field("is_get", &self.is_get)
+            .field("headers", &self.headers.len())
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl WebhookCall {
@@ -218,6 +258,32 @@ pub struct Finding {
     pub found: String,
     /// What to do about it; empty where nothing is to be done.
     pub remedy: String,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn well(found: impl Into<String>) -> Self {
+        Self::new(Verdict::Well, found, "")
+    }
+
+    /// Something should be looked at.
+    pub fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(Verdict::Warning, found, remedy)
+    }
+
+    /// Something doesn't work.
+    pub fn broken(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(Verdict::Broken, found, remedy)
+    }
+
+    /// What was found, and what to do about it.
+    pub fn new(verdict: Verdict, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            found: found.into(),
+            remedy: remedy.into(),
+        }
+    }
 }
 
 /// How bad a finding is.

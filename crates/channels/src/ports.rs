@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use countersign_core::{AccountId, AccountKey, Bucket, LegName, PhoneNumber, RequestId, Timestamp};
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::{ChannelNews, Texts};
+use crate::{ChannelNews, OutgoingMessage, Texts};
 
 /// Names the message of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,14 @@ impl fmt::Display for MessageKey {
 }
 
 impl MessageKey {
+    /// The message's own.
+    pub const fn of(message: &OutgoingMessage) -> Self {
+        Self {
+            account: message.account,
+            request: message.request,
+        }
+    }
+
     /// Reads such a name. It proves nothing: whoever says it must have been believed for another reason.
     pub fn parse(name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix("cs1.")?.splitn(3, '.');
@@ -59,7 +67,7 @@ impl Handle {
 }
 
 /// Somebody who opted in to a channel, or out of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The number.
     pub phone: PhoneNumber,
@@ -69,6 +77,17 @@ pub struct Recipient {
     pub stopped: bool,
     /// Since when it is so, real time.
     pub since: Timestamp,
+}
+
+/// Without the address, which names somebody (a chat, a mailbox).
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recipient")
+            .field("phone", &self.phone)
+            .field("stopped", &self.stopped)
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the books couldn't help at this moment.
@@ -193,6 +212,24 @@ pub struct Ports {
     pub public_url: Option<String>,
     /// Certificates to trust besides the platform's: a PEM file.
     pub extra_ca_file: Option<std::path::PathBuf>,
+}
+
+impl Ports {
+    /// Tells the books what an upstream charged for a message that it just took. Never waits: whoever hands a message over must say so in
+    /// time, or the next leg sends a second one.
+    pub(crate) fn note_cost(&self, cost: UpstreamCost) {
+        match self.costs.try_send(cost) {
+            // Nobody listens once the server has ended.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(cost)) => tracing::error!(
+                channel = %cost.leg,
+                micros = cost.micros,
+                message = cost.message.map(tracing::field::display),
+                upstream = cost.upstream.as_ref().map(Handle::as_str),
+                "the books are too slow: what an upstream charged is missing there"
+            ),
+        }
+    }
 }
 
 impl fmt::Debug for Ports {

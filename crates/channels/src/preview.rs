@@ -5,7 +5,7 @@ use countersign_core::{DeliveryState, SenderUsername};
 
 use crate::email::answer_page::{AnswerPage, Wish};
 use crate::texts::{Argument, Language};
-use crate::{Autofill, InboxMessage, LoginPrompt, OutgoingMessage, email, sms, telegram_bot};
+use crate::{Autofill, InboxMessage, LoginPrompt, OutgoingMessage, email, sms, telegram_bot, webhook};
 
 /// What messages are shown of.
 #[derive(Debug, Clone)]
@@ -104,6 +104,13 @@ pub fn telegram_bot(language: &Language, sample: &Sample) -> Vec<Shown> {
 pub fn inbox(language: &Language, sample: &Sample) -> Vec<Shown> {
     let message = InboxMessage::new(sample.message.clone(), DeliveryState::Sent);
     vec![chat("A code", ChatBubble::plain(message.text(language), Vec::new()))]
+}
+
+/// The words that a webhook's receiver is given, to send or not.
+pub fn webhook(language: &Language, sample: &Sample) -> Vec<Shown> {
+    let message = &sample.message;
+    let text = webhook::text_of(language, message.code.as_str(), message.sender.as_ref());
+    vec![chat("A code with its sender", ChatBubble::plain(text, Vec::new()))]
 }
 
 /// A code in WhatsApp. Meta writes the text of an authentication template, so these are our words in its shape.

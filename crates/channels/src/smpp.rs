@@ -170,11 +170,8 @@ impl Smpp {
             source: self.source(letter.sender),
             ends_at: letter.ends_at,
         };
-        let life_left = letter.ends_at.millis().saturating_sub(clock::now().millis());
-        let Some(pdu) = u64::try_from(life_left)
-            .ok()
-            .filter(|millis| *millis > 0)
-            .map(Duration::from_millis)
+        let Some(pdu) = Some(clock::between(clock::now(), letter.ends_at))
+            .filter(|life_left| !life_left.is_zero())
             .and_then(|life_left| self.submit(&submission, &letter.text, life_left))
         else {
             // No fault of the leg's: it says nothing about the next message.
@@ -355,16 +352,13 @@ impl Channel for Smpp {
 
     fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover> {
         async move {
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             self.send(Letter {
                 subject: Subject::Message(key),
                 phone: message.phone,
                 sender: message.sender.as_ref(),
                 text: self.text_of(&message).await,
-                ends_at: message.expires_at.plus_millis(message.clock_offset_ms.saturating_neg()),
+                ends_at: message.ends_at(),
             })
             .await
         }

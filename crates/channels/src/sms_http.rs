@@ -6,10 +6,9 @@
 //! nothing, and delivery is assumed. *Read* exists where a provider tells it, which no SMS does. Nothing can be *withdrawn* once the
 //! provider took it: no provider's send is undone.
 //!
-//! `twilio` and `template` are the providers; `memory` keeps what was sent, `inbound` does what phones ask for.
+//! `twilio` and `template` are the providers; `inbound` does what phones ask for.
 
 mod inbound;
-mod memory;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -23,14 +22,15 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
+use crate::memory::{Memory, Subject};
 use crate::ports::{Handle, MessageKey, Ports};
 use crate::sms::{compose, compose_login, finish, may_take_messages};
 use crate::{
     Autofill, Channel, ChannelNews, Destination, Finding, Handover, LoginPrompt, OutgoingMessage, Receipts,
     WebhookAnswer, WebhookCall, clock, sms,
 };
-use memory::{Memory, Subject};
 use template::Template;
 use twilio::Twilio;
 
@@ -44,10 +44,6 @@ const CONCURRENCY: usize = 32;
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest pause that a provider can ask for on behalf of all messages; then one tries whether it is over.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// A message isn't held back for a moment in which no other leg can start any more.
-const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 /// Longest text that can be set: three short messages.
 const MAX_TEXT_CHARS: usize = 400;
 /// The longest call of a provider that is read: theirs are below 4 KiB.
@@ -73,7 +69,7 @@ struct SmsHttp {
     memory: Memory,
     /// Until when the provider wants to be left alone.
     paused_until: Mutex<Option<Instant>>,
-    alarmed_at: Mutex<Option<Instant>>,
+    alarm: Alarm,
 }
 
 enum Provider {
@@ -109,7 +105,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         paid,
         memory: Memory::default(),
         paused_until: Mutex::default(),
-        alarmed_at: Mutex::default(),
+        alarm: Alarm::default(),
         ports,
     }))
 }
@@ -180,13 +176,12 @@ impl SmsHttp {
                 return Handover::Later(AGAIN);
             }
         }
-        let life_ms = letter.ends_at.millis().saturating_sub(clock::now().millis());
-        let life = Duration::from_millis(u64::try_from(life_ms).unwrap_or(0));
+        let life = clock::between(clock::now(), letter.ends_at);
         if life.is_zero() {
             return Handover::Refused(Detail::new("its life was over before it could be sent"));
         }
         if let Some(rest) = self.pause_left() {
-            return later(rest, life, Detail::new("the provider asked for a pause"));
+            return Handover::later_or_refused(rest, life, Detail::new("the provider asked for a pause"));
         }
         let sending = Sending {
             phone: letter.phone,
@@ -232,7 +227,7 @@ impl SmsHttp {
             Outcome::Later(wait, detail) => {
                 tracing::warn!(channel = %self.name, seconds = wait.as_secs(), why = %detail, "the provider wants a pause");
                 *lock(&self.paused_until) = Some(Instant::now() + wait.min(LONGEST_PAUSE));
-                later(wait, life, detail)
+                Handover::later_or_refused(wait, life, detail)
             }
             Outcome::Failed(detail) => {
                 // Perhaps it went out: a NO is about it, too.
@@ -260,12 +255,7 @@ impl SmsHttp {
     }
 
     fn alarm(&self, what: &str) {
-        let now = Instant::now();
-        let mut alarmed_at = lock(&self.alarmed_at);
-        if alarmed_at.is_none_or(|at| now.duration_since(at) >= ALARM_EVERY) {
-            *alarmed_at = Some(now);
-            tracing::error!(channel = %self.name, "{what}");
-        }
+        self.alarm.say(&self.name, what);
     }
 
     async fn message_text(&self, message: &OutgoingMessage) -> Result<String, crate::PortError> {
@@ -289,15 +279,6 @@ impl SmsHttp {
             Some(text) => text.replace(SITE, &self.site).replace(CODE, code),
             None => compose_login(self.ports.texts.language(None, prompt.phone), code, &self.site).text,
         }
-    }
-}
-
-/// A message that surely wasn't sent waits, if its life allows.
-fn later(wait: Duration, life: Duration, why_not: Detail) -> Handover {
-    if wait + LAST_START < life {
-        Handover::Later(wait)
-    } else {
-        Handover::Refused(why_not)
     }
 }
 
@@ -358,14 +339,11 @@ impl Channel for SmsHttp {
                 }
             };
             self.send(Letter {
-                subject: Subject::Message(MessageKey {
-                    account: message.account,
-                    request: message.request,
-                }),
+                subject: Subject::Message(MessageKey::of(&message)),
                 phone: message.phone,
                 text,
                 code: message.code.as_str(),
-                ends_at: message.expires_at.plus_millis(message.clock_offset_ms.saturating_neg()),
+                ends_at: message.ends_at(),
             })
             .await
         }

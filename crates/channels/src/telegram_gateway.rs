@@ -33,6 +33,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use url::Url;
 
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::{Handle, MessageKey, Ports, UpstreamCost};
 use crate::{
@@ -57,10 +58,6 @@ const TTL_SECONDS: std::ops::RangeInclusive<u64> = 30..=3_600;
 const MAX_CALLBACK_BYTES: usize = 256;
 /// Messages that are handed over at once.
 const CONCURRENCY: usize = 32;
-/// A message isn't held back for a moment in which no other leg can start any more.
-const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 /// Sign-ins whose message can be withdrawn.
 const MAX_LOGINS: usize = 1_000;
 /// Why nothing was asked or sent, in words.
@@ -128,7 +125,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         under_way: Mutex::default(),
         under_way_changed: Notify::new(),
         logins: Mutex::default(),
-        alarmed_at: Mutex::default(),
+        alarm: Alarm::default(),
     };
     Ok(Arc::new(TelegramGateway { inner: Arc::new(inner) }))
 }
@@ -176,7 +173,7 @@ struct Inner {
     under_way_changed: Notify,
     /// What the upstream calls the messages of sign-ins, the newest last.
     logins: Mutex<VecDeque<(i64, Handle)>>,
-    alarmed_at: Mutex<Option<Instant>>,
+    alarm: Alarm,
 }
 
 /// A message as it goes to the upstream, whether it belongs to a request or to a sign-in.
@@ -243,10 +240,7 @@ impl Channel for TelegramGateway {
 
     fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover> {
         async move {
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             let letter = Letter {
                 phone: message.phone,
                 code: message.code.as_str(),
@@ -266,11 +260,10 @@ impl Channel for TelegramGateway {
     /// The Gateway carries nothing but codes: its code is sent, to be typed on the waiting page.
     fn deliver_login(&self, prompt: LoginPrompt) -> BoxFuture<'_, Handover> {
         async move {
-            let life_ms = prompt.expires_at.millis().saturating_sub(clock::now().millis());
             let letter = Letter {
                 phone: prompt.phone,
                 code: prompt.code.as_str(),
-                life: Duration::from_millis(u64::try_from(life_ms).unwrap_or(0)),
+                life: prompt.life_left(clock::now()),
                 payload: format!("cs1.login.{}", prompt.attempt),
                 message: None,
             };
@@ -330,7 +323,7 @@ impl Inner {
         self.heed(phone, answer.as_ref().err());
         match answer {
             Ok(status) => {
-                self.note_charge(&status, None).await;
+                self.note_charge(&status, None);
                 lock(&self.answers).put(phone, Known::Paid(status.handle), Instant::now());
                 Asked::Reaches
             }
@@ -352,7 +345,7 @@ impl Inner {
             return Handover::Refused(Detail::new("its life is over"));
         }
         if let Some(rest) = self.floods.left_for(letter.phone) {
-            return later(rest, letter, Detail::new(PAUSED));
+            return Handover::later_or_refused(rest, letter.life, Detail::new(PAUSED));
         }
         let now = Instant::now();
         let paid = lock(&self.answers).take_paid(letter.phone, now);
@@ -365,7 +358,7 @@ impl Inner {
         }
         self.heed(letter.phone, sent.as_ref().err());
         let failure = match sent {
-            Ok(status) => return self.accept(letter, &status).await,
+            Ok(status) => return self.accept(letter, &status),
             Err(failure) => failure,
         };
         let detail = Detail::new(&failure.to_string());
@@ -381,7 +374,7 @@ impl Inner {
                     lock(&self.answers).put_back(letter.phone, handle, at);
                 }
                 match meaning {
-                    Some(Meaning::Later(wait)) => later(wait, letter, detail),
+                    Some(Meaning::Later(wait)) => Handover::later_or_refused(wait, letter.life, detail),
                     _ => Handover::Refused(detail),
                 }
             }
@@ -420,8 +413,8 @@ impl Inner {
     }
 
     /// The upstream took it.
-    async fn accept(&self, letter: &Letter<'_>, status: &Status) -> Handover {
-        self.note_charge(status, letter.message).await;
+    fn accept(&self, letter: &Letter<'_>, status: &Status) -> Handover {
+        self.note_charge(status, letter.message);
         if let Some(message) = letter.message {
             let asking = match self.callback_url {
                 Some(_) => Asking::AtItsEnd,
@@ -437,15 +430,15 @@ impl Inner {
         Handover::Accepted(Some(status.handle.clone()))
     }
 
-    async fn note_charge(&self, status: &Status, message: Option<MessageKey>) {
+    fn note_charge(&self, status: &Status, message: Option<MessageKey>) {
         match status.cost_micros {
             Some(0) => {}
-            Some(micros) => self.note_cost(status, message, micros).await,
+            Some(micros) => self.note_cost(status, message, micros),
             None => self.alarm("the upstream says no cost that can be read: its costs aren’t complete in the books"),
         }
     }
 
-    async fn note_cost(&self, status: &Status, message: Option<MessageKey>, micros: i64) {
+    fn note_cost(&self, status: &Status, message: Option<MessageKey>, micros: i64) {
         let cost = UpstreamCost {
             leg: self.name.clone(),
             message,
@@ -453,8 +446,7 @@ impl Inner {
             upstream: Some(status.handle.clone()),
             at: clock::now(),
         };
-        // Nobody listens once the server has ended.
-        let _ = self.ports.costs.send(cost).await;
+        self.ports.note_cost(cost);
     }
 
     /// Takes in what the upstream says of a message; `false` where nobody can be told.
@@ -547,21 +539,7 @@ impl Inner {
     }
 
     fn alarm(&self, what: &str) {
-        let now = Instant::now();
-        let mut alarmed_at = lock(&self.alarmed_at);
-        if alarmed_at.is_none_or(|at| now.duration_since(at) >= ALARM_EVERY) {
-            *alarmed_at = Some(now);
-            tracing::error!(channel = %self.name, "{what}");
-        }
-    }
-}
-
-/// A message that surely wasn't sent waits, if its life allows.
-fn later(wait: Duration, letter: &Letter<'_>, why_not: Detail) -> Handover {
-    if wait + LAST_START < letter.life {
-        Handover::Later(wait)
-    } else {
-        Handover::Refused(why_not)
+        self.alarm.say(&self.name, what);
     }
 }
 

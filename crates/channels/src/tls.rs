@@ -32,7 +32,8 @@ pub fn tls_client_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, S
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file. The error says what is wrong with the file.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| format!("can’t read {}: {error}", path.display()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {

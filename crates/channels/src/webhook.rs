@@ -14,17 +14,19 @@ mod signature;
 mod tests;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::{AccountKey, Detail, LegName, Reach, RequestId, SenderUsername, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Serialize;
-use tokio::time::Instant;
 use url::Url;
 
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
+use crate::memory::{Memory, Subject};
 use crate::ports::{MessageKey, Ports, UpstreamCost};
 use crate::texts::{Argument, Language};
 use crate::{
@@ -43,10 +45,6 @@ const DEFAULT_CONCURRENCY: i64 = 32;
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 /// The longest name of a browser that is told.
 const MAX_DEVICE_CHARS: usize = 120;
-/// A message isn't held back for a moment in which no other leg can start any more.
-const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 
 /// Makes a channel as it was set. Opens no connection.
 pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Channel>, ConfigError> {
@@ -105,7 +103,8 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         buttons,
         news_url,
         ports,
-        alarmed_at: Mutex::default(),
+        memory: Memory::default(),
+        alarm: Alarm::default(),
     }))
 }
 
@@ -129,7 +128,9 @@ struct Webhook {
     /// Where it posts to; `None` where this server has no public address: then it knows by itself.
     news_url: Option<String>,
     ports: Ports,
-    alarmed_at: Mutex<Option<Instant>>,
+    /// Whose the transport's names of messages are, before the books know them.
+    memory: Memory,
+    alarm: Alarm,
 }
 
 impl Channel for Webhook {
@@ -179,7 +180,9 @@ impl Channel for Webhook {
                 phone_number: to.phone.to_string(),
                 email: to.email.as_ref().map(countersign_core::EmailAddress::as_str),
             };
-            let id = format!("ask-{}-{}", to.phone.digits(), clock::now().millis());
+            let Some(id) = random_id("ask") else {
+                return Asked::Unknown(Detail::new("the system gives no random numbers"));
+            };
             match self.post("number.ask", &id, data).await {
                 Ok(Said {
                     status: 200..=299,
@@ -209,10 +212,7 @@ impl Channel for Webhook {
                     return Handover::Later(Duration::from_secs(1));
                 }
             }
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             let life = message.life_left(clock::now());
             let message_id = key.to_string();
             let language = self.ports.texts.language(message.locale.as_ref(), message.phone);
@@ -228,10 +228,18 @@ impl Channel for Webhook {
                 ttl: life.as_secs(),
                 news_url: self.news_url.as_deref(),
             };
+            // News by the transport's name may come before its answer: it waits until what is below is done.
+            let awaited = self.memory.await_answer();
             let answer = self
                 .ask_to_carry("message.send", &call_id("send", key), data, life)
                 .await;
-            self.handover(answer, life, Some(key)).await
+            if let Ok(Answer::Accepted { handle, .. }) = &answer {
+                let subject = Subject::Message(key);
+                self.memory
+                    .sent(subject, message.phone, handle.clone(), message.ends_at());
+            }
+            drop(awaited);
+            self.handover(answer, life, Some(key))
         }
         .boxed()
     }
@@ -257,8 +265,7 @@ impl Channel for Webhook {
             if !self.logins {
                 return Handover::CannotReach(Detail::new("this transport carries no questions about sign-ins"));
             }
-            let life_ms = prompt.expires_at.millis().saturating_sub(clock::now().millis());
-            let life = Duration::from_millis(u64::try_from(life_ms).unwrap_or(0));
+            let life = prompt.life_left(clock::now());
             let language = self.ports.texts.language(None, prompt.phone);
             let device: String = prompt.device.chars().filter(|char| !char.is_control()).collect();
             let device: String = device.chars().take(MAX_DEVICE_CHARS).collect();
@@ -276,7 +283,7 @@ impl Channel for Webhook {
             };
             let id = format!("login-{}", prompt.attempt);
             let answer = self.ask_to_carry("login.ask", &id, data, life).await;
-            self.handover(answer, life, None).await
+            self.handover(answer, life, None)
         }
         .boxed()
     }
@@ -319,7 +326,7 @@ impl Webhook {
     }
 
     /// What an answer means for the message. An unknown outcome counts as failed: it may have been sent.
-    async fn handover(&self, answer: Result<Answer, String>, life: Duration, message: Option<MessageKey>) -> Handover {
+    fn handover(&self, answer: Result<Answer, String>, life: Duration, message: Option<MessageKey>) -> Handover {
         match answer {
             Ok(Answer::Accepted { handle, cost_micros }) => {
                 if let Some(micros) = cost_micros.filter(|micros| *micros != 0) {
@@ -330,17 +337,20 @@ impl Webhook {
                         upstream: handle.clone(),
                         at: clock::now(),
                     };
-                    // Nobody listens once the server has ended.
-                    let _ = self.ports.costs.send(cost).await;
+                    self.ports.note_cost(cost);
                 }
                 Handover::Accepted(handle)
             }
             Ok(Answer::Unreachable(detail)) => Handover::CannotReach(detail),
             Ok(Answer::Refused(detail)) => Handover::Refused(detail),
-            Ok(Answer::Later(wait)) if wait + LAST_START < life => Handover::Later(wait),
-            Ok(Answer::Later(_)) => Handover::Refused(Detail::new("the transport asks for a pause that is too long")),
+            Ok(Answer::Later(wait)) => {
+                let why = Detail::new("the transport asks for a pause that is too long");
+                Handover::later_or_refused(wait, life, why)
+            }
             Ok(Answer::NoAccess(status)) => {
-                self.alarm(status);
+                let what =
+                    format!("the transport doesn’t take our calls (HTTP status {status}): see `countersign doctor`");
+                self.alarm.say(&self.name, &what);
                 Handover::Refused(Detail::new(&format!("HTTP status {status}")))
             }
             Ok(Answer::Senseless(what)) => Handover::Failed(Detail::new(&what)),
@@ -348,7 +358,8 @@ impl Webhook {
         }
     }
 
-    /// Makes a signed call. The same id comes again where a message is handed over again, after a crash.
+    /// Makes a signed call. A message's id is the same whenever it is handed over again: after *later*, which the transport answered
+    /// itself, and after a crash, which it must know by.
     async fn post(&self, kind: &str, id: &str, data: impl Serialize) -> Result<Said, String> {
         let now = clock::now();
         self.post_signed(kind, id, data, now, |body| self.keys.sign(id, now.unix_seconds(), body))
@@ -382,7 +393,7 @@ impl Webhook {
             .await
             .map_err(|error| format!("no answer: {}", http::cause(error)))?;
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let retry_after = http::retry_after(&answer);
         let body = http::body(answer, MAX_ANSWER_BYTES).await?;
         Ok(Said {
             status,
@@ -398,22 +409,10 @@ impl Webhook {
             Err(reason) => tracing::debug!(channel = %self.name, %reason, "a message was not withdrawn"),
         }
     }
-
-    fn alarm(&self, status: u16) {
-        let now = Instant::now();
-        let mut alarmed_at = self.alarmed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if alarmed_at.is_none_or(|at| now.duration_since(at) >= ALARM_EVERY) {
-            *alarmed_at = Some(now);
-            tracing::error!(
-                channel = %self.name, status,
-                "the transport doesn’t take our calls: see `countersign doctor`"
-            );
-        }
-    }
 }
 
 /// What a chat bubble says.
-fn text_of(language: &Language, code: &str, sender: Option<&SenderUsername>) -> String {
+pub(crate) fn text_of(language: &Language, code: &str, sender: Option<&SenderUsername>) -> String {
     let code = ("code", Argument::Text(code));
     match sender {
         Some(sender) => language.text("code-from", &[code, ("sender", Argument::Text(sender.as_str()))]),
@@ -425,11 +424,14 @@ fn direction(language: &Language) -> &'static str {
     if language.is_right_to_left() { "rtl" } else { "ltr" }
 }
 
+/// The id of a call that is never made again.
+fn random_id(what: &str) -> Option<String> {
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(format!("{what}-{:032x}", u128::from_be_bytes(random)))
+}
+
 /// The id of a call about a message. No dots: they stand between the parts that are signed.
 fn call_id(what: &str, message: MessageKey) -> String {
     format!("{what}-{}", message.to_string().replace('.', "-"))
-}
-
-fn seconds(header: &HeaderValue) -> Option<Duration> {
-    Some(Duration::from_secs(header.to_str().ok()?.parse().ok()?))
 }

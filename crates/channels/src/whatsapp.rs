@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use countersign_core::{AccountKey, Detail, LegName, Locale, PhoneNumber, Reach, RequestId, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::ports::{MessageKey, Ports, Recipient};
 use crate::{
@@ -49,10 +49,6 @@ pub(crate) const KIND: &str = "whatsapp";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that are handed over at once: WhatsApp takes 80 a second of a number, and answers within half a second.
 const CONCURRENCY: usize = 48;
-/// A message isn't held back for a moment in which no other leg can start any more.
-const LAST_START: Duration = Duration::from_millis(countersign_core::LAST_START_MS.unsigned_abs());
-/// What only the operator can mend is said at most this often.
-const ALARM_EVERY: Duration = Duration::from_mins(1);
 /// A message waits so long where the books can't be asked.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -75,7 +71,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         messages: Messages::default(),
         unreachable: Mutex::default(),
         pauses: Pauses::default(),
-        alarmed_at: Mutex::default(),
+        alarm: Alarm::default(),
     }))
 }
 
@@ -88,7 +84,7 @@ struct WhatsApp {
     messages: Messages,
     unreachable: Mutex<Unreachable>,
     pauses: Pauses,
-    alarmed_at: Mutex<Option<Instant>>,
+    alarm: Alarm,
 }
 
 /// A message as it goes out, whether it belongs to a request or to a sign-in.
@@ -142,16 +138,13 @@ impl Channel for WhatsApp {
 
     fn deliver(&self, message: OutgoingMessage) -> BoxFuture<'_, Handover> {
         async move {
-            let key = MessageKey {
-                account: message.account,
-                request: message.request,
-            };
+            let key = MessageKey::of(&message);
             self.send(&Letter {
                 subject: Subject::Message(key),
                 phone: message.phone,
                 code: message.code.as_str(),
                 locale: message.locale.as_ref(),
-                ends_at: message.expires_at.plus_millis(message.clock_offset_ms.saturating_neg()),
+                ends_at: message.ends_at(),
             })
             .await
         }
@@ -199,8 +192,7 @@ impl WhatsApp {
     /// Sends a letter, if that is possible now.
     async fn send(&self, letter: &Letter<'_>) -> Handover {
         let now = clock::now();
-        let life_ms = letter.ends_at.millis().saturating_sub(now.millis());
-        let life = Duration::from_millis(u64::try_from(life_ms).unwrap_or(0));
+        let life = clock::between(now, letter.ends_at);
         if life.is_zero() {
             // No fault of the leg's: it says nothing about the next message.
             return Handover::Refused(Detail::new("its life was over before it could be sent"));
@@ -212,14 +204,14 @@ impl WhatsApp {
             Ok(known) => known,
             Err(error) => {
                 tracing::warn!(channel = %self.name, %error, "a message waits");
-                return later(AGAIN, life, Detail::new("the books can’t be asked"));
+                return Handover::later_or_refused(AGAIN, life, Detail::new("the books can’t be asked"));
             }
         };
         if lock(&self.unreachable).knows(letter.phone) {
             return Handover::CannotReach(Detail::new("WhatsApp couldn’t deliver to this number lately"));
         }
         if let Some(rest) = self.pauses.left_for(letter.phone) {
-            return later(rest, life, Detail::new("WhatsApp asked for a pause"));
+            return Handover::later_or_refused(rest, life, Detail::new("WhatsApp asked for a pause"));
         }
         let sent = self.messages.begin(letter.subject, letter.phone, now, letter.ends_at);
         let sending = Sending {
@@ -302,12 +294,12 @@ impl WhatsApp {
             Meaning::Busy(pause) => {
                 let pause = self.pauses.all(pause, refusal.retry_after);
                 tracing::warn!(channel = %self.name, seconds = pause.as_secs(), "WhatsApp asks for a pause: {failure}");
-                later(pause, life, detail)
+                Handover::later_or_refused(pause, life, detail)
             }
             Meaning::BusyNumber(pause) => {
                 let pause = refusal.retry_after.unwrap_or(pause);
                 self.pauses.number(sent.phone, pause);
-                later(pause, life, detail)
+                Handover::later_or_refused(pause, life, detail)
             }
             Meaning::Operator => {
                 self.alarm(&format!(
@@ -321,21 +313,7 @@ impl WhatsApp {
     }
 
     fn alarm(&self, what: &str) {
-        let now = Instant::now();
-        let mut alarmed_at = lock(&self.alarmed_at);
-        if alarmed_at.is_none_or(|at| now.duration_since(at) >= ALARM_EVERY) {
-            *alarmed_at = Some(now);
-            tracing::error!(channel = %self.name, "{what}");
-        }
-    }
-}
-
-/// A message that surely wasn't sent waits, if its life allows.
-fn later(wait: Duration, life: Duration, why_not: Detail) -> Handover {
-    if wait + LAST_START < life {
-        Handover::Later(wait)
-    } else {
-        Handover::Refused(why_not)
+        self.alarm.say(&self.name, what);
     }
 }
 

@@ -5,7 +5,7 @@ use super::connection::{Connection, DialError, Envelope, Step, Trouble};
 use super::reply::{in_words, no_connection};
 use super::settings::Security;
 use super::{Email, PATH_OF_REPORTS};
-use crate::{Finding, Verdict};
+use crate::Finding;
 
 impl Email {
     pub(super) async fn try_out(&self) -> Vec<Finding> {
@@ -16,7 +16,7 @@ impl Email {
         };
         let mut findings = vec![self.connected(&address)];
         if self.settings.security == Security::None && !self.settings.is_local() {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 format!("{address}: addresses and codes travel in the clear"),
                 "Set security = \"starttls\" or \"tls\" if the mail server speaks TLS.",
             ));
@@ -25,17 +25,17 @@ impl Email {
         findings.push(self.offers(&address, &connection));
         connection.quit().await;
         let domain = self.settings.from.email.domain();
-        findings.push(well(format!(
+        findings.push(Finding::well(format!(
             "Not checked: whether the world believes mail from {domain} that comes over {} (SPF, DKIM, DMARC in its DNS)",
             self.settings.host
         )));
         if self.ports.public_url.is_none() {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 "Messages have no link to say “it wasn’t me” or “no more of these”".to_owned(),
                 "Set server.public_url, under which recipients reach this server.",
             ));
         } else if self.keys.is_none() {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 "Messages have no link to say “it wasn’t me” or “no more of these”: it is signed with dsn_secret or password"
                     .to_owned(),
                 "Set dsn_secret.",
@@ -54,7 +54,7 @@ impl Email {
             Some((user, _)) => format!(", signed in as {}", masked(user)),
             None => ", without signing in".to_owned(),
         };
-        well(format!("{address}: connected {how}{who}"))
+        Finding::well(format!("{address}: connected {how}{who}"))
     }
 
     async fn sender(&self, address: &str, connection: &mut Connection) -> Finding {
@@ -68,9 +68,9 @@ impl Email {
         match answered.unwrap_or(Err(Trouble::TimedOut)) {
             Ok(()) => {
                 connection.reset().await;
-                well(format!("{address}: takes {from} as the sender"))
+                Finding::well(format!("{address}: takes {from} as the sender"))
             }
-            Err(trouble) => broken(
+            Err(trouble) => Finding::broken(
                 format!(
                     "{address}: doesn’t take {from} as the sender: {}",
                     in_words(&trouble, "")
@@ -98,19 +98,19 @@ impl Email {
             names.join(", ")
         };
         match (self.settings.delivery_reports, offers.reports) {
-            (true, false) => warning(
+            (true, false) => Finding::warning(
                 format!("{address}: offers {listed}, and no delivery reports (DSN)"),
                 "Delivery is then assumed as soon as the server takes a message, and what it reports later comes too late. Use a server that offers DSN, or leave it so.",
             ),
-            (false, true) => warning(
+            (false, true) => Finding::warning(
                 format!("{address}: offers {listed}; its delivery reports (DSN) are not used"),
                 "Set dsn_secret, and let your mail server bring them: the page about this channel has the lines.",
             ),
-            (true, true) => well(format!(
+            (true, true) => Finding::well(format!(
                 "{address}: offers {listed}; delivery reports are expected at POST /channels/{}/{PATH_OF_REPORTS}",
                 self.name
             )),
-            (false, false) => well(format!(
+            (false, false) => Finding::well(format!(
                 "{address}: offers {listed}; delivery is assumed once it takes a message"
             )),
         }
@@ -136,7 +136,7 @@ impl Email {
                 "Check user and password. Many providers want a password made for programs (an app password or an API key)."
             }
         };
-        broken(found, remedy)
+        Finding::broken(found, remedy)
     }
 }
 
@@ -145,29 +145,5 @@ fn masked(user: &str) -> String {
     match user.split_once('@') {
         Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or('…')),
         None => user.to_owned(),
-    }
-}
-
-fn well(found: String) -> Finding {
-    Finding {
-        verdict: Verdict::Well,
-        found,
-        remedy: String::new(),
-    }
-}
-
-fn warning(found: String, remedy: &str) -> Finding {
-    Finding {
-        verdict: Verdict::Warning,
-        found,
-        remedy: remedy.to_owned(),
-    }
-}
-
-fn broken(found: String, remedy: &str) -> Finding {
-    Finding {
-        verdict: Verdict::Broken,
-        found,
-        remedy: remedy.to_owned(),
     }
 }

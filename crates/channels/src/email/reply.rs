@@ -87,13 +87,8 @@ fn later(words: &str, life_left: Duration) -> Handover {
     later_in(AGAIN, words, life_left)
 }
 
-/// Where its life ends before it can be tried again, it is told now, so that the next leg goes.
 fn later_in(wait: Duration, words: &str, life_left: Duration) -> Handover {
-    if wait < life_left {
-        Handover::Later(wait)
-    } else {
-        Handover::Refused(Detail::new(&format!("not in time: {words}")))
-    }
+    Handover::later_or_refused(wait, life_left, Detail::new(&format!("not in time: {words}")))
 }
 
 /// Why there is no connection, in one line.
@@ -216,7 +211,8 @@ mod tests {
             code: 450,
             text: "4.2.0 Greylisted".to_owned(),
         };
-        let judged = of_message(Phase::Recipient, &greylisted, "", Duration::from_secs(10));
+        // After the pause no other leg could start.
+        let judged = of_message(Phase::Recipient, &greylisted, "", Duration::from_secs(30));
         assert_eq!(kind(&judged), "refused");
     }
 

@@ -8,6 +8,7 @@ use lettre::message::Mailbox;
 use lettre::transport::smtp::extension::ClientId;
 
 use crate::config::{ChannelConfig, ConfigError, Secret};
+use crate::http;
 
 const DEFAULT_POOL: usize = 4;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,7 +60,7 @@ impl Settings {
             Security::None => 25,
         });
         let credentials = read_credentials(config)?;
-        if security == Security::None && credentials.is_some() && !is_local(&host) {
+        if security == Security::None && credentials.is_some() && !http::is_this_machine(&host) {
             let problem = "a password doesn’t travel in the clear to another machine: use \"starttls\" or \"tls\"";
             return Err(ConfigError::of_key(config, "security", problem));
         }
@@ -121,7 +122,7 @@ impl Settings {
 
     /// Whether the server is on this machine.
     pub(super) fn is_local(&self) -> bool {
-        is_local(&self.host)
+        http::is_this_machine(&self.host)
     }
 }
 
@@ -186,11 +187,6 @@ fn mailbox(config: &mut ChannelConfig, key: &str) -> Result<Option<Mailbox>, Con
     mailbox
         .map(Some)
         .ok_or_else(|| ConfigError::of_key(config, key, problem))
-}
-
-fn is_local(host: &str) -> bool {
-    let address: Result<IpAddr, _> = host.parse();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -13,37 +13,39 @@ use super::messages::Messages;
 use super::session::{self, Session};
 use super::settings::Settings;
 use super::status;
-use crate::{Finding, Verdict};
+use crate::{Finding, http};
 
 pub(super) async fn examine(link: &Link, settings: &Settings) -> Vec<Finding> {
     let address = link.dialer().address();
     if let Ok(session) = link.session(Duration::ZERO).await {
         let found = format!("{address}: this server is bound as {:?}", settings.system_id.as_str());
-        return vec![well(found), ask(&session, settings, &address).await];
+        return vec![Finding::well(found), ask(&session, settings, &address).await];
     }
     let stream = match link.dialer().dial().await {
         Ok(stream) => stream,
-        Err(error) => return vec![broken(error.problem, error.remedy)],
+        Err(error) => return vec![Finding::broken(error.problem, error.remedy)],
     };
     let encrypted = if link.dialer().is_encrypted() {
         "over TLS"
     } else {
         "in the clear"
     };
-    let mut findings = vec![well(format!("{address}: connected, {encrypted}"))];
-    if !link.dialer().is_encrypted() && !is_local(&settings.host) {
-        findings.push(Finding {
-            verdict: Verdict::Warning,
-            found: format!("{address}: password, numbers and codes travel in the clear"),
-            remedy: "Set tls = true if the message centre speaks it, or lead the connection through a VPN.".to_owned(),
-        });
+    let mut findings = vec![Finding::well(format!("{address}: connected, {encrypted}"))];
+    if !link.dialer().is_encrypted() && !http::is_this_machine(&settings.host) {
+        findings.push(Finding::warning(
+            format!("{address}: password, numbers and codes travel in the clear"),
+            "Set tls = true if the message centre speaks it, or lead the connection through a VPN.",
+        ));
     }
     let (session, connection, _deliveries) = session::prepare(stream, Arc::new(Messages::default()));
     let (end, told) = watch::channel(false);
     let tried = async {
         match link::bind(&session, settings).await {
             Ok(()) => {
-                findings.push(well(format!("{address}: bound as {:?}", settings.system_id.as_str())));
+                findings.push(Finding::well(format!(
+                    "{address}: bound as {:?}",
+                    settings.system_id.as_str()
+                )));
                 findings.push(ask(&session, settings, &address).await);
             }
             Err(error) => findings.push(refused(&address, &error)),
@@ -56,8 +58,8 @@ pub(super) async fn examine(link: &Link, settings: &Settings) -> Vec<Finding> {
 
 async fn ask(session: &Session, settings: &Settings, address: &str) -> Finding {
     match session.request(Pdu::EnquireLink, None, settings.response_timeout).await {
-        Ok(_) => well(format!("{address}: enquire_link is answered")),
-        Err(_) => broken(
+        Ok(_) => Finding::well(format!("{address}: enquire_link is answered")),
+        Err(_) => Finding::broken(
             format!("{address}: enquire_link is not answered"),
             "Ask the operator of the message centre whether it is supported: without it a dead connection isn’t noticed.",
         ),
@@ -68,7 +70,7 @@ fn refused(address: &str, error: &BindError) -> Finding {
     use CommandStatus as S;
     let status = match error {
         BindError::NoAnswer => {
-            return broken(
+            return Finding::broken(
                 format!("{address}: the bind is not answered"),
                 "Check that the port speaks SMPP, and whether it wants TLS (tls = true).",
             );
@@ -78,12 +80,10 @@ fn refused(address: &str, error: &BindError) -> Finding {
     let found = format!("{address}: the bind was refused: {}", status::describe(status));
     let remedy = match status {
         S::EsmeRalybnd => {
-            return Finding {
-                verdict: Verdict::Warning,
+            return Finding::warning(
                 found,
-                remedy: "The running server probably holds the only session that is allowed: then all is well."
-                    .to_owned(),
-            };
+                "The running server probably holds the only session that is allowed: then all is well.",
+            );
         }
         S::EsmeRinvpaswd => "Check password (or password_file): at most 8 characters, case counts.",
         S::EsmeRinvsysid => "Check system_id.",
@@ -94,26 +94,5 @@ fn refused(address: &str, error: &BindError) -> Finding {
         }
         _ => "Ask the operator of the message centre what this status means there.",
     };
-    broken(found, remedy)
-}
-
-fn is_local(host: &str) -> bool {
-    let address: Result<std::net::IpAddr, _> = host.parse();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn well(found: String) -> Finding {
-    Finding {
-        verdict: Verdict::Well,
-        found,
-        remedy: String::new(),
-    }
-}
-
-fn broken(found: String, remedy: &str) -> Finding {
-    Finding {
-        verdict: Verdict::Broken,
-        found,
-        remedy: remedy.to_owned(),
-    }
+    Finding::broken(found, remedy)
 }

@@ -9,13 +9,13 @@ mod verdict;
 use std::time::Duration;
 
 use countersign_core::Detail;
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 use url::Url;
 
 use super::{Outcome, Sending};
 use crate::config::Secret;
-use crate::{Finding, Verdict, http};
+use crate::{Finding, http};
 use calls::Calls;
 use pattern::{Pattern, Values};
 use verdict::Judge;
@@ -84,12 +84,9 @@ impl Template {
             Err(error) => return Outcome::Failed(Detail::new(&format!("no answer: {}", http::cause(error)))),
         };
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|header| header.to_str().ok()?.parse().ok());
+        let retry_after = http::retry_after(&answer);
         match http::body(answer, MAX_ANSWER_BYTES).await {
-            Ok(body) => self
-                .judge
-                .judge(status, retry_after.map(Duration::from_secs), &body, &sending.id),
+            Ok(body) => self.judge.judge(status, retry_after, &body, &sending.id),
             Err(reason) => Outcome::Failed(Detail::new(&format!("no whole answer: {reason}"))),
         }
     }
@@ -99,26 +96,19 @@ impl Template {
         let origin = &self.origin;
         let answered = self.http.head(origin).timeout(self.timeout).send().await;
         let mut findings = vec![match answered {
-            Ok(_) => Finding {
-                verdict: Verdict::Well,
-                found: format!(
-                    "{origin} answers. Not tried, since that takes a message: the credentials, the template, and `from`."
-                ),
-                remedy: String::new(),
-            },
-            Err(error) => Finding {
-                verdict: Verdict::Broken,
-                found: format!("{origin} doesn’t answer: {}.", http::cause(error)),
-                remedy: "Check url, this machine’s way to it (DNS, firewall, proxy), and its certificate.".to_owned(),
-            },
+            Ok(_) => Finding::well(format!(
+                "{origin} answers. Not tried, since that takes a message: the credentials, the template, and `from`."
+            )),
+            Err(error) => Finding::broken(
+                format!("{origin} doesn’t answer: {}.", http::cause(error)),
+                "Check url, this machine’s way to it (DNS, firewall, proxy), and its certificate.",
+            ),
         }];
-        if origin.starts_with("http://") && !http::is_loopback_address(origin) {
-            findings.push(Finding {
-                verdict: Verdict::Warning,
-                found: "The provider is called without TLS: credentials, numbers and codes travel in the clear."
-                    .to_owned(),
-                remedy: "Use the provider’s https address.".to_owned(),
-            });
+        if http::is_unprotected(origin) {
+            findings.push(Finding::warning(
+                "The provider is called without TLS: credentials, numbers and codes travel in the clear.",
+                "Use the provider’s https address.",
+            ));
         }
         findings
     }

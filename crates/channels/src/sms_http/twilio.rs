@@ -14,17 +14,17 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use countersign_core::Detail;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::memory::Subject;
 use super::{CONNECT_TIMEOUT, DEFAULT_TIMEOUT, INBOUND_PATH, Outcome, STATUS_PATH, Sending, lock};
 use crate::config::{ChannelConfig, ConfigError, Secret};
 use crate::http;
+use crate::memory::Subject;
 use crate::ports::{Handle, Ports};
 use codes::Meaning;
 use watch::{Stand, Watch};
@@ -229,8 +229,7 @@ impl Twilio {
             .await
             .map_err(|error| Failure::NoAnswer(http::cause(error)))?;
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|header| header.to_str().ok()?.parse().ok());
+        let retry_after = http::retry_after(&answer);
         let body = http::body(answer, MAX_ANSWER_BYTES).await.map_err(Failure::NoAnswer)?;
         if status.is_success() {
             return Ok(body);
@@ -238,7 +237,7 @@ impl Twilio {
         Err(Failure::Refused {
             status: status.as_u16(),
             code: wire::error_code(&body),
-            retry_after: retry_after.map(Duration::from_secs),
+            retry_after,
         })
     }
 }

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::api::{CallError, NoParameters};
 use super::{DEFAULT_BASE_URL, Mode, TelegramBot};
-use crate::{Finding, Verdict};
+use crate::Finding;
 
 /// So many updates waiting mean that nobody listens.
 const MANY_PENDING: u64 = 100;
@@ -34,7 +34,7 @@ impl TelegramBot {
             Err(error) => Err(error),
         };
         let me = match me {
-            Ok(me) => well(format!("the bot @{} answers", me.username)),
+            Ok(me) => Finding::well(format!("the bot @{} answers", me.username)),
             Err(error) => return vec![self.no_bot(&error)],
         };
         let webhook = match self.api.call("getWebhookInfo", &NoParameters {}).await {
@@ -45,7 +45,7 @@ impl TelegramBot {
         let mut findings = vec![me];
         match webhook {
             Ok(webhook) => findings.extend(self.judge(&webhook)),
-            Err(error) => findings.push(warning(
+            Err(error) => findings.push(Finding::warning(
                 format!("the bot’s webhook can’t be asked for: {error}"),
                 "try again later",
             )),
@@ -68,34 +68,30 @@ impl TelegramBot {
                 self.host()
             ),
         };
-        Finding {
-            verdict: Verdict::Broken,
-            found: format!("the bot doesn’t answer: {error}"),
-            remedy,
-        }
+        Finding::broken(format!("the bot doesn’t answer: {error}"), remedy)
     }
 
     fn judge(&self, webhook: &Webhook) -> Vec<Finding> {
         let mut findings = Vec::new();
         let set = webhook.url.as_str();
         match &self.mode {
-            Mode::Polling if set.is_empty() => findings.push(well("it is polled, and no webhook stands in the way")),
-            Mode::Polling => findings.push(warning(
+            Mode::Polling if set.is_empty() => findings.push(Finding::well("it is polled, and no webhook stands in the way")),
+            Mode::Polling => findings.push(Finding::warning(
                 format!("a webhook is set (at {}), so it can’t be polled", host_of(set)),
                 "the server deletes it when it starts; if it comes back, another program uses this bot: give each its own",
             )),
-            Mode::Webhook { url } if set == url => findings.push(well("Telegram calls our webhook")),
-            Mode::Webhook { .. } if set.is_empty() => findings.push(warning(
+            Mode::Webhook { url } if set == url => findings.push(Finding::well("Telegram calls our webhook")),
+            Mode::Webhook { .. } if set.is_empty() => findings.push(Finding::warning(
                 "no webhook is set yet",
                 "the server sets it when it starts; if it goes away, another program polls this bot: give each its own",
             )),
-            Mode::Webhook { .. } => findings.push(warning(
+            Mode::Webhook { .. } => findings.push(Finding::warning(
                 format!("Telegram calls another webhook (at {})", host_of(set)),
                 "the server sets its own when it starts; if the other comes back, another program uses this bot: give each its own",
             )),
         }
         if webhook.pending_update_count > MANY_PENDING {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 format!(
                     "{} updates wait to be taken: opting in and out doesn’t work",
                     webhook.pending_update_count
@@ -105,7 +101,7 @@ impl TelegramBot {
         }
         if let (Mode::Webhook { .. }, Some(error)) = (&self.mode, &webhook.last_error_message) {
             let error: String = self.api.without_token(error).chars().take(160).collect();
-            findings.push(warning(
+            findings.push(Finding::warning(
                 format!("Telegram’s last failure to call our webhook: {error}"),
                 "server.public_url must lead here by HTTPS, with a certificate that is publicly trusted, on port 443, 80, 88 or 8443",
             ));
@@ -123,20 +119,4 @@ fn host_of(url: &str) -> String {
     let url = Url::parse(url).ok();
     url.and_then(|url| url.host_str().map(ToOwned::to_owned))
         .unwrap_or_else(|| "an unreadable address".to_owned())
-}
-
-fn well(found: impl Into<String>) -> Finding {
-    Finding {
-        verdict: Verdict::Well,
-        found: found.into(),
-        remedy: String::new(),
-    }
-}
-
-fn warning(found: impl Into<String>, remedy: &str) -> Finding {
-    Finding {
-        verdict: Verdict::Warning,
-        found: found.into(),
-        remedy: remedy.to_owned(),
-    }
 }

@@ -79,10 +79,7 @@ pub(super) fn code(chat: i64, language: &Language, message: &OutgoingMessage, ke
         .text(language.text("telegram-button-copy", &[]))
         .copy_text(CopyTextButton { text: code.to_owned() })
         .build();
-    let key = MessageKey {
-        account: message.account,
-        request: message.request,
-    };
+    let key = MessageKey::of(message);
     let not_me = language.text("telegram-button-not-me", &[]);
     let disown = button(&not_me, keys.seal(Button::Disown(key), chat), None);
     lines.with_buttons(chat, vec![copy, disown])

@@ -65,10 +65,6 @@ impl Inner {
                 "Check base_url: it is the address to which method names are appended.",
             ),
         };
-        Finding {
-            verdict,
-            found,
-            remedy: remedy.to_owned(),
-        }
+        Finding::new(verdict, found, remedy)
     }
 }

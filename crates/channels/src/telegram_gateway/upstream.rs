@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Serialize;
 
 use super::wire::{Failure, Status, result_of, status_of};
@@ -102,13 +102,9 @@ impl Upstream {
             .await
             .map_err(|error| Failure::NoAnswer(http::cause(error)))?;
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let retry_after = http::retry_after(&answer);
         let body = http::body(answer, MAX_ANSWER_BYTES).await.map_err(Failure::NoAnswer)?;
         let result = result_of(status, retry_after, &body)?;
         read(result.get()).ok_or_else(|| Failure::Senseless(format!("{method} was answered with something else")))
     }
-}
-
-fn seconds(header: &HeaderValue) -> Option<Duration> {
-    Some(Duration::from_secs(header.to_str().ok()?.parse().ok()?))
 }

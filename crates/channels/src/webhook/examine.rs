@@ -1,17 +1,14 @@
 //! What `countersign doctor` learns of a `webhook` channel: whether the transport answers, takes our signature, and refuses a wrong one.
 
-use url::Url;
-
 use super::Webhook;
 use super::wire::PingData;
-use crate::{Finding, Verdict, clock};
+use crate::{Finding, clock, http};
 
 impl Webhook {
     pub(super) async fn examination(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if self.is_plain() {
-            findings.push(finding(
-                Verdict::Warning,
+        if http::is_unprotected(&self.url) {
+            findings.push(Finding::warning(
                 "The address is http:// and not on this machine: codes go over the network unencrypted.",
                 "Serve the transport over https://.",
             ));
@@ -19,21 +16,19 @@ impl Webhook {
         let id = format!("ping-{}", clock::now().millis());
         let reached = match self.post("ping", &id, PingData {}).await {
             Ok(said) if (200..300).contains(&said.status) => {
-                findings.push(finding(Verdict::Well, "The transport answers a signed ping.", ""));
+                findings.push(Finding::well("The transport answers a signed ping."));
                 true
             }
             Ok(said) => {
-                findings.push(finding(
-                    Verdict::Broken,
-                    &format!("The transport answers a signed ping with HTTP status {}.", said.status),
+                findings.push(Finding::broken(
+                    format!("The transport answers a signed ping with HTTP status {}.", said.status),
                     "Answer calls of the type ping with 200; with 401, compare the secret and the clock on both sides.",
                 ));
                 false
             }
             Err(reason) => {
-                findings.push(finding(
-                    Verdict::Broken,
-                    &format!("The transport doesn’t answer: {reason}."),
+                findings.push(Finding::broken(
+                    format!("The transport doesn’t answer: {reason}."),
                     "Check url, whether the transport runs, this machine’s way to it, and its certificate.",
                 ));
                 false
@@ -43,8 +38,7 @@ impl Webhook {
             findings.extend(self.examine_signature().await);
         }
         if self.posts_news && self.news_url.is_none() {
-            findings.push(finding(
-                Verdict::Warning,
+            findings.push(Finding::warning(
                 "Calls say no news_url, since server.public_url isn’t set: the transport must know where it posts news to.",
                 "Set server.public_url, or let the transport post to /channels/NAME/news of this server.",
             ));
@@ -63,26 +57,10 @@ impl Webhook {
             })
             .await;
         matches!(forged, Ok(said) if (200..300).contains(&said.status)).then(|| {
-            finding(
-                Verdict::Warning,
+            Finding::warning(
                 "The transport takes a ping whose signature is wrong: anybody who finds its address can send messages.",
                 "Verify webhook-signature there, as docs/channel-webhook.md says.",
             )
         })
-    }
-
-    fn is_plain(&self) -> bool {
-        let url = Url::parse(&self.url).ok();
-        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        let local = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
-        !local && url.is_some_and(|url| url.scheme() == "http")
-    }
-}
-
-fn finding(verdict: Verdict, found: &str, remedy: &str) -> Finding {
-    Finding {
-        verdict,
-        found: found.to_owned(),
-        remedy: remedy.to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
@@ -48,12 +48,8 @@ impl Api {
             .await
             .map_err(|error| Failure::NoAnswer(http::cause(error)))?;
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
+        let retry_after = http::retry_after(&answer);
         let body = http::body(answer, MAX_ANSWER_BYTES).await.map_err(Failure::NoAnswer)?;
         result_of(status, retry_after, body)
     }
-}
-
-fn seconds(header: &HeaderValue) -> Option<Duration> {
-    Some(Duration::from_secs(header.to_str().ok()?.parse().ok()?))
 }

@@ -33,7 +33,7 @@ impl WhatsApp {
                     findings.extend(self.examine_template(account).await);
                     findings.extend(self.examine_subscription(account).await);
                 }
-                None => findings.push(warning(
+                None => findings.push(Finding::warning(
                     "The template was not looked at.".to_owned(),
                     "Set business_account_id, and the doctor looks at it in each language.",
                 )),
@@ -51,29 +51,32 @@ impl WhatsApp {
             Err(failure) => return vec![self.no_answer(&failure)],
         };
         let (shown, name) = (text(&number, "display_phone_number"), text(&number, "verified_name"));
-        let mut findings = vec![well(format!("The access token works for {name} ({}).", masked(&shown)))];
+        let mut findings = vec![Finding::well(format!(
+            "The access token works for {name} ({}).",
+            masked(&shown)
+        ))];
         let status = text(&number, "status");
         if !matches!(status.as_str(), "" | "CONNECTED" | "FLAGGED") {
-            findings.push(broken(
+            findings.push(Finding::broken(
                 format!("The business number is {status}."),
                 "Look at it in WhatsApp Manager; a number that isn’t registered yet needs POST /PHONE_NUMBER_ID/register.",
             ));
         }
         if !matches!(text(&number, "platform_type").as_str(), "" | "CLOUD_API") {
-            findings.push(broken(
+            findings.push(Finding::broken(
                 "The business number isn’t on the Cloud API.".to_owned(),
                 "Register it there: POST /PHONE_NUMBER_ID/register.",
             ));
         }
         if text(&number, "code_verification_status") == "NOT_VERIFIED" {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 "The business number isn’t verified.".to_owned(),
                 "Verify it in WhatsApp Manager, with the code that Meta sends it.",
             ));
         }
         let quality = text(&number, "quality_rating");
         if matches!(quality.as_str(), "RED" | "YELLOW") {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 format!("People block or report its messages: its quality is {quality}."),
                 "Send codes to those only who asked for them; Meta lowers the limits of numbers of low quality.",
             ));
@@ -85,29 +88,29 @@ impl WhatsApp {
         let base_url = &self.settings.base_url;
         match failure {
             Failure::Refused(refusal) => match (refusal.meaning(), refusal.code) {
-                (Meaning::Operator, Some(100 | 33)) => broken(
+                (Meaning::Operator, Some(100 | 33)) => Finding::broken(
                     format!("There is no business number of that phone_number_id that the token may see ({failure})."),
                     "Copy the Phone number ID (not the number) from the app’s page WhatsApp > API Setup, and give the token’s \
                      system user access to that business account.",
                 ),
-                (Meaning::Operator, _) => broken(
+                (Meaning::Operator, _) => Finding::broken(
                     format!("Meta refuses the access token: {failure}."),
                     "Make a token of a system user that doesn’t expire, with whatsapp_business_messaging and \
                      whatsapp_business_management.",
                 ),
                 (Meaning::Busy(_), _) => {
-                    warning(format!("Meta asks for a pause: {failure}."), "Try again in a minute.")
+                    Finding::warning(format!("Meta asks for a pause: {failure}."), "Try again in a minute.")
                 }
-                _ => warning(
+                _ => Finding::warning(
                     format!("Meta answers a harmless question with {failure}."),
                     "Try again in a minute; look at Meta’s status page if it stays like this.",
                 ),
             },
-            Failure::NoAnswer(reason) => broken(
+            Failure::NoAnswer(reason) => Finding::broken(
                 format!("{base_url} doesn’t answer: {reason}."),
                 "Check this machine’s way to it (DNS, firewall, proxy), and base_url.",
             ),
-            Failure::Senseless(reason) => broken(
+            Failure::Senseless(reason) => Finding::broken(
                 format!("What answers at {base_url} isn’t the Graph API: {reason}."),
                 "Check base_url and api_version; without base_url it is Meta’s own address.",
             ),
@@ -125,14 +128,14 @@ impl WhatsApp {
         let ends_at = token["expires_at"].as_i64().filter(|ends_at| *ends_at > 0);
         let left = ends_at.map(|ends_at| ends_at.saturating_sub(clock::now().unix_seconds()));
         if let Some(left) = left.filter(|left| *left < SOON_SECONDS) {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 format!("The access token ends in {} hours.", left.max(0) / 3_600),
                 "Tokens of the page API Setup end after a day: make one of a system user that doesn’t expire.",
             ));
         }
         let scopes = token["scopes"].as_array();
         if scopes.is_some_and(|scopes| !scopes.iter().any(|scope| scope == SENDING)) {
-            findings.push(broken(
+            findings.push(Finding::broken(
                 format!("The access token lacks the permission {SENDING}."),
                 "Make a new token of the system user with it.",
             ));
@@ -147,7 +150,7 @@ impl WhatsApp {
         let answer = match self.api.get(&format!("{account}/message_templates"), &query).await {
             Ok(answer) => answer,
             Err(failure) => {
-                return vec![warning(
+                return vec![Finding::warning(
                     format!("The templates can’t be read: {failure}."),
                     "Check business_account_id, and that the token has whatsapp_business_management.",
                 )];
@@ -168,13 +171,16 @@ impl WhatsApp {
             }
         }
         if !missing.is_empty() {
-            findings.push(broken(
+            findings.push(Finding::broken(
                 format!("There is no template {name} in {}.", missing.join(", ")),
                 "Create it in these languages (docs/channel-whatsapp.md has the call), or take them out of languages.",
             ));
         }
         if !good.is_empty() {
-            findings.push(well(format!("The template {name} is approved in {}.", good.join(", "))));
+            findings.push(Finding::well(format!(
+                "The template {name} is approved in {}.",
+                good.join(", ")
+            )));
         }
         let mut unused: Vec<String> = found
             .iter()
@@ -183,7 +189,7 @@ impl WhatsApp {
             .collect();
         unused.retain(|code| !self.settings.languages.codes().any(|set| set == code));
         if !unused.is_empty() {
-            findings.push(warning(
+            findings.push(Finding::warning(
                 format!("The template {name} is approved in {}, too.", unused.join(", ")),
                 "Add them to languages.",
             ));
@@ -195,7 +201,7 @@ impl WhatsApp {
     async fn examine_subscription(&self, account: &str) -> Vec<Finding> {
         let answer = self.api.get(&format!("{account}/subscribed_apps"), &[]).await;
         match answer {
-            Ok(answer) if answer["data"].as_array().is_some_and(Vec::is_empty) => vec![broken(
+            Ok(answer) if answer["data"].as_array().is_some_and(Vec::is_empty) => vec![Finding::broken(
                 "No app is subscribed to the business account: no statuses come.".to_owned(),
                 "Subscribe yours: POST /BUSINESS_ACCOUNT_ID/subscribed_apps with this access token.",
             )],
@@ -207,16 +213,16 @@ impl WhatsApp {
     fn examine_address(&self) -> Vec<Finding> {
         let address = |url: &str| format!("{url}/channels/{}/{}", self.name, super::webhook::PATH);
         match &self.ports.public_url {
-            None => vec![broken(
+            None => vec![Finding::broken(
                 "Statuses can’t come: Meta doesn’t know this server’s address, and codes never count as delivered."
                     .to_owned(),
                 "Set server.public_url, and that address followed by /channels/NAME/webhook as the app’s callback URL.",
             )],
-            Some(url) if !url.starts_with("https://") => vec![broken(
+            Some(url) if !url.starts_with("https://") => vec![Finding::broken(
                 format!("Meta calls https addresses only, and {} isn’t one.", address(url)),
                 "Set server.public_url to the https address under which this server is reached.",
             )],
-            Some(url) => vec![well(format!(
+            Some(url) => vec![Finding::well(format!(
                 "The app’s callback URL has to be {}, subscribed to messages.",
                 address(url)
             ))],
@@ -228,14 +234,14 @@ impl WhatsApp {
 fn judge(code: &str, template: &Value) -> Result<(), Finding> {
     let status = text(template, "status");
     if status != "APPROVED" {
-        return Err(broken(
+        return Err(Finding::broken(
             format!("The template is {status} in {code}."),
             "Look at it in WhatsApp Manager > Message templates; what is pending is mostly approved within minutes.",
         ));
     }
     let category = text(template, "category");
     if category != "AUTHENTICATION" {
-        return Err(broken(
+        return Err(Finding::broken(
             format!("The template is of the category {category} in {code}."),
             "Create one of the category AUTHENTICATION: others may not carry codes.",
         ));
@@ -249,7 +255,7 @@ fn judge(code: &str, template: &Value) -> Result<(), Finding> {
     };
     match buttons.flatten().next() {
         Some(button) if copies_code(button) => Ok(()),
-        _ => Err(broken(
+        _ => Err(Finding::broken(
             format!("The template has no button that copies the code in {code}."),
             "Create it with a button of type OTP and otp_type COPY_CODE (docs/channel-whatsapp.md has the call).",
         )),
@@ -267,24 +273,4 @@ fn masked(shown: &str) -> String {
     let digits: Vec<char> = shown.chars().filter(char::is_ascii_digit).collect();
     let last = digits.get(digits.len().saturating_sub(4)..).unwrap_or_default();
     format!("…{}", last.iter().collect::<String>())
-}
-
-fn well(found: String) -> Finding {
-    finding(Verdict::Well, found, "")
-}
-
-fn warning(found: String, remedy: &str) -> Finding {
-    finding(Verdict::Warning, found, remedy)
-}
-
-fn broken(found: String, remedy: &str) -> Finding {
-    finding(Verdict::Broken, found, remedy)
-}
-
-fn finding(verdict: Verdict, found: String, remedy: &str) -> Finding {
-    Finding {
-        verdict,
-        found,
-        remedy: remedy.to_owned(),
-    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_channels::Inbox;
+use countersign_channels::{Inbox, Texts};
 use countersign_core::*;
 use countersign_server::http::{HttpLimits, HttpServer, bind};
 use countersign_server::operator::OperatorKey;
@@ -61,8 +61,13 @@ impl Server {
         Self::start_in(Mode::Sandbox).await
     }
 
-    #[expect(clippy::unused_async, reason = "a server starts on its caller's runtime")]
     pub(crate) async fn start_in(mode: Mode) -> Self {
+        Self::start_with(mode, Texts::built_in().unwrap()).await
+    }
+
+    /// With those words for recipients.
+    #[expect(clippy::unused_async, reason = "a server starts on its caller's runtime")]
+    pub(crate) async fn start_with(mode: Mode, texts: Arc<Texts>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, committed) = SqliteStore::open(SqliteOptions {
             path: directory.path().to_owned(),
@@ -79,7 +84,7 @@ impl Server {
             site: Arc::clone(&store) as Arc<dyn SiteStore>,
             mode,
             routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
-            texts: countersign_channels::Texts::built_in().unwrap(),
+            texts,
             inbox,
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),

@@ -1,6 +1,8 @@
 //! The operator's page of texts: every language, as recipients see it, and e-mails in a frame that can do nothing.
 
-use countersign_channels::Texts;
+use countersign_channels::{OwnTexts, Texts};
+use countersign_core::LegName;
+use countersign_server::Mode;
 
 use crate::support::{Page, Server};
 
@@ -70,6 +72,34 @@ async fn every_language_is_shown_in_full_in_its_own_direction() {
     }
     assert_eq!(operator.get("/operator/texts/tlh").await.status, 404);
     assert_eq!(operator.get("/operator/texts/en?channel=none").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_operators_own_words_are_shown_and_those_of_one_channel_where_it_is_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("inbox")).unwrap();
+    std::fs::write(folder.path().join("it.ftl"), "sms-code = Il codice è { $code }.\n").unwrap();
+    let markup = "code = <b>Acme</b> sagt { $code }.\n";
+    std::fs::write(folder.path().join("inbox/de.ftl"), markup).unwrap();
+    let own = OwnTexts {
+        folder: Some(folder.path().to_owned()),
+        ..OwnTexts::default()
+    };
+    let texts = Texts::with_own(&own, &[LegName::INBOX]).unwrap();
+    let server = Server::start_with(Mode::Sandbox, texts).await;
+    let operator = server.operator().await;
+    let all = operator.get("/operator/texts").await;
+    for words in ["href=\"/operator/texts/it\"", "href=\"/operator/texts?channel=inbox\""] {
+        assert!(all.has(words), "{words} is missing: {}", all.body);
+    }
+    let italian = operator.get("/operator/texts/it").await;
+    assert!(italian.has("Il codice è 482913."), "{}", italian.body);
+    // What it lacks is said in the default language.
+    assert!(italian.has("482913 is your verification code for acme_shop."));
+    assert!(!operator.get("/operator/texts/de").await.has("Acme"));
+    let german = operator.get("/operator/texts/de?channel=inbox").await;
+    assert!(german.has("&#60;b&#62;Acme&#60;/b&#62; sagt"), "{}", german.body);
+    assert!(german.has("href=\"/operator/texts/it?channel=inbox\""));
 }
 
 #[tokio::test]

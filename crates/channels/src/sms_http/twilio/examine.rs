@@ -43,16 +43,13 @@ impl Twilio {
             findings.extend(self.examine_number(number).await);
         }
         if works && let Some(service) = &self.service {
-            findings.push(finding(
-                Verdict::Well,
-                format!("Messages go through the messaging service {service}; whether it exists and has senders wasn’t tried."),
-                "",
-            ));
+            findings.push(Finding::well(format!(
+                "Messages go through the messaging service {service}; whether it exists and has senders wasn’t tried."
+            )));
         }
         let is_https = self.own_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         if self.callbacks && !is_https {
-            findings.push(finding(
-                Verdict::Warning,
+            findings.push(Finding::warning(
                 "Callbacks are on, and public_url isn’t https: what Twilio reports travels in the clear.".to_owned(),
                 "Set public_url to the https address under which this server is reached, or callbacks = false.",
             ));
@@ -71,11 +68,7 @@ impl Twilio {
         if !by_token {
             let is_json = serde_json::from_slice::<serde_json::Map<_, _>>(&body).is_ok();
             return if is_json {
-                finding(
-                    Verdict::Well,
-                    "Twilio takes the API key; it can’t tell how the account stands.".to_owned(),
-                    "",
-                )
+                Finding::well("Twilio takes the API key; it can’t tell how the account stands.".to_owned())
             } else {
                 no_access(&Failure::Senseless)
             };
@@ -84,19 +77,14 @@ impl Twilio {
             return no_access(&Failure::Senseless);
         };
         match (account.status.as_str(), account.kind.as_deref()) {
-            ("active", Some("Trial")) => finding(
-                Verdict::Warning,
+            ("active", Some("Trial")) => Finding::warning(
                 "Twilio takes the credentials. It is a trial account: it sends to verified numbers only, and adds a line to every text."
                     .to_owned(),
                 "Upgrade the account in Twilio’s console.",
             ),
-            ("active", _) => finding(
-                Verdict::Well,
-                "Twilio takes the credentials, and the account is active.".to_owned(),
-                "",
-            ),
-            (status @ ("suspended" | "closed"), _) => finding(
-                Verdict::Broken,
+            ("active", _) => Finding::well(
+                "Twilio takes the credentials, and the account is active.".to_owned()),
+            (status @ ("suspended" | "closed"), _) => Finding::broken(
                 format!("Twilio takes the credentials, but the account is {status}."),
                 "Look at the account in Twilio’s console: mostly its balance is used up.",
             ),
@@ -115,31 +103,26 @@ impl Twilio {
         let number = match numbers.map(|numbers| numbers.incoming_phone_numbers.into_iter().next()) {
             Ok(Some(number)) => number,
             Ok(None) => {
-                return vec![finding(
-                    Verdict::Warning,
+                return vec![Finding::warning(
                     "The number of `from` isn’t among the account’s own numbers.".to_owned(),
                     "Unless it is hosted there, set `from` to a number of the account’s.",
                 )];
             }
             Err(failure) => {
-                return vec![finding(
-                    Verdict::Warning,
+                return vec![Finding::warning(
                     format!("The number of `from` couldn’t be looked up: {failure}."),
                     "An API key needs the right to read phone numbers for this.",
                 )];
             }
         };
         if number.capabilities.is_some_and(|capabilities| !capabilities.sms) {
-            return vec![finding(
-                Verdict::Broken,
+            return vec![Finding::broken(
                 "The number of `from` can’t send SMS.".to_owned(),
                 "Set `from` to a number with the capability SMS.",
             )];
         }
-        let mut findings = vec![finding(
-            Verdict::Well,
+        let mut findings = vec![Finding::well(
             "The number of `from` is the account’s and can send SMS.".to_owned(),
-            "",
         )];
         let wanted = self.inbound_url().filter(|_| self.auth_token.is_some());
         if let Some(wanted) = wanted.filter(|wanted| number.sms_url.as_ref() != Some(wanted) && self.service.is_none())
@@ -177,13 +160,5 @@ fn no_access(failure: &Failure) -> Finding {
             "Check base_url: it is the address before /2010-04-01.",
         ),
     };
-    finding(Verdict::Broken, found, remedy)
-}
-
-fn finding(verdict: Verdict, found: String, remedy: &str) -> Finding {
-    Finding {
-        verdict,
-        found,
-        remedy: remedy.to_owned(),
-    }
+    Finding::broken(found, remedy)
 }

@@ -123,7 +123,7 @@ impl Chosen {
         let choice = |label: &str, tag: &str| Choice {
             label: label.to_owned(),
             tag: Some(tag.to_owned()).filter(|tag| !tag.is_empty()),
-            link: self.link(tag, &self.channel),
+            link: link_to(tag, &self.channel),
             chosen: tag == here,
         };
         let all = choice("All", "");
@@ -142,22 +142,23 @@ impl Chosen {
         let choice = |label: &str, channel: &str| Choice {
             label: label.to_owned(),
             tag: None,
-            link: self.link(here, channel),
+            link: link_to(here, channel),
             chosen: channel == self.channel,
         };
         let everybodys = choice("All channels", "");
         let each = self.channels.iter().map(|name| choice(name.as_str(), name.as_str()));
         std::iter::once(everybodys).chain(each).collect()
     }
+}
 
-    fn link(&self, tag: &str, channel: &str) -> String {
-        let path = if tag.is_empty() {
-            PATH.to_owned()
-        } else {
-            format!("{PATH}/{tag}")
-        };
-        link(&path, &[("channel", channel)])
-    }
+/// The page of a language, or of all where the tag is empty.
+fn link_to(tag: &str, channel: &str) -> String {
+    let path = if tag.is_empty() {
+        PATH.to_owned()
+    } else {
+        format!("{PATH}/{tag}")
+    };
+    link(&path, &[("channel", channel)])
 }
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -183,13 +184,7 @@ async fn all(
         lengths: view::lengths(languages, &sample),
         glances: languages
             .iter()
-            .map(|language| {
-                Glance::new(
-                    language,
-                    &sample,
-                    chosen.link(&language.tag().to_string(), &chosen.channel),
-                )
-            })
+            .map(|language| Glance::new(language, &sample, link_to(&language.tag().to_string(), &chosen.channel)))
             .collect(),
     })
 }

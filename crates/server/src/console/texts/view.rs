@@ -27,6 +27,7 @@ pub(super) struct InFull {
     pub(super) sms: Vec<(&'static str, SmsBubble)>,
     pub(super) telegram: Vec<(&'static str, ChatBubble)>,
     pub(super) inbox: Vec<(&'static str, ChatBubble)>,
+    pub(super) webhook: Vec<(&'static str, ChatBubble)>,
     pub(super) whatsapp: Vec<(&'static str, ChatBubble)>,
     pub(super) emails: Vec<Email>,
     /// What the page behind their link says.
@@ -51,6 +52,7 @@ impl InFull {
             telegram: chat(preview::telegram_bot(language, sample)),
             inbox: chat(preview::inbox(language, sample)),
             email_answers: chat(preview::email_answers(language)),
+            webhook: chat(preview::webhook(language, sample)),
             whatsapp: chat(preview::whatsapp(language, sample)),
             emails: emails
                 .filter_map(|(place, shown)| match shown.seen {
