@@ -16,6 +16,7 @@ pub mod email;
 mod fake;
 mod http;
 mod inbox;
+mod memory;
 mod ports;
 pub mod preview;
 mod registry;

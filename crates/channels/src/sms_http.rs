@@ -6,10 +6,9 @@
 //! nothing, and delivery is assumed. *Read* exists where a provider tells it, which no SMS does. Nothing can be *withdrawn* once the
 //! provider took it: no provider's send is undone.
 //!
-//! `twilio` and `template` are the providers; `memory` keeps what was sent, `inbound` does what phones ask for.
+//! `twilio` and `template` are the providers; `inbound` does what phones ask for.
 
 mod inbound;
-mod memory;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -25,13 +24,13 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
+use crate::memory::{Memory, Subject};
 use crate::ports::{Handle, MessageKey, Ports};
 use crate::sms::{compose, compose_login, finish, may_take_messages};
 use crate::{
     Autofill, Channel, ChannelNews, Destination, Finding, Handover, LoginPrompt, OutgoingMessage, Receipts,
     WebhookAnswer, WebhookCall, clock, sms,
 };
-use memory::{Memory, Subject};
 use template::Template;
 use twilio::Twilio;
 

@@ -20,11 +20,13 @@ use std::time::Duration;
 use countersign_core::{AccountKey, Detail, LegName, Reach, RequestId, SenderUsername, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Serialize;
 use url::Url;
 
 use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
+use crate::memory::{Memory, Subject};
 use crate::ports::{MessageKey, Ports, UpstreamCost};
 use crate::texts::{Argument, Language};
 use crate::{
@@ -101,6 +103,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         buttons,
         news_url,
         ports,
+        memory: Memory::default(),
         alarm: Alarm::default(),
     }))
 }
@@ -125,6 +128,8 @@ struct Webhook {
     /// Where it posts to; `None` where this server has no public address: then it knows by itself.
     news_url: Option<String>,
     ports: Ports,
+    /// Whose the transport's names of messages are, before the books know them.
+    memory: Memory,
     alarm: Alarm,
 }
 
@@ -175,7 +180,9 @@ impl Channel for Webhook {
                 phone_number: to.phone.to_string(),
                 email: to.email.as_ref().map(countersign_core::EmailAddress::as_str),
             };
-            let id = format!("ask-{}-{}", to.phone.digits(), clock::now().millis());
+            let Some(id) = random_id("ask") else {
+                return Asked::Unknown(Detail::new("the system gives no random numbers"));
+            };
             match self.post("number.ask", &id, data).await {
                 Ok(Said {
                     status: 200..=299,
@@ -221,9 +228,17 @@ impl Channel for Webhook {
                 ttl: life.as_secs(),
                 news_url: self.news_url.as_deref(),
             };
+            // News by the transport's name may come before its answer: it waits until what is below is done.
+            let awaited = self.memory.await_answer();
             let answer = self
                 .ask_to_carry("message.send", &call_id("send", key), data, life)
                 .await;
+            if let Ok(Answer::Accepted { handle, .. }) = &answer {
+                let subject = Subject::Message(key);
+                self.memory
+                    .sent(subject, message.phone, handle.clone(), message.ends_at());
+            }
+            drop(awaited);
             self.handover(answer, life, Some(key))
         }
         .boxed()
@@ -343,7 +358,8 @@ impl Webhook {
         }
     }
 
-    /// Makes a signed call. The same id comes again where a message is handed over again, after a crash.
+    /// Makes a signed call. A message's id is the same whenever it is handed over again: after *later*, which the transport answered
+    /// itself, and after a crash, which it must know by.
     async fn post(&self, kind: &str, id: &str, data: impl Serialize) -> Result<Said, String> {
         let now = clock::now();
         self.post_signed(kind, id, data, now, |body| self.keys.sign(id, now.unix_seconds(), body))
@@ -406,6 +422,13 @@ pub(crate) fn text_of(language: &Language, code: &str, sender: Option<&SenderUse
 
 fn direction(language: &Language) -> &'static str {
     if language.is_right_to_left() { "rtl" } else { "ltr" }
+}
+
+/// The id of a call that is never made again.
+fn random_id(what: &str) -> Option<String> {
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(format!("{what}-{:032x}", u128::from_be_bytes(random)))
 }
 
 /// The id of a call about a message. No dots: they stand between the parts that are signed.

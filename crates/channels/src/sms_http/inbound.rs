@@ -4,7 +4,7 @@
 use countersign_core::{Detail, News, PhoneNumber, SandboxNumbers};
 
 use super::SmsHttp;
-use super::memory::Subject;
+use crate::memory::Subject;
 use crate::ports::{Handle, PortError, Recipient};
 use crate::sms::replies::Wish;
 use crate::{LoginReply, WebhookAnswer, clock};

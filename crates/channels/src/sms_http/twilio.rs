@@ -21,10 +21,10 @@ use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::memory::Subject;
 use super::{CONNECT_TIMEOUT, DEFAULT_TIMEOUT, INBOUND_PATH, Outcome, STATUS_PATH, Sending, lock};
 use crate::config::{ChannelConfig, ConfigError, Secret};
 use crate::http;
+use crate::memory::Subject;
 use crate::ports::{Handle, Ports};
 use codes::Meaning;
 use watch::{Stand, Watch};

@@ -5,6 +5,7 @@ use countersign_core::{Detail, News, PhoneNumber, Timestamp};
 
 use super::Webhook;
 use super::wire::{Incoming, LoginNews, MessageNews, RecipientNews};
+use crate::memory::Subject;
 use crate::ports::{Handle, LoginReply, MessageKey, PortError, Recipient};
 use crate::{ChannelNews, WebhookAnswer, WebhookCall, clock};
 
@@ -14,6 +15,7 @@ pub(super) const PATH: &str = "news";
 const MAX_CALL_BYTES: usize = 16 * 1024;
 
 /// Why news wasn't taken.
+#[derive(Clone, Copy)]
 enum Trouble {
     /// It will never be.
     Wrong(u16, &'static str),
@@ -68,8 +70,12 @@ impl Webhook {
             "recipient.stopped" | "recipient.started" => {
                 let phone = call.data::<RecipientNews>().and_then(|news| news.phone());
                 let phone = phone.ok_or(Trouble::Wrong(400, "expected phone_number like +391234567890"))?;
+                let said_at = call.timestamp.as_deref().and_then(Timestamp::parse_rfc_3339);
+                let said_at = said_at.ok_or(Trouble::Wrong(400, "expected timestamp like 2026-11-27T10:00:03.250Z"))?;
+                // Nobody said it after it was posted. The header is in whole seconds.
+                let posted_at = Timestamp::from_millis(signed_at.saturating_mul(1_000).saturating_add(999));
                 return self
-                    .note_stopped(phone, call.kind == "recipient.stopped", signed_at)
+                    .note_stopped(phone, call.kind == "recipient.stopped", said_at.min(posted_at))
                     .await;
             }
             "login.answered" => {
@@ -86,10 +92,10 @@ impl Webhook {
             _ => return Err(Trouble::Wrong(400, "no such type of news")),
         };
         let said: MessageNews = call.data().ok_or(Trouble::Wrong(400, "expected message_id or id"))?;
-        let message = self
-            .message_of(&said)
-            .await?
-            .ok_or(Trouble::Wrong(404, "no message goes by that message_id or id"))?;
+        let Subject::Message(message) = self.subject_of(&said).await? else {
+            // Of a sign-in: nothing depends on it.
+            return Ok(());
+        };
         let news = ChannelNews {
             account: message.account,
             request: message.request,
@@ -100,21 +106,29 @@ impl Webhook {
         self.ports.news.send(news).await.map_err(|_| Trouble::Busy)
     }
 
-    async fn message_of(&self, said: &MessageNews) -> Result<Option<MessageKey>, PortError> {
+    async fn subject_of(&self, said: &MessageNews) -> Result<Subject, Trouble> {
+        let unknown = Trouble::Wrong(404, "no message goes by that message_id or id");
         if let Some(named) = said.message_id.as_deref().and_then(MessageKey::parse) {
-            return Ok(Some(named));
+            return Ok(Subject::Message(named));
         }
-        match said.id.as_deref().and_then(Handle::new) {
-            Some(handle) => self.ports.handles.message(&self.name, &handle).await,
-            None => Ok(None),
+        let handle = said.id.as_deref().and_then(Handle::new).ok_or(unknown)?;
+        // It waits a moment where the transport is about to say whose the name is.
+        if let Some(subject) = self.memory.find(&handle).await {
+            return Ok(subject);
+        }
+        match self.ports.handles.message(&self.name, &handle).await? {
+            Some(key) => Ok(Subject::Message(key)),
+            // It may still be told.
+            None if self.memory.is_awaiting() => Err(Trouble::Busy),
+            None => Err(unknown),
         }
     }
 
-    /// What a recipient said last counts, in whatever order it comes.
-    async fn note_stopped(&self, phone: PhoneNumber, stopped: bool, signed_at: i64) -> Result<(), Trouble> {
-        let since = Timestamp::from_millis(signed_at.saturating_mul(1_000));
+    /// What a recipient said last counts, in whatever order and however often it comes; *stop*, where both were said at once.
+    async fn note_stopped(&self, phone: PhoneNumber, stopped: bool, since: Timestamp) -> Result<(), Trouble> {
         let known = self.ports.recipients.find(&self.name, phone).await?;
-        if known.as_ref().is_some_and(|known| known.since > since) {
+        let is_over = |known: &Recipient| known.since > since || (known.since == since && known.stopped);
+        if known.as_ref().is_some_and(is_over) {
             return Ok(());
         }
         let recipient = Recipient {

@@ -59,7 +59,12 @@ impl World {
     }
 
     fn call_at(&self, kind: &str, data: &Value, unix_seconds: i64) -> WebhookCall {
-        let body = json!({"type": kind, "timestamp": "2026-11-27T10:00:00Z", "data": data}).to_string();
+        let said_at = Timestamp::from_millis(unix_seconds * 1_000).rfc_3339();
+        self.call_of(&json!({"type": kind, "timestamp": said_at, "data": data}), unix_seconds)
+    }
+
+    fn call_of(&self, call: &Value, unix_seconds: i64) -> WebhookCall {
+        let body = call.to_string();
         let signature = self.keys.sign("n-1", unix_seconds, body.as_bytes());
         let headers = [
             (signature::ID, "n-1".to_owned()),
@@ -143,18 +148,17 @@ async fn a_message_goes_out_signed_with_all_that_a_transport_needs() {
 #[tokio::test]
 async fn a_message_that_is_handed_over_again_carries_the_same_id() {
     let mut world = World::new().await;
-    world.fake.will([Reaction::Close, says(&json!({"status": "accepted"}))]);
-    assert!(matches!(world.channel.deliver(sent()).await, Handover::Failed(_)));
+    world
+        .fake
+        .will([says(&json!({"status": "later"})), says(&json!({"status": "accepted"}))]);
     let message = sent();
-    let first = world.fake.call().await;
-    world.channel.deliver(message).await;
-    let second = world.fake.call().await;
-    // The request's id has its time in it, and the two were made a moment apart.
-    let start = |id: &str| id.rsplit_once('-').unwrap().0.to_owned();
-    assert_eq!(
-        start(&first.headers["webhook-id"]),
-        start(&second.headers["webhook-id"])
-    );
+    assert!(matches!(
+        world.channel.deliver(message.clone()).await,
+        Handover::Later(_)
+    ));
+    assert_eq!(world.channel.deliver(message).await, Handover::Accepted(None));
+    let (first, second) = (world.fake.call().await, world.fake.call().await);
+    assert_eq!(first.headers["webhook-id"], second.headers["webhook-id"]);
     assert!(!second.headers["webhook-id"].contains('.'));
 }
 
@@ -227,14 +231,80 @@ async fn a_message_whose_life_is_over_or_whose_recipient_said_stop_is_not_sent()
     assert!(world.fake.was_not_called());
     // What was said earlier doesn't undo what was said later; what is said later does.
     let at = clock::now().unix_seconds();
-    let earlier = world.call_at("recipient.started", &json!({"phone_number": PHONE}), at - 200);
-    assert_eq!(world.channel.receive(earlier).await.status, 200);
-    assert_eq!(world.channel.reach(&destination(&sent())).await, Reach::Unreachable);
-    assert_eq!(
-        world.told("recipient.started", json!({"phone_number": PHONE})).await,
-        200
-    );
-    assert_eq!(world.channel.reach(&destination(&sent())).await, Reach::Reachable);
+    for (said_at, reach) in [(at - 200, Reach::Unreachable), (at + 5, Reach::Reachable)] {
+        let started = world.call_at("recipient.started", &json!({"phone_number": PHONE}), said_at);
+        assert_eq!(world.channel.receive(started).await.status, 200);
+        assert_eq!(world.channel.reach(&destination(&sent())).await, reach);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_is_posted_again_stays_as_old_as_it_is() {
+    let world = World::new().await;
+    let now = clock::now().unix_seconds();
+    let second = Timestamp::from_millis(now * 1_000).rfc_3339();
+    let said = |kind: &str, fraction: &str| {
+        let said_at = second.replace('Z', &format!("{fraction}Z"));
+        json!({"type": kind, "timestamp": said_at, "data": {"phone_number": PHONE}})
+    };
+    let (stop, start) = (said("recipient.stopped", ".200"), said("recipient.started", ".700"));
+    for (news, posted_at, reach) in [
+        (&stop, now, Reach::Unreachable),
+        (&start, now, Reach::Reachable),
+        // Both come again, signed anew: what was said last still counts.
+        (&stop, now + 9, Reach::Reachable),
+        (&start, now + 9, Reach::Reachable),
+        // Of the same moment: stop, in whatever order.
+        (&said("recipient.stopped", ".700"), now, Reach::Unreachable),
+        (&start, now + 9, Reach::Unreachable),
+        // Nothing was said after it was posted.
+        (&said("recipient.started", ".900"), now - 60, Reach::Unreachable),
+    ] {
+        let answer = world.channel.receive(world.call_of(news, posted_at)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(world.channel.reach(&destination(&sent())).await, reach, "{news}");
+    }
+}
+
+#[tokio::test]
+async fn news_by_the_transports_name_that_overtakes_its_answer_finds_the_message() {
+    let mut world = World::new().await;
+    let signal = Arc::new(tokio::sync::Notify::new());
+    let answer = json!({"status": "accepted", "id": "t-1"}).to_string();
+    world.fake.will([Reaction::SayAfter(Arc::clone(&signal), answer)]);
+    let message = sent();
+    let channel = Arc::clone(&world.channel);
+    let sending = tokio::spawn({
+        let message = message.clone();
+        async move { channel.deliver(message).await }
+    });
+    world.fake.call().await;
+    let posted = world.told("message.delivered", json!({"id": "t-1"}));
+    // The news is taken in before the transport answers.
+    let (status, ()) = tokio::join!(posted, async { signal.notify_one() });
+    assert_eq!(status, 200);
+    assert_eq!(world.news().await.request, message.request);
+    assert_eq!(sending.await.unwrap(), Handover::Accepted(Handle::new("t-1")));
+    // The books don't know it yet, and here nobody tells them.
+    assert_eq!(world.told("message.read", json!({"id": "t-1"})).await, 200);
+    assert_eq!(world.told("message.read", json!({"id": "t-2"})).await, 404);
+}
+
+#[tokio::test]
+async fn a_message_is_taken_even_where_the_books_are_too_slow_for_its_cost() {
+    let world = World::new().await;
+    let cost = UpstreamCost {
+        leg: world.channel.name().clone(),
+        message: None,
+        micros: 1,
+        upstream: None,
+        at: clock::now(),
+    };
+    while world.server.ports.costs.try_send(cost.clone()).is_ok() {}
+    let handover = world
+        .deliver_after(says(&json!({"status": "accepted", "cost": "0.01"})))
+        .await;
+    assert_eq!(handover, Handover::Accepted(None));
 }
 
 #[tokio::test]
@@ -296,6 +366,9 @@ async fn what_is_wrong_with_news_is_said_to_whoever_signed_it() {
         assert_eq!(answer.status, status, "{kind}");
         assert!(!answer.text.is_empty(), "{kind}");
     }
+    let timeless = json!({"type": "recipient.stopped", "data": {"phone_number": PHONE}});
+    let timeless = world.call_of(&timeless, clock::now().unix_seconds());
+    assert_eq!(world.channel.receive(timeless).await.status, 400);
     world.server.books.set_in_trouble(true);
     assert_eq!(world.told("message.delivered", json!({"id": "t-1"})).await, 503);
     assert_eq!(
@@ -342,7 +415,7 @@ async fn what_isnt_signed_by_the_secret_tells_nothing() {
 
 #[tokio::test]
 async fn a_transport_is_asked_before_a_message_where_the_operator_wants_it() {
-    let world = World::with(&[("ask", "true")]).await;
+    let mut world = World::with(&[("ask", "true")]).await;
     let to = destination(&sent());
     assert_eq!(world.channel.reach(&to).await, Reach::MustAsk);
     for (reaction, expected) in [
@@ -361,6 +434,9 @@ async fn a_transport_is_asked_before_a_message_where_the_operator_wants_it() {
             Some(expected) => assert_eq!(asked, expected),
             None => assert!(matches!(asked, Asked::Unknown(_)), "{asked:?}"),
         }
+        // Ids stand in logs of others, and a number must not.
+        let id = world.fake.call().await.headers["webhook-id"].clone();
+        assert!(id.starts_with("ask-") && !id.contains("391234567890"), "{id}");
     }
 }
 

@@ -170,6 +170,9 @@ pub(super) fn reaches(body: &[u8]) -> Option<Result<(), Detail>> {
 pub(super) struct Incoming<'a> {
     #[serde(rename = "type")]
     pub(super) kind: String,
+    /// When it happened, as RFC 3339.
+    #[serde(default)]
+    pub(super) timestamp: Option<String>,
     #[serde(borrow)]
     data: &'a RawValue,
 }

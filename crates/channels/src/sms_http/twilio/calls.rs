@@ -4,11 +4,11 @@ use countersign_core::{Detail, News};
 use url::form_urlencoded;
 
 use super::super::inbound::NotNow;
-use super::super::memory::Subject;
 use super::super::{INBOUND_PATH, STATUS_PATH, SmsHttp, lock};
 use super::watch::Stand;
 use super::wire::{handle_of, stand_of};
 use super::{MESSAGE, Twilio, codes, signature};
+use crate::memory::Subject;
 use crate::ports::{Handle, MessageKey};
 use crate::sms::replies::{Wish, wish_of};
 use crate::{WebhookAnswer, WebhookCall};

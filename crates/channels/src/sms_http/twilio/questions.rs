@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
-use super::super::memory::Subject;
 use super::super::{SmsHttp, lock};
 use super::wire::Failure;
 use super::{PAUSE, Twilio};
+use crate::memory::Subject;
 use crate::ports::{Handle, MessageKey};
 
 /// Questions at once, and in one go.

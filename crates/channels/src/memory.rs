@@ -1,5 +1,5 @@
-//! What this process remembers of messages that went out: whose a name of the provider's is before the books know it, and what a
-//! phone's *NO* is about. Bounded: the oldest are forgotten first. After a restart it is empty.
+//! What this process remembers of messages that went out by `sms_http` and `webhook`: whose a name of the other side's is before the
+//! books know it, and what a phone's *NO* is about. Bounded: the oldest are forgotten first. After a restart it is empty.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ const MAX_HEARD: usize = 4_096;
 
 /// What was sent to a phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// A code of a verification request.
     Message(MessageKey),
     /// The code of a sign-in, by its attempt.
@@ -28,14 +28,14 @@ pub(super) enum Subject {
 }
 
 #[derive(Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     inner: Mutex<Inner>,
     /// Something was answered.
     changed: Notify,
 }
 
 /// A send whose answer is awaited.
-pub(super) struct Awaited<'a> {
+pub(crate) struct Awaited<'a> {
     memory: &'a Memory,
     number: u64,
 }
@@ -54,7 +54,7 @@ struct Inner {
 
 impl Memory {
     /// A send is about to go out.
-    pub(super) fn await_answer(&self) -> Awaited<'_> {
+    pub(crate) fn await_answer(&self) -> Awaited<'_> {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
@@ -64,7 +64,7 @@ impl Memory {
     }
 
     /// Something was sent, or is about to be: under that name, where it has one.
-    pub(super) fn sent(&self, subject: Subject, phone: PhoneNumber, handle: Option<Handle>, ends_at: Timestamp) {
+    pub(crate) fn sent(&self, subject: Subject, phone: PhoneNumber, handle: Option<Handle>, ends_at: Timestamp) {
         let mut inner = self.lock();
         if inner.order.len() >= CAPACITY {
             inner.forget_oldest();
@@ -79,7 +79,7 @@ impl Memory {
     }
 
     /// What goes by that name. Where an answer is awaited that could bring the name, it is waited for, but not for long.
-    pub(super) async fn find(&self, handle: &Handle) -> Option<Subject> {
+    pub(crate) async fn find(&self, handle: &Handle) -> Option<Subject> {
         let deadline = Instant::now() + EARLY;
         let begun = self.lock().next;
         loop {
@@ -101,20 +101,25 @@ impl Memory {
         }
     }
 
+    /// Whether the answer to a send is still to come.
+    pub(crate) fn is_awaiting(&self) -> bool {
+        !self.lock().awaited.is_empty()
+    }
+
     /// What a phone answers to: the last thing sent there, while it lives.
-    pub(super) fn last_to(&self, phone: PhoneNumber, now: Timestamp) -> Option<Subject> {
+    pub(crate) fn last_to(&self, phone: PhoneNumber, now: Timestamp) -> Option<Subject> {
         let inner = self.lock();
         let last = inner.last.get(&phone).filter(|(_, _, ends_at)| *ends_at > now);
         last.map(|(_, subject, _)| *subject)
     }
 
     /// Whether a phone's message of that name was heard before.
-    pub(super) fn was_heard(&self, name: &str) -> bool {
+    pub(crate) fn was_heard(&self, name: &str) -> bool {
         self.lock().heard.iter().any(|heard| heard == name)
     }
 
     /// A phone's message was heard and what it wants was done.
-    pub(super) fn heard(&self, name: &str) {
+    pub(crate) fn heard(&self, name: &str) {
         let mut inner = self.lock();
         if inner.heard.len() >= MAX_HEARD {
             inner.heard.pop_front();
