@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::connection::{Dialer, Envelope};
+use self::inbound::Unavailable;
 use self::message::Headers;
 use self::pool::{Pool, Sent};
 use self::reply::Judgement;
@@ -125,14 +126,13 @@ enum Mailbox {
 }
 
 impl Email {
-    /// Where a number's mail goes. The account's word comes before the operator's book; what its holder said counts for both.
-    async fn mailbox(&self, phone: PhoneNumber, given: Option<&EmailAddress>) -> Result<Mailbox, Unknown> {
-        let unknown = |error: crate::PortError| {
+    /// Where a number's mail goes. The account's word comes before the operator's book. The operator may have stopped the number, and
+    /// who reads the mailbox the mailbox: each holds, whoever sends.
+    async fn mailbox(&self, phone: PhoneNumber, given: Option<&EmailAddress>) -> Result<Mailbox, Unavailable> {
+        let known = self.ports.recipients.find(&self.name, phone).await.map_err(|error| {
             tracing::warn!(channel = %self.name, %error, "a recipient could not be looked up");
-            Unknown
-        };
-        let recipients = &self.ports.recipients;
-        let known = recipients.find(&self.name, phone).await.map_err(unknown)?;
+            Unavailable
+        })?;
         if known.as_ref().is_some_and(|known| known.stopped) {
             return Ok(Mailbox::Stopped);
         }
@@ -140,14 +140,8 @@ impl Email {
         let Some(address) = given.cloned().or_else(noted) else {
             return Ok(Mailbox::Nowhere);
         };
-        // Whoever reads that mailbox may have said so for another number.
-        let lower = address.as_str().to_lowercase();
-        let other_way = (address.as_str() != lower).then_some(lower.as_str());
-        for address in [Some(address.as_str()), other_way].into_iter().flatten() {
-            let others = recipients.at_address(&self.name, address).await.map_err(unknown)?;
-            if others.iter().any(|other| other.stopped) {
-                return Ok(Mailbox::Stopped);
-            }
+        if self.is_stopped(address.as_str()).await? {
+            return Ok(Mailbox::Stopped);
         }
         Ok(Mailbox::At(address))
     }
@@ -160,7 +154,7 @@ impl Email {
             Ok(Mailbox::At(address)) => address,
             Ok(Mailbox::Nowhere) => return Handover::CannotReach(Detail::new("no e-mail address is known")),
             Ok(Mailbox::Stopped) => return Handover::CannotReach(Detail::new("the recipient wants no mail")),
-            Err(Unknown) => return Handover::Later(AGAIN),
+            Err(Unavailable) => return Handover::Later(AGAIN),
         };
         let Some(recipient) = message::Recipient::of(&address) else {
             return Handover::CannotReach(Detail::new("the e-mail address can’t be written in SMTP"));
@@ -275,9 +269,6 @@ impl Email {
     }
 }
 
-/// The books can't say it at the moment.
-struct Unknown;
-
 async fn signalled(ended: &mut watch::Receiver<bool>) {
     // Whoever gave the signal may be gone: that is the signal, too.
     let _ = ended.wait_for(|ended| *ended).await;
@@ -317,7 +308,7 @@ impl Channel for Email {
             let reaches = match self.mailbox(to.phone, to.email.as_ref()).await {
                 Ok(mailbox) => matches!(mailbox, Mailbox::At(_)),
                 // Where the books can't say, it is asked again before anything is sent.
-                Err(Unknown) => to.email.is_some(),
+                Err(Unavailable) => to.email.is_some(),
             };
             if reaches { Reach::Reachable } else { Reach::Unreachable }
         }

@@ -136,16 +136,12 @@ pub(crate) fn run(arguments: &RecipientArguments, common: &Common, output: &Outp
 async fn import(connection: &Connection, channel: &str, rows: &[Row], output: &Output) -> anyhow::Result<()> {
     let path = ["recipients", channel, "import"];
     let mut done = Imported { set: 0 };
-    for (number, rows) in rows.chunks(ROWS_AT_ONCE).enumerate() {
+    for rows in rows.chunks(ROWS_AT_ONCE) {
         let body = ImportBody { rows };
         let imported: anyhow::Result<Imported> = connection.ask(Method::POST, &path, &[], Some(&body)).await;
-        let before = number * ROWS_AT_ONCE;
-        let context = || {
-            format!(
-                "{} addresses were set; the rows after line {} were not",
-                done.set,
-                before + 1
-            )
+        let context = || match done.set {
+            0 => "no address was set".to_owned(),
+            set => format!("the first {set} addresses were set; rows count from the one after them"),
         };
         done.set += imported.with_context(context)?.set;
     }

@@ -2,12 +2,12 @@
 //! and what upstreams charged. Part of [`crate::SiteStore`]; the server lends it to channels, which know nothing of books.
 //!
 //! A *handle* is the other side's name of a message, an *address* is where a channel reaches a recipient (a chat's id). None of
-//! these writes leaves a line in the audit log: they are the traffic of messages, and no operator's doing.
+//! these writes leaves a line in the audit log, but for what an operator does: they are the traffic of messages.
 
 use countersign_core::{DAY_MS, LegName, PhoneNumber, Timestamp};
 use futures_util::future::BoxFuture;
 
-use crate::types::{RequestRef, StoreError};
+use crate::types::{Actor, RequestRef, StoreError};
 
 /// How long a handle is kept, in milliseconds. A message lives an hour at most; networks report days later at the latest.
 pub const HANDLE_LIFE_MS: i64 = 5 * DAY_MS;
@@ -141,15 +141,25 @@ pub trait ChannelBooks: Send + Sync {
     /// Notes what a number said; what was known of it on that channel is replaced. [`StoreError::TooLong`] for an address that
     /// can't be kept.
     fn put_recipient(&self, channel: LegName, recipient: ChannelRecipient) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// Changes what is known of numbers on a channel, in one transaction: all of it or none. [`StoreError::TooLong`] as above.
+    /// Changes what is known of numbers on a channel, in one transaction with its line in the audit log: all of it or none. Of a
+    /// number that has no address and wants its messages nothing is kept. [`StoreError::TooLong`] as above.
     fn change_recipients(
         &self,
         channel: LegName,
         changes: Vec<RecipientChange>,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// Forgets a number on a channel.
+    /// Forgets a number on a channel, as its recipient wants it.
     fn remove_recipient(&self, channel: LegName, phone: PhoneNumber) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The same, as somebody else does it: with a line in the audit log.
+    fn forget_recipient(
+        &self,
+        channel: LegName,
+        phone: PhoneNumber,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Notes what the other side calls a message. It does so once for each message and channel: a second name replaces the first.
     fn note_handle(&self, named: NamedMessage, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {

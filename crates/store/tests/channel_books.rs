@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use countersign_core::{AccountId, AccountKey, Bucket, DAY_MS, LegName, PhoneNumber, RequestId, Rules, Timestamp};
 use countersign_store::{
-    ChannelBooks as _, ChannelCost, ChannelRecipient, CostSum, HANDLE_LIFE_MS, MAX_CHANNEL_ADDRESS_BYTES,
+    Actor, ChannelBooks as _, ChannelCost, ChannelRecipient, CostSum, HANDLE_LIFE_MS, MAX_CHANNEL_ADDRESS_BYTES,
     MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, RecipientChange, RequestRef,
     SqliteOptions, SqliteStore, StoreError,
 };
@@ -286,7 +286,10 @@ async fn what_an_operator_changes_of_a_recipient_leaves_the_rest() {
     };
     let now = Timestamp::from_millis(1_000);
     let changes = vec![change(Some("ida@example.com"), None), change(None, Some(true))];
-    store.change_recipients(mail.clone(), changes, now).await.unwrap();
+    store
+        .change_recipients(mail.clone(), changes, now, Actor::Operator)
+        .await
+        .unwrap();
     let known = store.recipient(&mail, PHONE).await.unwrap().unwrap();
     assert_eq!(
         (known.address.as_str(), known.stopped, known.since),
@@ -295,7 +298,16 @@ async fn what_an_operator_changes_of_a_recipient_leaves_the_rest() {
     // One wrong row, and none is written.
     let long = "x".repeat(MAX_CHANNEL_ADDRESS_BYTES + 1);
     let changes = vec![change(None, Some(false)), change(Some(&long), None)];
-    let refused = store.change_recipients(mail.clone(), changes, now).await;
+    let refused = store
+        .change_recipients(mail.clone(), changes, now, Actor::Operator)
+        .await;
     assert!(matches!(refused, Err(StoreError::TooLong(_))), "{refused:?}");
     assert_eq!(store.recipient(&mail, PHONE).await.unwrap(), Some(known));
+    // Whoever has neither an address nor said stop is nobody in particular.
+    let changes = vec![change(Some(""), Some(false))];
+    store
+        .change_recipients(mail.clone(), changes, now, Actor::Operator)
+        .await
+        .unwrap();
+    assert_eq!(store.recipient(&mail, PHONE).await.unwrap(), None);
 }

@@ -1,7 +1,9 @@
 //! What comes back over HTTP. `dsn`: the operator's mail server brings the notifications that come to the envelope's sender. `answer/TOKEN`:
 //! a recipient followed the link in their message; a `GET` changes nothing, since programs that look for bad links follow them, too.
 
-use countersign_core::{Detail, Locale, News};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign_core::{Detail, EmailAddress, LegName, Locale, News};
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
@@ -9,13 +11,16 @@ use url::form_urlencoded;
 use super::answer_page::{AnswerPage, Wish};
 use super::dsn::{self, Outcome};
 use super::token::{Answerer, Subject};
-use super::{Email, PATH_OF_ANSWERS, PATH_OF_REPORTS};
-use crate::{ChannelNews, LoginReply, MessageKey, Recipient, WebhookAnswer, WebhookCall, clock};
+use super::{Email, PATH_OF_ANSWERS, PATH_OF_REPORTS, message};
+use crate::{ChannelNews, LoginReply, MessageKey, WebhookAnswer, WebhookCall};
 
 /// The largest notification that is read: ours come with headers alone.
 const MAX_REPORT_BYTES: usize = 200 * 1024;
 /// The largest form.
 const MAX_FORM_BYTES: usize = 4 * 1024;
+/// What is noted of a mailbox whose reader said something.
+const STOPPED: &str = "stopped";
+const STARTED: &str = "started";
 
 impl Email {
     pub(super) async fn called(&self, call: WebhookCall) -> WebhookAnswer {
@@ -103,33 +108,30 @@ impl Email {
         }
     }
 
-    /// The address that the operator noted stays: only whether its holder wants anything changes.
+    /// It holds for the mailbox that got the message, whichever number it was sent for: whoever pressed the button has shown that they read
+    /// that mailbox, and nothing about the number. So the book of recipients isn't touched.
     async fn note_stopped(&self, answerer: &Answerer, stopped: bool) -> Result<(), Unavailable> {
-        let known = self.known(answerer).await?;
-        if known.as_ref().is_some_and(|known| known.stopped == stopped) || (known.is_none() && !stopped) {
+        if self.is_stopped(&answerer.address).await? == stopped {
             return Ok(());
         }
-        let address = known.map(|known| known.address).filter(|address| !address.is_empty());
-        let recipient = Recipient {
-            phone: answerer.phone,
-            // Whoever writes it otherwise means the same mailbox.
-            address: address.unwrap_or_else(|| answerer.address.to_lowercase()),
-            stopped,
-            since: clock::now(),
-        };
-        let noted = self.ports.recipients.put(&self.name, recipient).await;
+        let value = if stopped { STOPPED } else { STARTED };
+        let name = name_of_note(&self.name, &answerer.address);
+        let noted = self.ports.handles.put_note(&self.name, &name, value.to_owned()).await;
         noted.map_err(|error| {
             tracing::warn!(channel = %self.name, %error, "what a recipient said could not be noted");
             Unavailable
         })
     }
 
-    async fn known(&self, answerer: &Answerer) -> Result<Option<Recipient>, Unavailable> {
-        let known = self.ports.recipients.find(&self.name, answerer.phone).await;
-        known.map_err(|error| {
+    /// Whether who reads that mailbox wants no mail.
+    pub(super) async fn is_stopped(&self, address: &str) -> Result<bool, Unavailable> {
+        let name = name_of_note(&self.name, address);
+        let noted = self.ports.handles.note(&self.name, &name).await;
+        let noted = noted.map_err(|error| {
             tracing::warn!(channel = %self.name, %error, "a recipient could not be looked up");
             Unavailable
-        })
+        })?;
+        Ok(noted.as_deref() == Some(STOPPED))
     }
 
     pub(super) async fn tell(&self, key: MessageKey, news: News, detail: Option<Detail>) -> Result<(), Unavailable> {
@@ -145,7 +147,7 @@ impl Email {
 
     /// The page behind the link: what was done, and what can be said.
     async fn show(&self, answerer: &Answerer, done: Option<Wish>) -> Result<WebhookAnswer, Unavailable> {
-        let stopped = self.known(answerer).await?.is_some_and(|known| known.stopped);
+        let stopped = self.is_stopped(&answerer.address).await?;
         let asked = Locale::parse(&answerer.language);
         let language = self.ports.texts.language(asked.as_ref(), answerer.phone);
         Ok(WebhookAnswer {
@@ -153,6 +155,16 @@ impl Email {
             ..WebhookAnswer::status(200)
         })
     }
+}
+
+/// Under which name a channel notes what was said about a mailbox: no address stands in the clear, and however it is written, it is the
+/// same. 48 bytes.
+fn name_of_note(channel: &LegName, address: &str) -> String {
+    let parsed = EmailAddress::parse(address);
+    let in_smtp = parsed.and_then(|address| message::Recipient::of(&address));
+    let address = in_smtp.map_or_else(|| address.to_owned(), |recipient| recipient.address.to_string());
+    let hash = digest(&SHA256, format!("{channel} {}", address.to_lowercase()).as_bytes());
+    format!("stop.{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
 /// Nobody takes it at the moment: it has to come again.
@@ -179,6 +191,16 @@ fn wish_of(form: &[u8]) -> Option<Wish> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_note_is_the_same_for_each_spelling_of_a_mailbox_and_shows_none() {
+        let [mail, other] = ["mail", "other"].map(|name| LegName::parse(name).unwrap());
+        let note = name_of_note(&mail, "Ida@Bücher.example");
+        assert_eq!(note.len(), 48);
+        assert_eq!(note, name_of_note(&mail, "ida@xn--bcher-kva.EXAMPLE"));
+        assert_ne!(note, name_of_note(&other, "ida@bücher.example"));
+        assert_ne!(note, name_of_note(&mail, "ida@bucher.example"));
+    }
 
     #[test]
     fn a_form_says_one_thing_or_nothing() {

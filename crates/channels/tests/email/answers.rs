@@ -1,10 +1,12 @@
 //! What recipients answer through the link in their message.
 
-use countersign_channels::{Handover, WebhookCall, testing};
-use countersign_core::{News, Reach};
+use countersign_channels::{Handover, OutgoingMessage, WebhookCall, testing};
+use countersign_core::{EmailAddress, News, Reach};
 use serde_json::json;
 
-use crate::fixture::{ADDRESS, Fixture, SECRET, header, key, message, message_to, name, phone, prompt, server};
+use crate::fixture::{
+    ADDRESS, CODE, Fixture, SECRET, header, key, message, message_to, name, now, phone, prompt, server,
+};
 
 /// A message was sent; what follows the channel's name in its link.
 async fn link(fixture: &mut Fixture) -> String {
@@ -76,43 +78,73 @@ async fn it_was_not_me_ends_the_code() {
     assert_eq!((reply.attempt, reply.phone, reply.is_me), (77, phone(), false));
 }
 
+/// A message of another account to another number.
+fn to_another_number(number: u64, address: Option<&str>) -> OutgoingMessage {
+    let mut other = testing::message(number, "+4915199999999", CODE, now()).unwrap();
+    other.email = address.and_then(EmailAddress::parse);
+    other
+}
+
 #[tokio::test]
-async fn stop_and_start_hold_for_the_number_and_keep_the_operators_address() {
+async fn stop_and_start_hold_for_the_mailbox_and_leave_the_operators_book_alone() {
     let mut fixture = fixture().await;
-    fixture.notes("book@example.com", false).await;
+    fixture.notes("Ida@Example.com", false).await;
+    let noted = fixture.server.books.recipient(&name(), phone());
     fixture.accepted(&message(1)).await;
     let path = link(&mut fixture).await;
     let stopped = fixture.call(post(&path, "List-Unsubscribe=One-Click")).await;
     assert!(stopped.text.contains("value=\"start\""), "{}", stopped.text);
-    let known = fixture.server.books.recipient(&name(), phone()).unwrap();
-    assert_eq!((known.address.as_str(), known.stopped), ("book@example.com", true));
-    let destination = testing::destination(&message(2));
-    assert_eq!(fixture.channel.reach(&destination).await, Reach::Unreachable);
-    assert!(matches!(fixture.deliver(&message(2)).await, Handover::CannotReach(_)));
+    // The number's address in the book is the same mailbox, and so it is for another number.
+    let mut from_book = message(2);
+    from_book.email = None;
+    for message in [&message(2), &from_book, &to_another_number(3, Some("IDA@example.COM"))] {
+        assert!(matches!(fixture.deliver(message).await, Handover::CannotReach(_)));
+        let destination = testing::destination(message);
+        assert_eq!(fixture.channel.reach(&destination).await, Reach::Unreachable);
+    }
+    fixture.channel.deliver_login(prompt()).await;
+    assert_eq!(fixture.smtp.left("rcpt"), 1, "that of the first message");
+    // Whoever sends the number's codes elsewhere still may.
+    fixture.accepted(&message_to(4, "max@example.com")).await;
 
-    // A second click changes nothing; a start does.
     fixture.call(post(&path, "do=stop")).await;
-    assert_eq!(fixture.server.books.recipient(&name(), phone()), Some(known));
     fixture.call(post(&path, "do=start")).await;
-    let known = fixture.server.books.recipient(&name(), phone()).unwrap();
-    assert_eq!((known.address.as_str(), known.stopped), ("book@example.com", false));
+    fixture.accepted(&from_book).await;
+    assert_eq!(fixture.server.books.recipient(&name(), phone()), noted);
+}
+
+#[tokio::test]
+async fn whoever_stops_and_starts_the_mail_of_a_number_does_not_become_its_address() {
+    let mut fixture = fixture().await;
+    fixture.accepted(&message_to(1, "eve@example.net")).await;
+    let path = link(&mut fixture).await;
+    for wish in ["do=start", "do=stop", "do=start", "do=stop"] {
+        assert_eq!(fixture.call(post(&path, wish)).await.status, 200);
+        assert_eq!(fixture.server.books.recipient(&name(), phone()), None);
+        let mut without_address = message(2);
+        without_address.email = None;
+        assert!(matches!(
+            fixture.deliver(&without_address).await,
+            Handover::CannotReach(_)
+        ));
+        assert!(matches!(
+            fixture.channel.deliver_login(prompt()).await,
+            Handover::CannotReach(_)
+        ));
+    }
+    // Another account's mail to the number goes.
     fixture.accepted(&message(3)).await;
 }
 
 #[tokio::test]
-async fn whom_the_operator_never_noted_is_stopped_at_the_address_that_got_the_mail() {
+async fn what_the_operator_said_about_a_number_is_not_undone_by_a_link() {
     let mut fixture = fixture().await;
     fixture.accepted(&message(1)).await;
     let path = link(&mut fixture).await;
-    fixture.call(post(&path, "do=stop")).await;
-    let known = fixture.server.books.recipient(&name(), phone()).unwrap();
-    assert_eq!((known.address.as_str(), known.stopped), (ADDRESS, true));
-    // The mailbox is the same however it is written, and for whichever number.
-    let mut other = message_to(2, "Ida@Example.com");
-    other.phone = testing::message(2, "+4915199999999", "482913", other.sent_at)
-        .unwrap()
-        .phone;
-    assert!(matches!(fixture.deliver(&other).await, Handover::CannotReach(_)));
+    fixture.notes(ADDRESS, true).await;
+    fixture.call(post(&path, "do=start")).await;
+    assert!(matches!(fixture.deliver(&message(2)).await, Handover::CannotReach(_)));
+    fixture.accepted(&to_another_number(3, Some(ADDRESS))).await;
 }
 
 #[tokio::test]

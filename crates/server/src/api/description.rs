@@ -139,7 +139,7 @@ static METHODS: [Described; 5] = [
             ),
             optional(
                 Parameter::Email,
-                "*(ours)* The recipient's e-mail address, as the send will give it.",
+                "*(ours)* The recipient's e-mail address. The send must give it again: it isn't kept with the check.",
             ),
         ],
         answer: "RequestStatusAnswer",

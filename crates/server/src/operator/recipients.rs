@@ -9,10 +9,9 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use countersign_channels::Channel;
 use countersign_core::{LegName, PhoneNumber, SandboxNumbers};
-use countersign_store::{ChannelRecipient, RecipientChange};
+use countersign_store::{Actor, ChannelRecipient, RecipientChange};
 use serde::{Deserialize, Serialize};
 
-use super::note;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::App;
 use crate::clock;
@@ -82,13 +81,16 @@ pub(super) async fn set(
         stopped: body.stopped,
     };
     app.site
-        .change_recipients(channel.name().clone(), vec![change], clock::now())
+        .change_recipients(channel.name().clone(), vec![change], clock::now(), Actor::Operator)
         .await?;
     let recipient = app.site.recipient(channel.name(), phone).await?;
-    let recipient = recipient.ok_or_else(|| nothing_known(channel, phone))?;
-    let stopped = if recipient.stopped { "stopped" } else { "may be reached" };
-    let subject = channel.name().to_string();
-    note(&app, "recipient.set", &subject, &format!("{phone:?}: {stopped}")).await?;
+    // Nothing is kept of who has no address and wants their messages.
+    let recipient = recipient.unwrap_or_else(|| ChannelRecipient {
+        phone,
+        address: String::new(),
+        stopped: false,
+        since: clock::now(),
+    });
     tracing::info!(channel = %channel.name(), ?phone, stopped = recipient.stopped, "operator: recipient set");
     Answer::ok(&RecipientView::new(channel.name(), recipient))
 }
@@ -137,10 +139,8 @@ pub(super) async fn import(
     }
     let set = rows.len();
     app.site
-        .change_recipients(channel.name().clone(), rows, clock::now())
+        .change_recipients(channel.name().clone(), rows, clock::now(), Actor::Operator)
         .await?;
-    let subject = channel.name().to_string();
-    note(&app, "recipients.import", &subject, &format!("{set} addresses")).await?;
     tracing::info!(channel = %channel.name(), set, "operator: recipients imported");
     Answer::ok(&ImportView { set })
 }
@@ -153,9 +153,9 @@ pub(super) async fn remove(
     let (channel, phone) = named(&app, &channel, &phone)?;
     let recipient = app.site.recipient(channel.name(), phone).await?;
     let recipient = recipient.ok_or_else(|| nothing_known(channel, phone))?;
-    app.site.remove_recipient(channel.name().clone(), phone).await?;
-    let subject = channel.name().to_string();
-    note(&app, "recipient.removed", &subject, &format!("{phone:?}")).await?;
+    app.site
+        .forget_recipient(channel.name().clone(), phone, clock::now(), Actor::Operator)
+        .await?;
     tracing::info!(channel = %channel.name(), ?phone, "operator: recipient forgotten");
     Answer::ok(&RecipientView::new(channel.name(), recipient))
 }

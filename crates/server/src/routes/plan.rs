@@ -125,7 +125,7 @@ impl Routes {
             }
             let reach = leg.channel.reach(&question.to).await;
             if reach == Reach::Unreachable {
-                let why = "this number can’t be reached there: it has not opted in, or it said stop";
+                let why = "this number can’t be reached there: it has not opted in, has no address there, or said stop";
                 skipped.push((set.channel.clone(), Detail::new(why)));
             } else if leg.health.lets_through(now) {
                 legs.push((set, reach));

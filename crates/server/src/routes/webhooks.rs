@@ -1,19 +1,19 @@
-//! `POST /channels/NAME/…`, and `GET` where the other side makes sure of the address first: calls to a channel. The channel itself judges the secret that the two
-//! share; here only its size and time are bounded.
+//! `POST /channels/NAME/…`, and `GET` where the other side makes sure of the address first: calls to a channel. The channel itself
+//! judges the secret that the two share; here only its size and time are bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use countersign_channels::{WebhookAnswer, WebhookCall};
 use countersign_core::LegName;
-use http_body_util::{BodyExt as _, Limited};
-use tokio::sync::Semaphore;
+use http_body_util::BodyExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::app::App;
 
@@ -50,15 +50,15 @@ async fn receive(
     if *app.draining.borrow() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let declared = body.size_hint().exact();
-    let (places, room) = room_for(declared, leg.channel.max_webhook_bytes());
-    let Ok(_places) = PLACES.try_acquire_many(places) else {
+    let Ok(mut places) = PLACES.try_acquire() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let is_page = leg.channel.answers_with_pages();
+    let largest = leg.channel.max_webhook_bytes();
     let answered = tokio::time::timeout(LIMIT, async {
-        let Ok(body) = Limited::new(body, room).collect().await else {
-            return WebhookAnswer::status(413);
+        let body = match read(body, largest, &mut places).await {
+            Ok(body) => body,
+            Err(status) => return WebhookAnswer::status(status),
         };
         let headers = headers.iter().filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
@@ -69,11 +69,30 @@ async fn receive(
             path,
             query: query.unwrap_or_default(),
             headers: headers.collect(),
-            body: body.to_bytes().to_vec(),
+            body,
         };
         leg.channel.receive(call).await
     });
     response(answered.await.unwrap_or(WebhookAnswer::status(503)), is_page)
+}
+
+/// Reads a body. It takes places as its bytes come, so that nobody holds room by what they only announce. An error is the status
+/// to answer with.
+async fn read(mut body: Body, largest: usize, places: &mut SemaphorePermit<'static>) -> Result<Vec<u8>, u16> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| 400_u16)?.into_data() else {
+            continue;
+        };
+        if read.len() + data.len() > largest {
+            return Err(413);
+        }
+        read.extend_from_slice(&data);
+        while read.len() > places.num_permits() * PLACE_BYTES {
+            places.merge(PLACES.try_acquire().map_err(|_| 503_u16)?);
+        }
+    }
+    Ok(read)
 }
 
 fn response(answer: WebhookAnswer, is_page: bool) -> Response {
@@ -99,34 +118,34 @@ fn response(answer: WebhookAnswer, is_page: bool) -> Response {
     (status, headers, answer.text).into_response()
 }
 
-/// How many places a body takes, and how many bytes of it are read at most. Without a word of its length, it is taken for a small one.
-fn room_for(declared: Option<u64>, largest: usize) -> (u32, usize) {
-    let declared = declared.and_then(|bytes| usize::try_from(bytes).ok());
-    let bytes = declared.unwrap_or(PLACE_BYTES).min(largest);
-    let places = bytes.div_ceil(PLACE_BYTES).max(1);
-    let room = largest.min(places.saturating_mul(PLACE_BYTES));
-    (u32::try_from(places).unwrap_or(u32::MAX), room)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_body_takes_the_places_that_its_length_needs_and_no_more_than_its_channel_allows() {
+    fn free_places() -> usize {
+        PLACES.available_permits()
+    }
+
+    #[tokio::test]
+    async fn a_body_takes_places_as_its_bytes_come_and_no_more_than_its_channel_allows() {
         const LARGEST: usize = 3 * 1024 * 1024;
-        for (declared, largest, places, room) in [
-            (None, PLACE_BYTES, 1, PLACE_BYTES),
-            (None, LARGEST, 1, PLACE_BYTES),
-            (Some(0), LARGEST, 1, PLACE_BYTES),
-            (Some(262_144), LARGEST, 1, PLACE_BYTES),
-            (Some(262_145), LARGEST, 2, 2 * PLACE_BYTES),
-            (Some(262_145), PLACE_BYTES, 1, PLACE_BYTES),
-            (Some(u64::MAX), LARGEST, 12, LARGEST),
-            (Some(10), 1_000, 1, 1_000),
-        ] {
-            assert_eq!(room_for(declared, largest), (places, room), "{declared:?} {largest}");
-        }
+        let mut places = PLACES.try_acquire().unwrap();
+        let before = free_places();
+        let body = || Body::from(vec![b'x'; 2 * PLACE_BYTES + 1]);
+        assert_eq!(
+            read(body(), LARGEST, &mut places).await.map(|body| body.len()),
+            Ok(2 * PLACE_BYTES + 1)
+        );
+        assert_eq!((places.num_permits(), free_places()), (3, before - 2));
+        drop(places);
+        let mut places = PLACES.try_acquire().unwrap();
+        assert_eq!(read(body(), PLACE_BYTES, &mut places).await, Err(413));
+        assert_eq!(places.num_permits(), 1);
+        // With no room left, whoever brings more is told to come again.
+        let all = u32::try_from(free_places()).unwrap();
+        let others = PLACES.try_acquire_many(all).unwrap();
+        assert_eq!(read(body(), LARGEST, &mut places).await, Err(503));
+        drop(others);
     }
 
     fn answered(is_page: bool) -> Response {

@@ -190,7 +190,7 @@ impl Dispatch {
 
     /// Takes a message back from every leg that it went over, but for the one on which it arrived.
     fn withdraw(&self, request: &VerificationRequest, arrived_on: Option<u8>) {
-        self.leg_log.tell(request);
+        self.leg_log.tell(request, arrived_on);
         let place = RequestRef {
             account: request.account,
             id: request.id,

@@ -28,8 +28,8 @@ impl LegLog {
         }
     }
 
-    /// Tells of a message that expired, or that arrived on a later leg.
-    pub(super) fn tell(&self, request: &VerificationRequest) {
+    /// Tells of a message that expired, or that arrived after a later leg had begun.
+    pub(super) fn tell(&self, request: &VerificationRequest, arrived_on: Option<u8>) {
         if self.silent || request.plan.is_none() {
             return;
         }
@@ -54,7 +54,11 @@ impl LegLog {
             let timeline = site.timeline(of).await.unwrap_or_default();
             let legs = reasons(&timeline);
             if arrived {
-                tracing::info!(request = %request.id, phone = ?request.phone, "a later leg delivered a message: {legs}");
+                let what = match arrived_on {
+                    Some(0) => "the first leg delivered a message after all",
+                    _ => "a later leg delivered a message",
+                };
+                tracing::info!(request = %request.id, phone = ?request.phone, "{what}: {legs}");
             } else {
                 tracing::warn!(request = %request.id, phone = ?request.phone, "no leg delivered a message: {legs}");
             }

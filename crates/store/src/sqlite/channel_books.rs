@@ -12,7 +12,7 @@ use crate::channel_books::{
     ChannelBooks, ChannelCost, ChannelRecipient, CostKind, CostPlace, CostRecord, CostSum, HANDLE_LIFE_MS,
     MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage, RecipientChange,
 };
-use crate::types::{RequestRef, StoreError};
+use crate::types::{Actor, RequestRef, StoreError};
 
 /// Names deleted in one go.
 const FORGET_AT_MOST: i64 = 5_000;
@@ -65,18 +65,27 @@ impl ChannelBooks for SqliteStore {
         channel: LegName,
         changes: Vec<RecipientChange>,
         now: Timestamp,
+        by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.change_recipients(&channel, &changes, now))
+        self.set(move |settings| settings.change_recipients(&channel, &changes, now, by))
+    }
+
+    fn forget_recipient(
+        &self,
+        channel: LegName,
+        phone: PhoneNumber,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| {
+            settings.remove_recipient(&channel, phone)?;
+            let detail = format!("{phone:?}");
+            settings.audit_with(by, now, "recipient forgotten", channel.as_str(), &detail)
+        })
     }
 
     fn remove_recipient(&self, channel: LegName, phone: PhoneNumber) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| {
-            settings.connection.execute(
-                "DELETE FROM channel_recipient WHERE channel = ?1 AND phone = ?2",
-                params![channel.as_str(), phone_column(phone)],
-            )?;
-            Ok(())
-        })
+        self.set(move |settings| settings.remove_recipient(&channel, phone))
     }
 
     fn note_handles(&self, named: Vec<NamedMessage>, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -229,11 +238,15 @@ impl Settings<'_> {
         channel: &LegName,
         changes: &[RecipientChange],
         now: Timestamp,
+        by: Actor,
     ) -> Result<(), StoreError> {
         let mut change = self.connection.prepare_cached(
             "INSERT INTO channel_recipient (channel, phone, address, stopped, since) \
              VALUES (?1, ?2, coalesce(?3, ''), coalesce(?4, 0), ?5) \
              ON CONFLICT DO UPDATE SET address = coalesce(?3, address), stopped = coalesce(?4, stopped), since = ?5",
+        )?;
+        let mut says_nothing = self.connection.prepare_cached(
+            "DELETE FROM channel_recipient WHERE channel = ?1 AND phone = ?2 AND address = '' AND stopped = 0",
         )?;
         for RecipientChange {
             phone,
@@ -251,7 +264,20 @@ impl Settings<'_> {
                 stopped,
                 now.millis()
             ])?;
+            says_nothing.execute(params![channel.as_str(), phone_column(*phone)])?;
         }
+        let detail = match changes {
+            [change] => told(change),
+            changes => format!("{} numbers", changes.len()),
+        };
+        self.audit_with(by, now, "recipients set", channel.as_str(), &detail)
+    }
+
+    fn remove_recipient(&mut self, channel: &LegName, phone: PhoneNumber) -> Result<(), StoreError> {
+        self.connection.execute(
+            "DELETE FROM channel_recipient WHERE channel = ?1 AND phone = ?2",
+            params![channel.as_str(), phone_column(phone)],
+        )?;
         Ok(())
     }
 
@@ -277,6 +303,20 @@ impl Settings<'_> {
         }
         Ok(())
     }
+}
+
+/// What was changed of one recipient, for the audit log: no address, and the number masked.
+fn told(change: &RecipientChange) -> String {
+    let mut told = format!("{:?}", change.phone);
+    if change.address.is_some() {
+        told.push_str(", address set");
+    }
+    match change.stopped {
+        Some(true) => told.push_str(", stopped"),
+        Some(false) => told.push_str(", may be reached"),
+        None => {}
+    }
+    told
 }
 
 /// Notes a cost, and what it adds to its day. Nothing is added where the same was noted before.

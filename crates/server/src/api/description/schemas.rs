@@ -134,7 +134,7 @@ pub(super) fn parameter(parameter: Parameter, method: &str) -> Schema {
         Parameter::SenderUsername => text().pattern(Some("^@?[A-Za-z][A-Za-z0-9_]{4,31}$")).into(),
         Parameter::RequestId => text().pattern(Some("^[0-9A-Za-z]+$")).into(),
         Parameter::Locale => text()
-            .pattern(Some("^[A-Za-z]{2,3}([_-][A-Za-z]{4})?([_-]([A-Za-z]{2}|[0-9]{3}))?$"))
+            .pattern(Some("^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$"))
             .max_length(Some(35))
             .examples([json!("pt-BR")])
             .into(),
