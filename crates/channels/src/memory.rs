@@ -49,7 +49,7 @@ struct Inner {
     /// Sends without an answer, numbered in their order.
     awaited: BTreeSet<u64>,
     next: u64,
-    heard: VecDeque<String>,
+    heard: VecDeque<Handle>,
 }
 
 impl Memory {
@@ -114,17 +114,17 @@ impl Memory {
     }
 
     /// Whether a phone's message of that name was heard before.
-    pub(crate) fn was_heard(&self, name: &str) -> bool {
+    pub(crate) fn was_heard(&self, name: &Handle) -> bool {
         self.lock().heard.iter().any(|heard| heard == name)
     }
 
     /// A phone's message was heard and what it wants was done.
-    pub(crate) fn heard(&self, name: &str) {
+    pub(crate) fn heard(&self, name: Handle) {
         let mut inner = self.lock();
         if inner.heard.len() >= MAX_HEARD {
             inner.heard.pop_front();
         }
-        inner.heard.push_back(name.to_owned());
+        inner.heard.push_back(name);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

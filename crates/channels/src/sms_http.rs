@@ -42,7 +42,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONCURRENCY: usize = 32;
 /// A message that couldn't be sent is handed over again after that time.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The longest pause that a provider can ask for on behalf of all messages; then one tries whether it is over.
+/// The longest pause that a provider can ask for on behalf of all messages; after it they go out again, and see whether it is over.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Longest text that can be set: three short messages.
 const MAX_TEXT_CHARS: usize = 400;
@@ -226,7 +226,7 @@ impl SmsHttp {
             }
             Outcome::Later(wait, detail) => {
                 tracing::warn!(channel = %self.name, seconds = wait.as_secs(), why = %detail, "the provider wants a pause");
-                *lock(&self.paused_until) = Some(Instant::now() + wait.min(LONGEST_PAUSE));
+                self.pause_for(wait);
                 Handover::later_or_refused(wait, life, detail)
             }
             Outcome::Failed(detail) => {
@@ -235,6 +235,13 @@ impl SmsHttp {
                 Handover::Failed(detail)
             }
         }
+    }
+
+    /// A pause that was asked for is never shortened by one that is asked for later.
+    fn pause_for(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_PAUSE);
+        let mut paused_until = lock(&self.paused_until);
+        *paused_until = (*paused_until).max(Some(until));
     }
 
     fn pause_left(&self) -> Option<Duration> {

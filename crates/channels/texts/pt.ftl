@@ -31,8 +31,8 @@ email-disown = Não pedi este código, ou não quero receber mais mensagens como
 email-page-heading = Códigos por e-mail
 email-page-disown = Não pedi este código
 email-page-stop = Não me enviar mais códigos por e-mail
-email-page-start = Voltar a enviar-me códigos por e-mail
-email-page-disowned = Obrigado. O código já não é válido.
+email-page-start = Voltar a me enviar códigos por e-mail
+email-page-disowned = Obrigado. O código não é mais válido.
 email-page-stopped = Não receberá mais códigos por e-mail.
 email-page-started = Voltará a receber códigos por e-mail.
 
@@ -50,7 +50,7 @@ telegram-login-question = Alguém está entrando com o seu número de telefone. 
 telegram-login-device = Dispositivo: { $device }
 telegram-login-address = Endereço: { $address }
 telegram-login-time = Hora: { $time }
-telegram-login-over = Esta pergunta já não está ativa.
+telegram-login-over = Esta pergunta não está mais ativa.
 
 telegram-welcome = Olá! Trago para cá os códigos de verificação do seu número de telefone. Para começar, compartilhe o seu número com o botão abaixo: só serve o seu próprio. Você pode parar quando quiser com /stop.
 telegram-not-yours = Esse não é o seu próprio contato. Use o botão “{ $button }” abaixo: só o titular de um número recebe os códigos dele.

@@ -44,7 +44,9 @@ impl SmsHttp {
             tracing::warn!(channel = %self.name, "a phone wrote {wish:?}, but its number isn't in international form");
             return WebhookAnswer::status(200);
         };
-        if name.is_some_and(|name| self.memory.was_heard(name)) {
+        // A longer one is no name, and isn't kept.
+        let name = name.and_then(Handle::new);
+        if name.as_ref().is_some_and(|name| self.memory.was_heard(name)) {
             return WebhookAnswer::status(200);
         }
         match self.grant(phone, wish).await {

@@ -86,7 +86,7 @@ impl Template {
         let status = answer.status().as_u16();
         let retry_after = http::retry_after(&answer);
         match http::body(answer, MAX_ANSWER_BYTES).await {
-            Ok(body) => self.judge.judge(status, retry_after, &body, &sending.id),
+            Ok(body) => self.judge.judge(status, retry_after, &body, sending),
             Err(reason) => Outcome::Failed(Detail::new(&format!("no whole answer: {reason}"))),
         }
     }

@@ -34,6 +34,8 @@ const BASE_URL: &str = "https://api.twilio.com";
 const DEFAULT_POLL: Duration = Duration::from_secs(5);
 /// Longest answer that is read: a message's resource is below 2 KiB, a number's below 4.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// A question about a message is given up after that time: it comes again, and others wait for it.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What Twilio takes as `ValidityPeriod`, in seconds.
 const VALIDITY_SECONDS: std::ops::RangeInclusive<u64> = 1..=36_000;
 /// The pause that is made where Twilio names none.
@@ -154,7 +156,11 @@ impl Twilio {
             .post(format!("{}/Messages.json", self.account_url))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(self.form(sending));
-        match self.call(request).await.and_then(|body| Told::read(&body)) {
+        match self
+            .call(request, self.timeout)
+            .await
+            .and_then(|body| Told::read(&body))
+        {
             Ok(told) if told.stand == Stand::Failed => outcome_of(told.code, 400, None),
             Ok(told) => Outcome::Accepted(Some(told.handle)),
             Err(Failure::Refused {
@@ -210,19 +216,22 @@ impl Twilio {
 
     /// The message as Twilio has it now.
     async fn fetch(&self, handle: &Handle) -> Result<Told, Failure> {
-        let body = self.get(&format!("/Messages/{}.json", handle.as_str())).await?;
+        let url = format!("{}/Messages/{}.json", self.account_url, handle.as_str());
+        let timeout = self.timeout.min(QUESTION_TIMEOUT);
+        let body = self.call(self.http.get(url), timeout).await?;
         Told::read(&body)
     }
 
     /// What is at a path of the account.
     async fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        self.call(self.http.get(format!("{}{path}", self.account_url))).await
+        self.call(self.http.get(format!("{}{path}", self.account_url)), self.timeout)
+            .await
     }
 
     /// The body of an answer that says yes.
-    async fn call(&self, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
+    async fn call(&self, request: RequestBuilder, timeout: Duration) -> Result<Vec<u8>, Failure> {
         let request = request
-            .timeout(self.timeout)
+            .timeout(timeout)
             .basic_auth(&self.user, Some(self.password.reveal()));
         let answer = request
             .send()

@@ -23,8 +23,16 @@ pub(super) struct Calls {
     pub(super) secret: Secret,
     pub(super) proof: Proof,
     pub(super) status: Option<Status>,
-    /// Where the phone's number and its words are.
-    pub(super) inbound: Option<(Field, Field)>,
+    pub(super) inbound: Option<Inbound>,
+}
+
+/// How a provider says what a phone wrote.
+pub(super) struct Inbound {
+    /// The phone's number.
+    pub(super) from: Field,
+    pub(super) text: Field,
+    /// The provider's name of what it wrote, by which copies are known.
+    pub(super) id: Option<Field>,
 }
 
 /// What proves who calls; each with the name of its header, in lower case.
@@ -121,12 +129,21 @@ impl SmsHttp {
         }
         match (&calls.status, &calls.inbound) {
             (Some(status), _) if call.path == STATUS_PATH => self.status_by_template(status, &call.body).await,
-            (_, Some((from, text))) => match (from.read(&call.body), text.read(&call.body)) {
-                (Some(from), Some(text)) => self.heard(&from, wish_of(&text), None).await,
-                _ => self.unreadable(),
-            },
+            (_, Some(inbound)) => self.inbound_by_template(inbound, &call.body).await,
             _ => WebhookAnswer::status(404),
         }
+    }
+
+    async fn inbound_by_template(&self, inbound: &Inbound, body: &[u8]) -> WebhookAnswer {
+        let (Some(from), Some(text)) = (inbound.from.read(body), inbound.text.read(body)) else {
+            return self.unreadable();
+        };
+        let id = inbound.id.as_ref().and_then(|id| id.read(body));
+        if inbound.id.is_some() && id.is_none() {
+            // What the phone wants is done all the same.
+            tracing::warn!(channel = %self.name, "what a phone wrote came without what inbound_id names");
+        }
+        self.heard(&from, wish_of(&text), id.as_deref()).await
     }
 
     async fn status_by_template(&self, status: &Status, body: &[u8]) -> WebhookAnswer {

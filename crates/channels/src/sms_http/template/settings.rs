@@ -5,7 +5,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
-use super::calls::{Calls, Field, Proof, Status};
+use super::calls::{Calls, Field, Inbound, Proof, Status};
 use super::pattern::{Name, Pattern, Place, hard_values};
 use super::verdict::{Judge, Test};
 use super::{Template, Values};
@@ -14,7 +14,7 @@ use crate::http;
 use crate::ports::Ports;
 use crate::sms_http::{CONNECT_TIMEOUT, DEFAULT_TIMEOUT, STATUS_PATH};
 
-/// Headers and tests that can be set.
+/// Headers, and tests of one kind, that can be set.
 const MAX_ITEMS: usize = 64;
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -131,8 +131,9 @@ fn read_url(config: &mut ChannelConfig) -> Result<(Pattern, String), ConfigError
 
 fn read_headers(config: &mut ChannelConfig) -> Result<Headers, ConfigError> {
     let items = config.list("headers")?.unwrap_or_default();
+    check_length(config, "headers", &items)?;
     let mut headers = Vec::new();
-    for item in items.iter().take(MAX_ITEMS) {
+    for item in &items {
         let Some((name, value)) = item.split_once(':') else {
             return Err(ConfigError::of_key(
                 config,
@@ -251,11 +252,23 @@ fn read_judge(config: &mut ChannelConfig, uses_id: bool, calls: Option<&Calls>) 
 
 fn read_tests(config: &mut ChannelConfig, key: &str) -> Result<Vec<Test>, ConfigError> {
     let items = config.list(key)?.unwrap_or_default();
-    let tests: Option<Vec<_>> = items.iter().take(MAX_ITEMS).map(|item| Test::parse(item)).collect();
+    check_length(config, key, &items)?;
+    let tests: Option<Vec<_>> = items.iter().map(|item| Test::parse(item)).collect();
     tests.ok_or_else(|| {
         let problem = "expected HTTP statuses (\"404\", \"500-599\") or values of the JSON answer (\"/error/code=17\")";
         ConfigError::of_key(config, key, problem)
     })
+}
+
+fn check_length(config: &ChannelConfig, key: &str, items: &[String]) -> Result<(), ConfigError> {
+    if items.len() <= MAX_ITEMS {
+        return Ok(());
+    }
+    Err(ConfigError::of_key(
+        config,
+        key,
+        format!("expected at most {MAX_ITEMS} entries"),
+    ))
 }
 
 fn read_pointer(config: &mut ChannelConfig, key: &str) -> Result<Option<String>, ConfigError> {
@@ -272,9 +285,18 @@ fn read_calls(config: &mut ChannelConfig) -> Result<Option<Calls>, ConfigError> 
     let secret_header = config.text("callback_secret_header")?;
     let signature_header = config.text("callback_signature_header")?;
     let status = read_status(config)?;
+    let inbound_id = config.text("inbound_id")?;
     let inbound = match (config.text("inbound_from")?, config.text("inbound_text")?) {
+        (None, None) if inbound_id.is_some() => {
+            let problem = "missing: inbound_id is set";
+            return Err(ConfigError::of_key(config, "inbound_from", problem));
+        }
         (None, None) => None,
-        (Some(from), Some(text)) => Some((Field::new(from), Field::new(text))),
+        (Some(from), Some(text)) => Some(Inbound {
+            from: Field::new(from),
+            text: Field::new(text),
+            id: inbound_id.map(Field::new),
+        }),
         (Some(_), None) => {
             return Err(ConfigError::of_key(
                 config,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use countersign_core::Detail;
 use serde_json::Value;
 
-use super::super::Outcome;
+use super::super::{Outcome, Sending};
 use crate::ports::Handle;
 
 /// The pause that is made where a provider names none, and the longest that is believed.
@@ -76,8 +76,14 @@ impl std::fmt::Display for Test {
 }
 
 impl Judge {
-    /// What became of a message. `id`: our own name of it.
-    pub(super) fn judge(&self, status: u16, retry_after: Option<Duration>, body: &[u8], id: &str) -> Outcome {
+    /// What became of a message.
+    pub(super) fn judge(
+        &self,
+        status: u16,
+        retry_after: Option<Duration>,
+        body: &[u8],
+        sending: &Sending<'_>,
+    ) -> Outcome {
         let answer: Option<Value> = serde_json::from_slice(body).ok();
         let matched = |tests: &[Test]| {
             let test = tests.iter().find(|test| test.holds(status, answer.as_ref()))?;
@@ -109,7 +115,7 @@ impl Judge {
             match answer.as_ref().and_then(|answer| text_at(answer, pointer)) {
                 None => return senseless(),
                 Some(value) if !values.contains(&value) => {
-                    let detail = match shown(&value) {
+                    let detail = match shown(&value, sending.code) {
                         Some(value) => format!("the provider says {pointer}={value}"),
                         None => format!("the provider says no success at {pointer}"),
                     };
@@ -119,7 +125,7 @@ impl Judge {
             }
         }
         let name = match &self.id_pointer {
-            None => return Outcome::Accepted(Handle::new(id).filter(|_| self.own_id)),
+            None => return Outcome::Accepted(Handle::new(&sending.id).filter(|_| self.own_id)),
             Some(pointer) => answer.as_ref().and_then(|answer| text_at(answer, pointer)),
         };
         match name.as_deref().and_then(Handle::new) {
@@ -138,8 +144,12 @@ pub(super) fn text_at(answer: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// A value, if it is a word or a code and surely no number or text of somebody's.
-fn shown(value: &str) -> Option<&str> {
+/// A value, if it is a word or an error's code, and surely no number or text of somebody's, nor the code that was sent.
+fn shown<'a>(value: &'a str, sent_code: &str) -> Option<&'a str> {
+    let plain: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+    if plain.contains(sent_code) {
+        return None;
+    }
     let mut digits = 0;
     let mut most_digits = 0;
     for byte in value.bytes() {
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn only_what_is_surely_no_number_is_shown() {
         for value in ["INVALID_NUMBER", "21211", "4.1-x"] {
-            assert_eq!(shown(value), Some(value));
+            assert_eq!(shown(value, "48291"), Some(value));
         }
         for value in [
             "",
@@ -183,8 +193,10 @@ mod tests {
             "not a word",
             "ü",
             "a-word-that-is-longer-than-thirty-two",
+            "48291",
+            "bad_code_482-91",
         ] {
-            assert_eq!(shown(value), None, "{value}");
+            assert_eq!(shown(value, "48291"), None, "{value}");
         }
     }
 

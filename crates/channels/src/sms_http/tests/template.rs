@@ -330,6 +330,29 @@ async fn phones_are_heard_by_a_template_too() {
 }
 
 #[tokio::test]
+async fn a_copy_of_an_old_word_does_nothing_where_words_have_ids() {
+    let more = [&REPORTS[..], &INBOUND, &[("inbound_id", "/id")]].concat();
+    let world = world(&more).await;
+    let written = |text: &str, more: serde_json::Value| {
+        let mut body = json!({"from": "4915123456789", "text": text});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        signed("inbound", &body)
+    };
+    let phone = message_of(1).phone;
+    for (call, stopped) in [
+        (written("stop", json!({"id": "w1"})), true),
+        (written("start", json!({"id": "w2"})), false),
+        (written("stop", json!({"id": "w1"})), false),
+        // Without an id it is heard all the same.
+        (written("stop", json!({})), true),
+    ] {
+        assert_eq!(world.channel.receive(call).await.status, 200);
+        let noted = world.server.books.recipient(world.channel.name(), phone).unwrap();
+        assert_eq!(noted.stopped, stopped);
+    }
+}
+
+#[tokio::test]
 async fn the_examination_asks_for_an_answer_and_says_what_it_did_not_try() {
     let mut world = world(&[]).await;
     world.fake.will([Reaction::Say(404, String::new()), Reaction::Close]);

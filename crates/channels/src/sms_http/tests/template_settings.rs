@@ -93,6 +93,21 @@ fn what_can_not_be_is_refused_with_the_keys_name_and_shows_no_secret() {
 }
 
 #[test]
+fn what_is_too_much_is_refused_and_not_dropped() {
+    let many = |item: &str, count: usize| vec![item; count].join(", ");
+    for key in ["success", "unreachable", "later", "refused"] {
+        assert_eq!(error(&[(key, &many("404", 64))], None), "", "{key}");
+        let said = error(&[(key, &many("404", 65))], None);
+        assert!(said.contains(&format!("{key}: expected at most 64")), "{said}");
+    }
+    let headers = format!("Authorization: Key {{secret}}, {}", many("X-A: b", 64));
+    let said = error(&[("headers", &headers)], None);
+    assert!(said.contains("headers: expected at most 64"), "{said}");
+    let said = error(&[("inbound_id", "/id")], None);
+    assert!(said.contains("inbound_from: missing: inbound_id is set"), "{said}");
+}
+
+#[test]
 fn reports_need_a_secret_and_a_name_of_the_message() {
     let status = [("status_id", "id"), ("status_value", "s"), ("status_delivered", "1")];
     let secret = [

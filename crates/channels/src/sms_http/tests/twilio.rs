@@ -160,6 +160,45 @@ async fn a_throttled_message_waits_and_so_do_others_until_the_pause_is_over() {
 }
 
 #[tokio::test]
+async fn a_pause_is_not_shortened_by_one_that_is_asked_for_after_it() {
+    let mut world = world(&[]).await;
+    let signal = Arc::new(tokio::sync::Notify::new());
+    let mut short = resource(SID, "failed", None);
+    short["error_code"] = json!(20_429);
+    world.fake.will([
+        Reaction::SayAfter(Arc::clone(&signal), short.to_string()),
+        Reaction::SayWith(429, "retry-after: 50\r\n", String::new()),
+    ]);
+    let channel = Arc::clone(&world.channel);
+    let first = tokio::spawn(async move { channel.deliver(message_of(1)).await });
+    world.fake.call().await;
+    let second = world.channel.deliver(message_of(2)).await;
+    assert_eq!(second, Handover::Later(Duration::from_secs(50)));
+    signal.notify_one();
+    assert_eq!(first.await.unwrap(), Handover::Later(Duration::from_secs(1)));
+    let Handover::Later(rest) = world.channel.deliver(message_of(3)).await else {
+        panic!("it wasn't held back")
+    };
+    assert!(rest > Duration::from_secs(20), "{rest:?}");
+}
+
+#[tokio::test]
+async fn the_examination_warns_of_calls_to_another_machine_without_tls() {
+    // Every address of this machine, and none of those that are surely its own.
+    let elsewhere = |url: &str| settings(&[("timeout_s", "1")])(&url.replace("127.0.0.1", "0.0.0.0"));
+    for (world, warned) in [
+        (World::with(elsewhere, None).await, true),
+        (World::with(settings(&[]), None).await, false),
+    ] {
+        let account = json!({"status": "active", "type": "Full"}).to_string();
+        world.fake.will([Reaction::Say(200, account)]);
+        let findings = world.channel.examine().await;
+        let warns = findings.iter().any(|finding| finding.found.contains("without TLS"));
+        assert_eq!(warns, warned, "{findings:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_pause_that_the_messages_life_does_not_allow_is_a_refusal() {
     let world = world(&[]).await;
     world

@@ -6,7 +6,7 @@ use url::form_urlencoded;
 
 use super::Twilio;
 use super::wire::Failure;
-use crate::{Finding, Verdict};
+use crate::{Finding, Verdict, http};
 
 #[derive(Deserialize)]
 struct Account {
@@ -39,6 +39,12 @@ impl Twilio {
         let access = self.examine_access().await;
         let works = access.verdict != Verdict::Broken;
         let mut findings = vec![access];
+        if http::is_unprotected(&self.account_url) {
+            findings.push(Finding::warning(
+                "Calls go to base_url without TLS: credentials, numbers and codes travel in the clear.",
+                "Use https:// in base_url, or leave it out.",
+            ));
+        }
         if let Some(number) = self.from.as_deref().filter(|from| works && from.starts_with('+')) {
             findings.extend(self.examine_number(number).await);
         }
@@ -50,7 +56,7 @@ impl Twilio {
         let is_https = self.own_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         if self.callbacks && !is_https {
             findings.push(Finding::warning(
-                "Callbacks are on, and public_url isn’t https: what Twilio reports travels in the clear.".to_owned(),
+                "Callbacks are on, and public_url isn’t https: what Twilio reports travels in the clear.",
                 "Set public_url to the https address under which this server is reached, or callbacks = false.",
             ));
         }
@@ -68,7 +74,7 @@ impl Twilio {
         if !by_token {
             let is_json = serde_json::from_slice::<serde_json::Map<_, _>>(&body).is_ok();
             return if is_json {
-                Finding::well("Twilio takes the API key; it can’t tell how the account stands.".to_owned())
+                Finding::well("Twilio takes the API key; it can’t tell how the account stands.")
             } else {
                 no_access(&Failure::Senseless)
             };
@@ -78,12 +84,10 @@ impl Twilio {
         };
         match (account.status.as_str(), account.kind.as_deref()) {
             ("active", Some("Trial")) => Finding::warning(
-                "Twilio takes the credentials. It is a trial account: it sends to verified numbers only, and adds a line to every text."
-                    .to_owned(),
+                "Twilio takes the credentials. It is a trial account: it sends to verified numbers only, and adds a line to every text.",
                 "Upgrade the account in Twilio’s console.",
             ),
-            ("active", _) => Finding::well(
-                "Twilio takes the credentials, and the account is active.".to_owned()),
+            ("active", _) => Finding::well("Twilio takes the credentials, and the account is active."),
             (status @ ("suspended" | "closed"), _) => Finding::broken(
                 format!("Twilio takes the credentials, but the account is {status}."),
                 "Look at the account in Twilio’s console: mostly its balance is used up.",
@@ -104,7 +108,7 @@ impl Twilio {
             Ok(Some(number)) => number,
             Ok(None) => {
                 return vec![Finding::warning(
-                    "The number of `from` isn’t among the account’s own numbers.".to_owned(),
+                    "The number of `from` isn’t among the account’s own numbers.",
                     "Unless it is hosted there, set `from` to a number of the account’s.",
                 )];
             }
@@ -117,21 +121,18 @@ impl Twilio {
         };
         if number.capabilities.is_some_and(|capabilities| !capabilities.sms) {
             return vec![Finding::broken(
-                "The number of `from` can’t send SMS.".to_owned(),
+                "The number of `from` can’t send SMS.",
                 "Set `from` to a number with the capability SMS.",
             )];
         }
-        let mut findings = vec![Finding::well(
-            "The number of `from` is the account’s and can send SMS.".to_owned(),
-        )];
+        let mut findings = vec![Finding::well("The number of `from` is the account’s and can send SMS.")];
         let wanted = self.inbound_url().filter(|_| self.auth_token.is_some());
         if let Some(wanted) = wanted.filter(|wanted| number.sms_url.as_ref() != Some(wanted) && self.service.is_none())
         {
-            findings.push(Finding {
-                verdict: Verdict::Warning,
-                found: "What people answer (STOP, START, NO) doesn’t come here.".to_owned(),
-                remedy: format!("In the number’s settings, let “A message comes in” call {wanted} by POST."),
-            });
+            findings.push(Finding::warning(
+                "What people answer (STOP, START, NO) doesn’t come here.",
+                format!("In the number’s settings, let “A message comes in” call {wanted} by POST."),
+            ));
         }
         findings
     }

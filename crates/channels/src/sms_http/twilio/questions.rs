@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::super::{SmsHttp, lock};
 use super::wire::Failure;
-use super::{PAUSE, Twilio};
+use super::{MAX_PAUSE, PAUSE, Twilio};
 use crate::memory::Subject;
 use crate::ports::{Handle, MessageKey};
 
-/// Questions at once, and in one go.
+/// Questions at once, and in one go: while Twilio is silent, a message that is due next waits for 40 s at most.
 const QUESTIONS_AT_ONCE: usize = 8;
-const QUESTIONS_IN_ONE_GO: usize = 128;
+const QUESTIONS_IN_ONE_GO: usize = 32;
 /// While the credentials aren't taken, a message isn't asked for again before that time.
 const WITHOUT_ACCESS: Duration = Duration::from_mins(1);
 
@@ -67,7 +67,7 @@ impl SmsHttp {
                 status: 429,
                 retry_after,
                 ..
-            } => put_off(retry_after.unwrap_or(PAUSE)),
+            } => put_off(retry_after.unwrap_or(PAUSE).clamp(PAUSE, MAX_PAUSE)),
             Failure::Refused { status: 401 | 403, .. } => {
                 self.alarm("Twilio refuses the credentials: see `countersign doctor`");
                 put_off(WITHOUT_ACCESS);
