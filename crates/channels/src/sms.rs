@@ -133,12 +133,14 @@ pub fn measure(text: &str) -> Length {
 /// the GSM alphabet has only the plain form lose their accents where that saves a segment.
 pub fn compose(language: &Language, parts: &Parts<'_>) -> Composed {
     let code = ("code", Argument::Text(parts.code));
-    let mut wordings = Vec::with_capacity(3);
+    let mut wordings = Vec::with_capacity(4);
     if let Some(sender) = parts.sender {
         wordings.push(language.text("sms-code-from", &[code, ("sender", Argument::Text(sender))]));
     }
     wordings.push(language.text("sms-code", &[code]));
     wordings.push(language.text("sms-code-short", &[code]));
+    // The code alone says enough where its line for autofill leaves no room for a word of the language's letters.
+    wordings.push(parts.code.to_owned());
     shortest(&wordings, parts.code, parts.autofill)
 }
 

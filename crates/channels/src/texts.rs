@@ -120,15 +120,15 @@ impl Texts {
                 default: Arc::clone(&language),
                 of_channels: BTreeMap::new(),
             });
-            if language.tag() == default {
-                texts.default = Arc::clone(&language);
-            }
             texts.languages.push(language);
+            // What comes after may fall back to it.
+            if let Some(nearest) = texts.nearest(default) {
+                texts.default = Arc::clone(nearest);
+            }
         }
         let mut texts = texts.ok_or_else(|| TextsError::new("texts", "there are none"))?;
-        if texts.default.tag() != default {
-            let problem = format!("there are no texts in “{default}”: put a file {default}.ftl into texts.folder");
-            return Err(TextsError::new("texts.default_language", problem));
+        if texts.nearest(default).is_none() {
+            return Err(no_default(default));
         }
         texts.languages.sort_by_key(|language| language.tag().to_string());
         Ok(texts)
@@ -206,6 +206,11 @@ pub(crate) fn maximal(tag: &LanguageIdentifier) -> LanguageIdentifier {
     let mut tag = tag.clone();
     LocaleExpander::new_extended().maximize(&mut tag);
     tag
+}
+
+fn no_default(tag: &LanguageIdentifier) -> TextsError {
+    let problem = format!("there are no texts in “{tag}”: put a file {tag}.ftl into texts.folder");
+    TextsError::new("texts.default_language", problem)
 }
 
 /// `und-IT` of an Italian number: the language is what is most spoken there.

@@ -17,7 +17,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::{AccountKey, Detail, LegName, Reach, RequestId, SenderUsername, Timestamp};
+use countersign_core::{AccountKey, Code, Detail, LegName, Reach, RequestId, SenderUsername, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -239,7 +239,7 @@ impl Channel for Webhook {
                     .sent(subject, message.phone, handle.clone(), message.ends_at());
             }
             drop(awaited);
-            self.handover(answer, life, Some(key))
+            self.handover(answer, life, Some(key), &message.code)
         }
         .boxed()
     }
@@ -283,7 +283,7 @@ impl Channel for Webhook {
             };
             let id = format!("login-{}", prompt.attempt);
             let answer = self.ask_to_carry("login.ask", &id, data, life).await;
-            self.handover(answer, life, None)
+            self.handover(answer, life, None, &prompt.code)
         }
         .boxed()
     }
@@ -325,8 +325,15 @@ impl Webhook {
         Ok(answer_of(said.status, said.retry_after, &said.body))
     }
 
-    /// What an answer means for the message. An unknown outcome counts as failed: it may have been sent.
-    fn handover(&self, answer: Result<Answer, String>, life: Duration, message: Option<MessageKey>) -> Handover {
+    /// What an answer means for the message. An unknown outcome counts as failed: it may have been sent. The transport's own words go
+    /// into the timeline: without the code.
+    fn handover(
+        &self,
+        answer: Result<Answer, String>,
+        life: Duration,
+        message: Option<MessageKey>,
+        code: &Code,
+    ) -> Handover {
         match answer {
             Ok(Answer::Accepted { handle, cost_micros }) => {
                 if let Some(micros) = cost_micros.filter(|micros| *micros != 0) {
@@ -341,8 +348,8 @@ impl Webhook {
                 }
                 Handover::Accepted(handle)
             }
-            Ok(Answer::Unreachable(detail)) => Handover::CannotReach(detail),
-            Ok(Answer::Refused(detail)) => Handover::Refused(detail),
+            Ok(Answer::Unreachable(detail)) => Handover::CannotReach(without_code(&detail, code)),
+            Ok(Answer::Refused(detail)) => Handover::Refused(without_code(&detail, code)),
             Ok(Answer::Later(wait)) => {
                 let why = Detail::new("the transport asks for a pause that is too long");
                 Handover::later_or_refused(wait, life, why)
@@ -409,6 +416,10 @@ impl Webhook {
             Err(reason) => tracing::debug!(channel = %self.name, %reason, "a message was not withdrawn"),
         }
     }
+}
+
+fn without_code(detail: &Detail, code: &Code) -> Detail {
+    Detail::new(&detail.as_str().replace(code.as_str(), "…"))
 }
 
 /// What a chat bubble says.

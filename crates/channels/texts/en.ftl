@@ -10,7 +10,7 @@ code-from = { $code } is your verification code for { $sender }.
 sms-code = { $code } is your verification code.
 sms-code-from = { $code } is your verification code for { $sender }.
 sms-code-short = Code: { $code }
-sms-login = { $code } is your code to sign in to { $site }. Tell it to nobody.
+sms-login = { $code } is your code to sign in to { $site }. Don't give it to anybody.
 
 ## E-mail
 

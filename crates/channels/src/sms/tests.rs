@@ -59,10 +59,8 @@ fn in_each_language_with_whatever_is_set_a_message_ends_as_phones_expect_and_tak
                     }
                     let words = lines.next().unwrap();
                     assert!(words.contains(CODE) && lines.next().is_none(), "{about}");
-                    let too_long = composed.text.encode_utf16().count() > 70 && composed.alphabet == Alphabet::Ucs2;
-                    assert_eq!(composed.segments > 1, too_long, "{about}");
+                    assert_eq!(composed.segments, 1, "{about}");
                     if domain != Some(long_domain.as_str()) {
-                        assert_eq!(composed.segments, 1, "{about}");
                         assert!(hash.is_none() || composed.text.len() <= MAX_RETRIEVER_BYTES, "{about}");
                     }
                 }
@@ -103,9 +101,11 @@ fn a_message_says_as_much_as_one_segment_holds() {
 }
 
 #[test]
-fn where_nothing_fits_one_segment_the_fewest_are_taken() {
-    let composed = composed("ar", Some("acme_shop"), &autofill(Some(&long_domain()), Some(HASH)));
-    assert_eq!((composed.alphabet, composed.segments), (Alphabet::Ucs2, 2));
+fn where_no_word_fits_one_segment_the_code_stands_alone() {
+    let domain = long_domain();
+    let composed = composed("ar", Some("acme_shop"), &autofill(Some(&domain), Some(HASH)));
+    assert_eq!((composed.alphabet, composed.segments), (Alphabet::Gsm7, 1));
+    assert_eq!(composed.text, format!("482913\n\nFA+9qCX9VSu\n@{domain} #482913"));
 }
 
 #[test]

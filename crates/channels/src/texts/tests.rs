@@ -357,7 +357,10 @@ fn a_folder_or_a_default_language_that_is_not_there_is_refused() {
         error,
         "texts.default_language: there are no texts in “it”: put a file it.ftl into texts.folder"
     );
-    assert!(Texts::with_own(&own(None, "ar"), &[]).is_ok());
+    for (default, spoken) in [("ar", "ar"), ("pt-BR", "pt"), ("es-MX", "es")] {
+        let texts = Texts::with_own(&own(None, default), &[]).unwrap();
+        assert_eq!(texts.language(None, None).tag().to_string(), spoken);
+    }
 }
 
 #[test]

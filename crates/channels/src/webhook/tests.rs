@@ -166,9 +166,9 @@ async fn a_message_that_is_handed_over_again_carries_the_same_id() {
 async fn each_answer_means_what_the_documentation_says() {
     let world = World::new().await;
     let refused = world
-        .deliver_after(says(&json!({"status": "refused", "detail": "blocked"})))
+        .deliver_after(says(&json!({"status": "refused", "detail": "blocked: 123456"})))
         .await;
-    assert_eq!(refused, Handover::Refused(Detail::new("blocked")));
+    assert_eq!(refused, Handover::Refused(Detail::new("blocked: …")));
     let unreachable = world
         .deliver_after(says(&json!({"status": "unreachable", "detail": "no app"})))
         .await;

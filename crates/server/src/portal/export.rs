@@ -96,6 +96,11 @@ struct RequestView {
     created_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sender_username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<String>,
+    /// As the account gave it: the copy is its owner's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
     #[serde(flatten)]
     status: RequestStatus,
 }
@@ -205,10 +210,18 @@ impl Export {
 }
 
 fn view(request: &VerificationRequest) -> RequestView {
-    let sender = request.message.as_ref().and_then(|message| message.sender.as_ref());
+    let message = request.message.as_ref();
     RequestView {
         created_at: request.id.created_at().unix_seconds(),
-        sender_username: sender.map(ToString::to_string),
+        sender_username: message
+            .and_then(|message| message.sender.as_ref())
+            .map(ToString::to_string),
+        locale: message
+            .and_then(|message| message.locale.as_ref())
+            .map(ToString::to_string),
+        email: message
+            .and_then(|message| message.email.as_ref())
+            .map(|email| email.as_str().to_owned()),
         status: RequestStatus::from(request),
     }
 }

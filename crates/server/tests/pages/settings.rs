@@ -1,8 +1,9 @@
 //! The settings of an account: profile, signed-in browsers, a copy of the data, the end of the account.
 
-use countersign_core::{Command, Timestamp};
+use countersign_core::{Action, Command, EmailAddress, Locale, Timestamp};
 use countersign_store::{Profiles as _, SessionOwner, Sessions as _, Store as _};
 use reqwest::StatusCode;
+use serde_json::json;
 
 use crate::site::{Site, now, phone, send};
 
@@ -128,12 +129,17 @@ async fn other_browsers_are_signed_out_one_by_one_or_all_at_once() {
 #[tokio::test]
 async fn a_copy_of_the_data_holds_everything_and_no_code() {
     let site = Site::start().await;
-    for number in 0..3 {
+    for number in 0_i64..3 {
+        let mut action = send("+391234567890", number.unsigned_abs());
+        if let Action::Send(send) = &mut action {
+            send.locale = Locale::parse("pt-BR");
+            send.email = EmailAddress::parse("ida@example.com");
+        }
         let command = Command {
             now: Timestamp::from_millis(now().millis() + number),
             token: None,
             idempotency: None,
-            action: send("+391234567890", number.unsigned_abs()),
+            action,
         };
         site.store.submit(site.account, command).await.unwrap().unwrap();
     }
@@ -151,7 +157,11 @@ async fn a_copy_of_the_data_holds_everything_and_no_code() {
     assert_eq!(data["account"]["phone_number"], "+393333333333");
     assert_eq!(data["ledger_entries"].as_array().unwrap().len(), 4);
     assert_eq!(data["requests"].as_array().unwrap().len(), 3);
-    assert_eq!(data["requests"][0]["phone_number"], "+391234567890");
+    let request = &data["requests"][0];
+    assert_eq!(
+        (&request["phone_number"], &request["locale"], &request["email"]),
+        (&json!("+391234567890"), &json!("pt-BR"), &json!("ida@example.com"))
+    );
     assert_eq!(data["sessions"][0]["device"], "A test");
     for _ in 0..4 {
         owner.submit("/account/settings/export", &[]).await;
