@@ -30,7 +30,7 @@ use countersign_core::{
     AccountKey, Detail, EmailAddress, LegName, Locale, News, PhoneNumber, Reach, RequestId, SenderUsername,
 };
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use lettre::transport::smtp::response::Response;
+use tokio::sync::mpsc::Permit;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -38,14 +38,14 @@ use self::connection::{Dialer, Envelope};
 use self::inbound::Unavailable;
 use self::message::Headers;
 use self::pool::{Pool, Sent};
-use self::reply::Judgement;
+use self::reply::{Hidden, Judgement};
 use self::settings::{Security, Settings};
 use self::token::{Answerer, Keys, Subject};
 use crate::alarm::Alarm;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::{
-    Channel, Destination, Finding, Handle, Handover, LoginPrompt, MessageKey, OutgoingMessage, Ports, Receipts,
-    WebhookAnswer, WebhookCall, clock, tls,
+    Channel, ChannelNews, Destination, Finding, Handle, Handover, LoginPrompt, MessageKey, OutgoingMessage, Ports,
+    Receipts, WebhookAnswer, WebhookCall, clock, tls,
 };
 
 /// As settings write it.
@@ -91,7 +91,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
     Ok(Arc::new(Email {
         keys: secret.and_then(|secret| Keys::of(secret, &config.name.to_string())),
         name: config.name,
-        pool: Pool::new(dialer, settings.pool),
+        pool: Pool::new(dialer, settings.pool, settings.patience),
         site: public_host.unwrap_or("your account").to_owned(),
         settings,
         ports,
@@ -171,12 +171,40 @@ impl Email {
             to: &recipient.address,
             id: self.settings.delivery_reports.then_some(id.as_str()),
         };
-        match self.pool.send(&envelope, recipient.needs_utf8, &mail).await {
-            Sent::Accepted { response, reports } => self.accepted(letter, &id, &response, reports).await,
-            Sent::Not(phase, trouble) => self.heed(reply::of_message(phase, &trouble, letter.code, letter.life)),
-            Sent::NoConnection(error, down) => {
-                self.heed(reply::of_dial(&error, down >= self.settings.patience, letter.life))
+        let to: &str = recipient.address.as_ref();
+        let hidden = Hidden {
+            code: letter.code,
+            address: to,
+        };
+        // A place among the news first: once a message is out, nothing may hold it up here until it counts as failed.
+        let place = match letter.subject {
+            Subject::Message(_) if self.settings.delivery_reports => {
+                match tokio::time::timeout(AGAIN, self.ports.news.reserve()).await {
+                    // Nobody listens only where the server ends.
+                    Ok(place) => place.ok(),
+                    Err(_) => {
+                        let why = Detail::new("this server doesn’t keep up with its news");
+                        return Handover::later_or_refused(AGAIN, letter.life, why);
+                    }
+                }
             }
+            Subject::Message(_) | Subject::Login(_) => None,
+        };
+        let patience = self.settings.patience;
+        match self.pool.send(&envelope, recipient.needs_utf8, &mail).await {
+            Sent::Accepted { response, reports } => {
+                let said = reply::scrub(response.first_line().unwrap_or_default(), hidden);
+                tracing::debug!(channel = %self.name, said, "the mail server took a message");
+                if !reports {
+                    self.assume_delivered(letter.subject, place);
+                }
+                Handover::Accepted(Handle::new(&id))
+            }
+            Sent::Not(phase, trouble, silent) => {
+                let is_over = silent >= patience;
+                self.heed(reply::of_message(phase, &trouble, hidden, is_over, letter.life))
+            }
+            Sent::NoConnection(error, down) => self.heed(reply::of_dial(&error, down >= patience, letter.life)),
             Sent::NotOffered => Handover::CannotReach(Detail::new(
                 "the mail server takes no address with letters beyond ASCII (SMTPUTF8)",
             )),
@@ -240,19 +268,22 @@ impl Email {
         Some(format!("{public_url}/channels/{}/{PATH_OF_ANSWERS}{token}", self.name))
     }
 
-    /// The server has it. Where nothing more will be heard although reports were asked for, its arrival is assumed at once.
-    async fn accepted(&self, letter: &Letter<'_>, id: &str, response: &Response, reports: bool) -> Handover {
-        let said = reply::scrub(response.first_line().unwrap_or_default(), letter.code);
-        tracing::debug!(channel = %self.name, said, "the mail server took a message");
-        if let Subject::Message(key) = letter.subject
-            && self.settings.delivery_reports
-            && !reports
-        {
+    /// The server has it, and nothing more will be heard although reports were asked for.
+    fn assume_delivered(&self, subject: Subject, place: Option<Permit<'_, ChannelNews>>) {
+        if let (Subject::Message(key), Some(place)) = (subject, place) {
             let detail = Detail::new("assumed: the mail server took it, and offers no delivery reports");
-            // Nobody listens only where the server ends.
-            let _ = self.tell(key, News::Delivered, Some(detail)).await;
+            place.send(self.news_of(key, News::Delivered, Some(detail)));
         }
-        Handover::Accepted(Handle::new(id))
+    }
+
+    fn news_of(&self, key: MessageKey, news: News, detail: Option<Detail>) -> ChannelNews {
+        ChannelNews {
+            account: key.account,
+            request: key.request,
+            leg: self.name.clone(),
+            news,
+            detail,
+        }
     }
 
     /// Says what only the operator can mend.

@@ -163,11 +163,14 @@ pub fn email_answers(language: &Language) -> Vec<Shown> {
         let buttons = page.choices.into_iter().map(|(_, label)| label).collect();
         chat(what, ChatBubble::plain(text, buttons))
     };
+    let dead = AnswerPage::dead(language);
+    let dead = ChatBubble::plain(dead.said.unwrap_or(dead.heading), Vec::new());
     vec![
         page("Opens the link", None, false),
         page("Asked for no code", Some(Wish::Disown), false),
         page("Wants no more e-mails", Some(Wish::Stop), true),
         page("Wants e-mails again", Some(Wish::Start), false),
+        chat("Opens a link of before dsn_secret was changed", dead),
     ]
 }
 

@@ -38,6 +38,7 @@ email-page-start = أرسلوا إليّ الرموز عبر البريد الإ
 email-page-disowned = شكرًا. لم يعد الرمز صالحًا.
 email-page-stopped = لن تصلك رموز عبر البريد الإلكتروني بعد الآن.
 email-page-started = ستصلك الرموز عبر البريد الإلكتروني من جديد.
+email-page-dead = لم يعد هذا الرابط صالحًا.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -35,6 +35,7 @@ email-page-start = Mir wieder Codes per E-Mail schicken
 email-page-disowned = Danke. Der Code gilt nicht mehr.
 email-page-stopped = Sie erhalten keine Codes mehr per E-Mail.
 email-page-started = Sie erhalten wieder Codes per E-Mail.
+email-page-dead = Dieser Link gilt nicht mehr.
 
 ## The Telegram bot: messages, buttons, and answers
 

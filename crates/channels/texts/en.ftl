@@ -35,6 +35,7 @@ email-page-start = Send me codes by e-mail again
 email-page-disowned = Thank you. The code doesn’t work any more.
 email-page-stopped = You will get no more codes by e-mail.
 email-page-started = You will get codes by e-mail again.
+email-page-dead = This link doesn’t work any more.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -35,6 +35,7 @@ email-page-start = Volver a enviarme códigos por correo electrónico
 email-page-disowned = Gracias. El código ya no vale.
 email-page-stopped = Ya no recibirá códigos por correo electrónico.
 email-page-started = Volverá a recibir códigos por correo electrónico.
+email-page-dead = Este enlace ya no es válido.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -35,6 +35,7 @@ email-page-start = Voltar a me enviar códigos por e-mail
 email-page-disowned = Obrigado. O código não é mais válido.
 email-page-stopped = Não receberá mais códigos por e-mail.
 email-page-started = Voltará a receber códigos por e-mail.
+email-page-dead = Este link já não é válido.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -36,6 +36,7 @@ email-page-start = Снова присылать мне коды по элект
 email-page-disowned = Спасибо. Код больше не действует.
 email-page-stopped = Коды по электронной почте больше не будут приходить.
 email-page-started = Коды по электронной почте снова будут приходить.
+email-page-dead = Эта ссылка больше не действует.
 
 ## The Telegram bot: messages, buttons, and answers
 

@@ -50,6 +50,16 @@ impl AnswerPage {
         }
     }
 
+    /// Behind a link that means nothing any more.
+    pub(crate) fn dead(language: &Language) -> Self {
+        let text = |id| language.text(id, &[]);
+        Self {
+            heading: text("email-page-heading"),
+            said: Some(text("email-page-dead")),
+            choices: Vec::new(),
+        }
+    }
+
     /// The page.
     pub(super) fn html(&self, language: &Language) -> String {
         let mut body = format!(
@@ -61,6 +71,9 @@ impl AnswerPage {
             body.push_str("<p role=\"status\" style=\"margin:0 0 16px\">");
             body.push_str(&said);
             body.push_str("</p>\n");
+        }
+        if self.choices.is_empty() {
+            return page(language, &self.heading, &body);
         }
         body.push_str("<form method=\"post\">\n");
         for (value, label) in &self.choices {

@@ -1,6 +1,8 @@
 //! What a recipient of an e-mail reads: subject, plain text and HTML in their language. Pure: [`super::message`] makes a message of it, and
 //! whoever shows texts to operators calls it, too. What others wrote (a sender's name, what a browser calls itself) is cleaned and escaped.
 
+use std::fmt;
+
 use crate::texts::{Argument, Language};
 
 /// The longest name of others that is shown, in characters.
@@ -9,7 +11,7 @@ const MAX_NAME_CHARS: usize = 100;
 const ISOLATE: (char, char) = ('\u{2068}', '\u{2069}');
 
 /// What a message with a code says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Parts<'a> {
     /// The code.
     pub code: &'a str,
@@ -22,7 +24,7 @@ pub struct Parts<'a> {
 }
 
 /// What a message with a code for signing in says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct LoginParts<'a> {
     /// The code.
     pub code: &'a str,
@@ -39,7 +41,7 @@ pub struct LoginParts<'a> {
 }
 
 /// A message as its recipient reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Composed {
     /// One line.
     pub subject: String,
@@ -49,6 +51,38 @@ pub struct Composed {
     pub html: String,
     /// Whether it is written from right to left.
     pub right_to_left: bool,
+}
+
+/// No code, and no link that answers for its recipient.
+impl fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sender, minutes, .. } = self;
+        f.debug_struct("Parts")
+            .field("sender", sender)
+            .field("minutes", minutes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same.
+impl fmt::Debug for LoginParts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { site, minutes, .. } = self;
+        f.debug_struct("LoginParts")
+            .field("site", site)
+            .field("minutes", minutes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All of it holds the code.
+impl fmt::Debug for Composed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { right_to_left, .. } = self;
+        f.debug_struct("Composed")
+            .field("right_to_left", right_to_left)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Writes a message with a code.
@@ -275,6 +309,28 @@ mod tests {
             ..parts(None)
         };
         assert!(compose(&texts.languages()[0], &parts).subject.chars().count() < 200);
+    }
+
+    #[test]
+    fn no_code_and_no_link_is_in_debug_output() {
+        let parts = Parts {
+            answer_url: Some(URL),
+            ..parts(Some("acme_shop"))
+        };
+        let login = LoginParts {
+            code: "123456",
+            site: "verify.example",
+            device: "Firefox on Linux",
+            address: "203.0.113.9",
+            minutes: 5,
+            answer_url: Some(URL),
+        };
+        let shown = format!("{parts:?} {login:?} {:?}", in_language("en", &parts));
+        assert!(
+            shown.contains("acme_shop") && !shown.contains("123456") && !shown.contains("answer/"),
+            "{shown}"
+        );
+        assert!(!shown.contains("203.0.113.9"), "{shown}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use super::settings::{Security, Settings};
 const MAX_READ: usize = 512 * 1024;
 /// What a server may send before TLS begins.
 const MAX_PLAIN_READ: usize = 16 * 1024;
+/// Of a reply's line: `250-`.
+const STATUS_LENGTH: usize = 4;
 /// How long a good-bye may take.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,7 +110,6 @@ pub(super) enum Phase {
 }
 
 /// A message's way, for the server.
-#[derive(Debug)]
 pub(super) struct Envelope<'a> {
     pub(super) from: &'a Address,
     pub(super) to: &'a Address,
@@ -163,17 +165,21 @@ impl Dialer {
             }
         };
         *step = Step::Hello;
+        let hello = Arc::new(AtomicBool::new(true));
         let wire = Wire {
             first: greeting,
             stream,
             peer,
             left: MAX_READ,
+            line: Line::default(),
+            hello: Arc::clone(&hello),
         };
         let smtp = AsyncSmtpConnection::connect_with_transport(Box::new(wire), &settings.hello).await;
         let mut smtp = smtp.map_err(|error| trouble(&error))?;
         // What `lettre` doesn't know of what is offered, it forgets.
         let offered = smtp.command(Ehlo::new(settings.hello.clone())).await;
         let offers = Offers::read(&offered.map_err(|error| trouble(&error))?);
+        hello.store(false, Ordering::Relaxed);
         if let Some((user, password)) = &settings.credentials {
             *step = Step::Authenticate;
             let credentials = Credentials::new(user.clone(), password.reveal().to_owned());
@@ -405,6 +411,38 @@ struct Wire {
     stream: Box<dyn Stream>,
     peer: SocketAddr,
     left: usize,
+    line: Line,
+    /// While greetings are read: `lettre` panics where a line of them holds nothing but blanks.
+    hello: Arc<AtomicBool>,
+}
+
+/// The line of a reply that is being read.
+#[derive(Default)]
+struct Line {
+    length: usize,
+    /// Something that can be seen stands behind its status.
+    is_seen: bool,
+    ends: bool,
+}
+
+impl Line {
+    /// Whether a line that these bytes end is one: it ends in CRLF, and behind its status there is nothing, or something to be seen.
+    fn takes(&mut self, bytes: &[u8]) -> bool {
+        for &byte in bytes {
+            if byte == b'\n' {
+                let is_blank = self.length > STATUS_LENGTH + 1 && !self.is_seen;
+                if is_blank || !self.ends {
+                    return false;
+                }
+                *self = Self::default();
+                continue;
+            }
+            self.is_seen |= byte.is_ascii_graphic() && self.length >= STATUS_LENGTH;
+            self.length += 1;
+            self.ends = byte == b'\r';
+        }
+        true
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -430,7 +468,11 @@ impl AsyncRead for Wire {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let count = buffer.filled().len() - before;
+        let read_now = buffer.filled().get(before..).unwrap_or_default();
+        let count = read_now.len();
+        if self.hello.load(Ordering::Relaxed) && !self.line.takes(read_now) {
+            return Poll::Ready(Err(io::Error::other("the server’s greeting makes no sense")));
+        }
         match self.left.checked_sub(count) {
             Some(left) => self.left = left,
             None => return Poll::Ready(Err(io::Error::other("the server sends too much"))),

@@ -3,7 +3,7 @@
 
 use mail_parser::{Message, MessageParser, MimeHeaders as _, PartType};
 
-use super::reply::{enhanced, scrub};
+use super::reply::{Hidden, enhanced, scrub};
 
 /// So many recipients of one notification are looked at: ours names one, and an alias may make some of it.
 const MAX_RECIPIENTS: usize = 32;
@@ -125,7 +125,11 @@ fn reason(group: &Group) -> String {
     let words = status.map_or("it was not delivered", status_in_words);
     let diagnostic = field(group, "diagnostic-code").map(|code| {
         let said = code.split_once(';').map_or(code, |(_, said)| said);
-        scrub(said, "")
+        let recipient = field(group, "final-recipient").unwrap_or_default();
+        let address = recipient
+            .split_once(';')
+            .map_or(recipient, |(_, address)| address.trim());
+        scrub(said, Hidden { code: "", address })
     });
     let status = status.map(|(class, subject, detail)| format!(" ({class}.{subject}.{detail})"));
     let said = diagnostic.map(|said| format!(": {said}"));
@@ -271,6 +275,16 @@ mod tests {
         assert_eq!(names("", headers), ["cs1.9.a"]);
         let message = "\r\n--BOUND\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <cs1.9.b@example.com>\r\nSubject: x\r\n\r\nbody\r\n";
         assert_eq!(names("Original-Envelope-Id: cs1.7\r\n", message), ["cs1.7", "cs1.9.b"]);
+    }
+
+    #[test]
+    fn a_notification_that_was_cut_behind_what_it_says_is_read() {
+        let returned = "\r\n--BOUND\r\nContent-Type: message/rfc822\r\n\r\nSubject: a long message\r\n\r\n";
+        let whole = notification("Original-Envelope-Id: cs1.7\r\n", "Action: failed\r\n", returned);
+        let cut = whole.split_once("a long message").unwrap().0;
+        let read = read(cut.as_bytes()).unwrap();
+        assert_eq!(read.names[0], "cs1.7");
+        assert!(matches!(read.outcome, Outcome::Failed(_)));
     }
 
     #[test]

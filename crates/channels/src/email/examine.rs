@@ -2,7 +2,7 @@
 //! whether the server lets the sender's address send. Says what the server offers, and what can't be seen from here.
 
 use super::connection::{Connection, DialError, Envelope, Step, Trouble};
-use super::reply::{in_words, no_connection};
+use super::reply::{Hidden, in_words, no_connection};
 use super::settings::Security;
 use super::{Email, PATH_OF_REPORTS};
 use crate::Finding;
@@ -73,7 +73,7 @@ impl Email {
             Err(trouble) => Finding::broken(
                 format!(
                     "{address}: doesn’t take {from} as the sender: {}",
-                    in_words(&trouble, "")
+                    in_words(&trouble, Hidden::default())
                 ),
                 "Use an address in from (or envelope_from) that your account there may send with; set user and password if it wants you to sign in.",
             ),

@@ -12,9 +12,9 @@ use super::answer_page::{AnswerPage, Wish};
 use super::dsn::{self, Outcome};
 use super::token::{Answerer, Subject};
 use super::{Email, PATH_OF_ANSWERS, PATH_OF_REPORTS, message};
-use crate::{ChannelNews, LoginReply, MessageKey, WebhookAnswer, WebhookCall};
+use crate::{LoginReply, MessageKey, WebhookAnswer, WebhookCall};
 
-/// The largest notification that is read: ours come with headers alone.
+/// So much of a notification is read: ours come with headers alone.
 const MAX_REPORT_BYTES: usize = 200 * 1024;
 /// The largest form.
 const MAX_FORM_BYTES: usize = 4 * 1024;
@@ -31,10 +31,12 @@ impl Email {
                 self.report(&call).await
             };
         }
-        let token = call.path.strip_prefix(PATH_OF_ANSWERS);
-        let answerer = token.and_then(|token| self.keys.as_ref()?.open(token));
-        let Some(answerer) = answerer else {
+        let Some(token) = call.path.strip_prefix(PATH_OF_ANSWERS) else {
             return WebhookAnswer::status(404);
+        };
+        let answerer = self.keys.as_ref().and_then(|keys| keys.open(token));
+        let Some(answerer) = answerer else {
+            return self.dead_link(&call);
         };
         let shown = if call.is_get {
             self.show(&answerer, None).await
@@ -66,11 +68,10 @@ impl Email {
         if !is_right {
             return WebhookAnswer::status(401);
         }
-        if call.body.len() > MAX_REPORT_BYTES {
-            return WebhookAnswer::status(413);
-        }
-        // Whatever else comes to that mailbox is none of our business: it must not be brought again.
-        let Some(notification) = dsn::read(&call.body) else {
+        // What a notification says stands in front of what came back. Nothing may be refused for its length: it would be brought again for days.
+        let report = call.body.get(..MAX_REPORT_BYTES).unwrap_or(&call.body);
+        // Whatever else comes to that mailbox is none of our business: it must not be brought again, either.
+        let Some(notification) = dsn::read(report) else {
             tracing::debug!(channel = %self.name, "what the mail server brought is no delivery status notification");
             return WebhookAnswer::status(200);
         };
@@ -135,14 +136,18 @@ impl Email {
     }
 
     pub(super) async fn tell(&self, key: MessageKey, news: News, detail: Option<Detail>) -> Result<(), Unavailable> {
-        let news = ChannelNews {
-            account: key.account,
-            request: key.request,
-            leg: self.name.clone(),
-            news,
-            detail,
-        };
+        let news = self.news_of(key, news, detail);
         self.ports.news.send(news).await.map_err(|_| Unavailable)
+    }
+
+    /// The page behind a link that was cut, or that was made with another secret. Whose it was is not known any more, so it speaks the
+    /// browser's language, else the default one.
+    fn dead_link(&self, call: &WebhookCall) -> WebhookAnswer {
+        let language = self.ports.texts.language(asked_for(call).as_ref(), None);
+        WebhookAnswer {
+            text: AnswerPage::dead(language).html(language),
+            ..WebhookAnswer::status(404)
+        }
     }
 
     /// The page behind the link: what was done, and what can be said.
@@ -155,6 +160,12 @@ impl Email {
             ..WebhookAnswer::status(200)
         })
     }
+}
+
+/// The language that a browser asks for first.
+fn asked_for(call: &WebhookCall) -> Option<Locale> {
+    let first = call.header("accept-language")?.split([',', ';']).next()?;
+    Locale::parse(first.trim())
 }
 
 /// Under which name a channel notes what was said about a mailbox: no address stands in the clear, and however it is written, it is the

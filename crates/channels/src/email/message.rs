@@ -1,6 +1,7 @@
 //! Makes a message of what was composed: headers, both parts, and the address that it goes to in the form that SMTP wants. `lettre` encodes
 //! it; nothing that others wrote can begin a header of its own.
 
+use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use countersign_core::{EmailAddress, Timestamp};
@@ -13,11 +14,20 @@ use super::compose::Composed;
 use super::settings::Settings;
 
 /// A recipient's address, as SMTP carries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Recipient {
     pub(super) address: Address,
     /// It has letters beyond ASCII before the `@`: only servers with SMTPUTF8 take it. A domain beyond ASCII has a form in ASCII.
     pub(super) needs_utf8: bool,
+}
+
+/// Without the address.
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recipient")
+            .field("needs_utf8", &self.needs_utf8)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recipient {
@@ -38,7 +48,6 @@ impl Recipient {
 }
 
 /// What goes into the headers besides.
-#[derive(Debug)]
 pub(super) struct Headers<'a> {
     pub(super) to: &'a Recipient,
     /// Names the message: the same after a crash, so that mail programs know the second copy.

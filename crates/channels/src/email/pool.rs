@@ -17,22 +17,57 @@ const IDLE_LIMIT: Duration = Duration::from_secs(20);
 const MAX_CARRIED: u32 = 100;
 /// A message waits so long for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(10);
+/// Failures that come so soon after each other belong together: a message comes again after 20 seconds, and waits for its time-out then.
+const MIN_GAP: Duration = Duration::from_mins(1);
 
 pub(super) struct Pool {
     dialer: Dialer,
     places: Semaphore,
     /// The last used is the last.
     free: Mutex<VecDeque<Connection>>,
-    /// Since when no connection could be opened.
-    down_since: Mutex<Option<Instant>>,
+    outage: Outage,
+}
+
+/// Since when the mail server takes nothing: it can't be reached, or says nothing that helps. Whatever it does take ends it, over whichever
+/// connection: a server that allows fewer connections than we want is not away.
+struct Outage {
+    /// When it began, and its last failure.
+    now: Mutex<Option<(Instant, Instant)>>,
+    /// A failure that comes so long after the last one begins anew.
+    gap: Duration,
+}
+
+impl Outage {
+    const fn new(gap: Duration) -> Self {
+        Self {
+            now: Mutex::new(None),
+            gap,
+        }
+    }
+
+    /// For how long it has been so.
+    fn failed(&self) -> Duration {
+        let now = Instant::now();
+        let mut outage = lock(&self.now);
+        let since = match *outage {
+            Some((since, last)) if now - last <= self.gap => since,
+            _ => now,
+        };
+        *outage = Some((since, now));
+        now - since
+    }
+
+    fn ended(&self) {
+        *lock(&self.now) = None;
+    }
 }
 
 /// What became of a message.
 pub(super) enum Sent {
     /// The server has it. `reports`: it promised to report.
     Accepted { response: Response, reports: bool },
-    /// It said what it says.
-    Not(Phase, Trouble),
+    /// It said what it says, or nothing; and has said nothing that helps for that time.
+    Not(Phase, Trouble, Duration),
     /// There is no connection, and has been none for that time.
     NoConnection(DialError, Duration),
     /// The address needs what the server doesn't offer (SMTPUTF8).
@@ -42,12 +77,13 @@ pub(super) enum Sent {
 }
 
 impl Pool {
-    pub(super) fn new(dialer: Dialer, size: usize) -> Self {
+    /// `patience`: for so long messages wait for a server that takes nothing.
+    pub(super) fn new(dialer: Dialer, size: usize, patience: Duration) -> Self {
         Self {
             dialer,
             places: Semaphore::new(size),
             free: Mutex::default(),
-            down_since: Mutex::default(),
+            outage: Outage::new(patience.max(MIN_GAP)),
         }
     }
 
@@ -65,9 +101,10 @@ impl Pool {
                 // It may have died long ago; of this message it carried nothing.
                 (
                     _,
-                    Sent::Not(Phase::Sender | Phase::Recipient, Trouble::Lost(_) | Trouble::Reply { code: 421, .. }),
+                    Sent::Not(Phase::Sender | Phase::Recipient, Trouble::Lost(_) | Trouble::Reply { code: 421, .. }, _),
                 ) => {}
                 (connection, sent) => {
+                    let sent = self.heed(sent);
                     self.keep(connection, &sent, place).await;
                     return sent;
                 }
@@ -75,16 +112,28 @@ impl Pool {
         }
         let connection = match self.dialer.dial().await {
             Ok(connection) => connection,
-            Err(error) => {
-                let now = Instant::now();
-                let since = *lock(&self.down_since).get_or_insert(now);
-                return Sent::NoConnection(error, now - since);
-            }
+            Err(error) => return Sent::NoConnection(error, self.outage.failed()),
         };
-        *lock(&self.down_since) = None;
         let (connection, sent) = over(connection, envelope, needs_utf8, message).await;
+        let sent = self.heed(sent);
         self.keep(connection, &sent, place).await;
         sent
+    }
+
+    /// What a message's fate says about the server.
+    fn heed(&self, sent: Sent) -> Sent {
+        match sent {
+            // That it wants nothing now says nothing about whether it is well.
+            Sent::Not(_, Trouble::Reply { code: 421, .. }, _)
+            | Sent::NotOffered
+            | Sent::Busy
+            | Sent::NoConnection(..) => sent,
+            Sent::Accepted { .. } | Sent::Not(_, Trouble::Reply { .. } | Trouble::NotOffered(_), _) => {
+                self.outage.ended();
+                sent
+            }
+            Sent::Not(phase, trouble, _) => Sent::Not(phase, trouble, self.outage.failed()),
+        }
     }
 
     /// Ends connections that have been free for too long; all of them where `all` says so.
@@ -112,7 +161,7 @@ impl Pool {
     async fn keep(&self, mut connection: Connection, sent: &Sent, place: SemaphorePermit<'_>) {
         let is_good = match sent {
             Sent::Accepted { .. } | Sent::NotOffered => true,
-            Sent::Not(_, Trouble::Reply { code, .. }) => *code != 421 && connection.reset().await,
+            Sent::Not(_, Trouble::Reply { code, .. }, _) => *code != 421 && connection.reset().await,
             Sent::Not(..) | Sent::NoConnection(..) | Sent::Busy => false,
         };
         if is_good && connection.carried < MAX_CARRIED {
@@ -137,11 +186,31 @@ async fn over(
     let reports = envelope.id.is_some() && connection.offers().reports;
     let sent = match connection.send(envelope, message).await {
         Ok(response) => Sent::Accepted { response, reports },
-        Err((phase, trouble)) => Sent::Not(phase, trouble),
+        Err((phase, trouble)) => Sent::Not(phase, trouble, Duration::ZERO),
     };
     (connection, sent)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_ends_with_the_first_message_that_goes_and_is_forgotten_after_a_while() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let outage = Outage::new(MIN_GAP);
+        assert_eq!(outage.failed(), Duration::ZERO);
+        for seconds in [20, 40, 60, 80] {
+            tokio::time::advance(SECOND * 20).await;
+            assert_eq!(outage.failed(), SECOND * seconds);
+        }
+        outage.ended();
+        assert_eq!(outage.failed(), Duration::ZERO, "a message went in between");
+        tokio::time::advance(Duration::from_hours(5)).await;
+        assert_eq!(outage.failed(), Duration::ZERO, "another outage");
+    }
 }

@@ -34,11 +34,32 @@ impl Judgement {
             is_for_operator: true,
         }
     }
+
+    fn failed_for_operator(detail: &str) -> Self {
+        Self {
+            handover: Handover::Failed(Detail::new(detail)),
+            is_for_operator: true,
+        }
+    }
 }
 
-/// A message that didn't go, or of which it is unknown. `code` is hidden wherever the server repeats it.
-pub(super) fn of_message(phase: Phase, trouble: &Trouble, code: &str, life_left: Duration) -> Judgement {
-    let words = in_words(trouble, code);
+/// What may not stand in a text, wherever the other side repeats it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Hidden<'a> {
+    pub(super) code: &'a str,
+    /// The recipient's.
+    pub(super) address: &'a str,
+}
+
+/// A message that didn't go, or of which it is unknown. `is_over`: it was waited long enough for a server that says nothing.
+pub(super) fn of_message(
+    phase: Phase,
+    trouble: &Trouble,
+    hidden: Hidden<'_>,
+    is_over: bool,
+    life_left: Duration,
+) -> Judgement {
+    let words = in_words(trouble, hidden);
     let detail = || Detail::new(&words);
     match (phase, trouble) {
         (_, Trouble::Reply { code, text }) => match (*code, enhanced(text)) {
@@ -57,6 +78,7 @@ pub(super) fn of_message(phase: Phase, trouble: &Trouble, code: &str, life_left:
             let words = format!("it may have been sent: {words}");
             Judgement::of(Handover::Failed(Detail::new(&words)))
         }
+        _ if is_over => Judgement::failed_for_operator(&words),
         _ => Judgement::of(later(&words, life_left)),
     }
 }
@@ -71,11 +93,8 @@ pub(super) fn of_dial(error: &DialError, is_over: bool, life_left: Duration) -> 
         (
             Step::StartTls | Step::Tls,
             Trouble::Lost(_) | Trouble::Garbage | Trouble::NotOffered(_) | Trouble::Reply { code: 500..=599, .. },
-        ) => Judgement {
-            handover: Handover::Failed(Detail::new(&words)),
-            is_for_operator: true,
-        },
-        _ if is_over => Judgement::of(Handover::Failed(Detail::new(&words))),
+        ) => Judgement::failed_for_operator(&words),
+        _ if is_over => Judgement::failed_for_operator(&words),
         (_, Trouble::Reply { code: 500..=599, .. } | Trouble::Garbage) => {
             Judgement::of(Handover::Failed(Detail::new(&words)))
         }
@@ -94,8 +113,8 @@ fn later_in(wait: Duration, words: &str, life_left: Duration) -> Handover {
 /// Why there is no connection, in one line.
 pub(super) fn no_connection(error: &DialError) -> String {
     let why = match &error.trouble {
-        Trouble::Lost(why) => scrub(why, ""),
-        other => in_words(other, ""),
+        Trouble::Lost(why) => scrub(why, Hidden::default()),
+        other => in_words(other, Hidden::default()),
     };
     format!("{}: {why}", step_in_words(error.step))
 }
@@ -113,10 +132,10 @@ const fn step_in_words(step: Step) -> &'static str {
 }
 
 /// What a server said, or what happened, in one line.
-pub(super) fn in_words(trouble: &Trouble, code: &str) -> String {
+pub(super) fn in_words(trouble: &Trouble, hidden: Hidden<'_>) -> String {
     match trouble {
-        Trouble::Reply { code: reply, text } => format!("{reply} {}", scrub(text, code)),
-        Trouble::Lost(why) => format!("the connection was lost ({})", scrub(why, code)),
+        Trouble::Reply { code, text } => format!("{code} {}", scrub(text, hidden)),
+        Trouble::Lost(why) => format!("the connection was lost ({})", scrub(why, hidden)),
         Trouble::TimedOut => "no answer in time".to_owned(),
         Trouble::Garbage => "the answer makes no sense".to_owned(),
         Trouble::NotOffered(what) => format!("it doesn’t offer {what}"),
@@ -132,17 +151,74 @@ pub(super) fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
     matches!(class, 2 | 4 | 5).then_some(status)
 }
 
-/// A text of the other side without whole addresses, and without a code.
-pub(super) fn scrub(text: &str, code: &str) -> String {
-    let words = text.split_whitespace().map(|word| match word.split_once('@') {
-        Some((local, domain)) => {
-            let opened = local.find(['<', ':', '"']).map_or("", |at| &local[..=at]);
-            format!("{opened}…@{domain}")
+/// A text of the other side in one line: without the code and the recipient's name, and without what stands before any `@`.
+pub(super) fn scrub(text: &str, hidden: Hidden<'_>) -> String {
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((local, _)) = hidden.address.rsplit_once('@') {
+        text = without_word(&text, local);
+        text = without_word(&text, local.trim_matches('"'));
+    }
+    if !hidden.code.is_empty() {
+        text = text.replace(hidden.code, "…");
+    }
+    without_local_parts(&text)
+}
+
+/// `word` becomes an ellipsis in whatever case it is written, where no letter and no digit adjoins it.
+fn without_word(text: &str, word: &str) -> String {
+    if word.is_empty() {
+        return text.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let after = rest
+            .get(..word.len())
+            .filter(|found| found.to_lowercase() == word.to_lowercase())
+            .and_then(|_| rest.get(word.len()..));
+        let adjoins = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
+        match after {
+            Some(after) if !adjoins(shown.chars().next_back()) && !adjoins(after.chars().next()) => {
+                shown.push('…');
+                rest = after;
+            }
+            _ => {
+                shown.push(next);
+                rest = rest.get(next.len_utf8()..).unwrap_or_default();
+            }
         }
-        None if !code.is_empty() => word.replace(code, "…"),
-        None => word.to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ")
+    }
+    shown
+}
+
+/// What stands before an `@` becomes an ellipsis: back to the quote that it begins with, or to what no address has.
+fn without_local_parts(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char == '@' {
+            let begins = match shown.strip_suffix('"') {
+                Some(quoted) => opening_quote(quoted),
+                None => {
+                    let is_end = |char: char| char.is_whitespace() || matches!(char, '<' | '(' | '[' | ',' | ';');
+                    let mut ends = shown.char_indices().rev().filter(|(_, char)| is_end(*char));
+                    ends.next().map_or(0, |(at, char)| at + char.len_utf8())
+                }
+            };
+            if begins < shown.len() {
+                shown.truncate(begins);
+                shown.push('…');
+            }
+        }
+        shown.push(char);
+    }
+    shown
+}
+
+/// Where a quoted text begins; its last quote is taken off already.
+fn opening_quote(text: &str) -> usize {
+    let quotes = text.match_indices('"').map(|(at, _)| at);
+    let opening = |at: &usize| !text[..*at].ends_with('\\');
+    quotes.filter(opening).last().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -150,10 +226,14 @@ mod tests {
     use super::*;
 
     const LIFE: Duration = Duration::from_mins(5);
+    const HIDDEN: Hidden<'static> = Hidden {
+        code: "123456",
+        address: "ida@example.com",
+    };
 
     fn judged(phase: Phase, code: u16, text: &str) -> Judgement {
         let text = text.to_owned();
-        of_message(phase, &Trouble::Reply { code, text }, "123456", LIFE)
+        of_message(phase, &Trouble::Reply { code, text }, HIDDEN, false, LIFE)
     }
 
     fn kind(judgement: &Judgement) -> &'static str {
@@ -163,6 +243,7 @@ mod tests {
             (Handover::Refused(_), false) => "refused",
             (Handover::Refused(_), true) => "operator",
             (Handover::Failed(_), false) => "failed",
+            (Handover::Failed(_), true) => "failed, operator",
             _ => "other",
         }
     }
@@ -199,9 +280,14 @@ mod tests {
         let troubles = [Trouble::Lost("reset".to_owned()), Trouble::TimedOut, Trouble::Garbage];
         for trouble in troubles {
             for phase in [Phase::Sender, Phase::Recipient, Phase::BeforeContent] {
-                assert_eq!(kind(&of_message(phase, &trouble, "", LIFE)), "later");
+                assert_eq!(kind(&of_message(phase, &trouble, HIDDEN, false, LIFE)), "later");
+                let over = of_message(phase, &trouble, HIDDEN, true, LIFE);
+                assert_eq!(kind(&over), "failed, operator");
             }
-            assert_eq!(kind(&of_message(Phase::Content, &trouble, "", LIFE)), "failed");
+            for is_over in [false, true] {
+                let judged = of_message(Phase::Content, &trouble, HIDDEN, is_over, LIFE);
+                assert_eq!(kind(&judged), "failed");
+            }
         }
     }
 
@@ -212,7 +298,7 @@ mod tests {
             text: "4.2.0 Greylisted".to_owned(),
         };
         // After the pause no other leg could start.
-        let judged = of_message(Phase::Recipient, &greylisted, "", Duration::from_secs(30));
+        let judged = of_message(Phase::Recipient, &greylisted, HIDDEN, false, Duration::from_secs(30));
         assert_eq!(kind(&judged), "refused");
     }
 
@@ -226,6 +312,35 @@ mod tests {
         let detail = format!("{:?}", judged.handover);
         assert!(!detail.contains("ida@") && !detail.contains("123456"), "{detail}");
         assert!(detail.contains("<…@example.com>:"), "{detail}");
+    }
+
+    #[test]
+    fn no_name_before_an_at_sign_is_shown_however_it_is_written() {
+        for (text, shown) in [
+            ("rcpt=ida:x@example.com is bad", "…@example.com is bad"),
+            ("<a@example.com>,<b@example.com>", "<…@example.com>,<…@example.com>"),
+            ("\"max b\"@example.com unknown", "…@example.com unknown"),
+            ("no \"a \\\"b\"@example.com here", "no …@example.com here"),
+            ("no such user: IDA (ida) in idas box", "no such user: … (…) in idas box"),
+            ("relay a@b@example.com", "relay …@example.com"),
+            ("x=123456,code:123456;", "x=…,code:…;"),
+            ("at @ and\r\n  \tß@ö.example", "at @ and …@ö.example"),
+            ("", ""),
+        ] {
+            assert_eq!(scrub(text, HIDDEN), shown, "{text}");
+        }
+        let quoted = Hidden {
+            code: "",
+            address: "\"ida b\"@example.com",
+        };
+        assert_eq!(scrub("user \"ida b\" or ida b?", quoted), "user … or …?");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_server_says_is_scrubbed_without_a_panic(text in "\\PC{0,60}", address in "[a\"ß.]{0,4}@x") {
+            scrub(&text, Hidden { code: "1", address: &address });
+        }
     }
 
     #[test]

@@ -156,7 +156,22 @@ async fn a_made_up_link_opens_nothing_and_trouble_is_said() {
     let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
     forged.insert(forged.len() - 4, last);
     for bad in ["answer/", "answer/AAAA", "answer", "", "elsewhere", &forged] {
-        assert_eq!(fixture.call(get(bad)).await.status, 404, "{bad}");
+        let shown = fixture.call(get(bad)).await;
+        assert_eq!(shown.status, 404, "{bad}");
+        if bad.starts_with("answer/") {
+            assert!(
+                shown.text.contains("This link doesn’t work any more."),
+                "{}",
+                shown.text
+            );
+            let in_german = WebhookCall {
+                headers: vec![("accept-language".to_owned(), "de-AT,en;q=0.5".to_owned())],
+                ..get(bad)
+            };
+            let shown = fixture.call(in_german).await;
+            assert!(shown.text.contains("Dieser Link gilt nicht mehr."), "{}", shown.text);
+            assert!(!shown.text.contains("<form"), "{}", shown.text);
+        }
         assert_eq!(fixture.call(post(bad, "do=stop")).await.status, 404, "{bad}");
     }
     assert_eq!(fixture.call(post(&path, "do=dance")).await.status, 400);

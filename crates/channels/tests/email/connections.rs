@@ -224,6 +224,24 @@ async fn what_is_no_smtp_sends_nothing_and_fails() {
 }
 
 #[tokio::test]
+async fn a_greeting_with_a_line_of_blanks_ends_nothing_but_its_connection() {
+    let certificates = Certificates::new();
+    for hello in [
+        "250-mx\r\n250-   \r\n250 SIZE\r\n",
+        "250-mx\r\n250 \t\r\n",
+        "250-mx\r\n250-\n \r\n250 SIZE\r\n",
+        "250-mx\r\n250-\u{a0}\r\n250 SIZE\r\n",
+    ] {
+        let port = speaks(vec![b"220 mx ESMTP\r\n".to_vec(), hello.as_bytes().to_vec()]).await;
+        let channel = channel(&certificates.trusted(), port, &[("timeout_s", "5")]);
+        let handover = channel.deliver(message(1)).await;
+        assert!(matches!(handover, Handover::Later(_)), "{hello:?}: {handover:?}");
+        let findings = channel.examine().await;
+        assert_eq!(findings[0].verdict, Verdict::Broken, "{findings:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_doctor_tries_the_sender_and_says_what_is_not_checked() {
     let mut fixture = Fixture::with(server(), json!({}), &[("dsn_secret", SECRET)]).await;
     let findings = fixture.channel.examine().await;

@@ -77,6 +77,18 @@ async fn silence_before_the_content_waits_and_after_it_has_failed() {
 }
 
 #[tokio::test]
+async fn a_server_that_stays_silent_for_too_long_makes_way_for_the_next_leg() {
+    for (at, how) in [("mail", "hang"), ("rcpt", "hang"), ("rcpt", "drop")] {
+        let settings = [("timeout_s", "1"), ("patience_s", "0")];
+        let mut fixture = Fixture::with(server(), json!({}), &settings).await;
+        fixture.behaves(json!({"at": at, how: true, "count": 1})).await;
+        let handover = fixture.deliver(&message(1)).await;
+        assert_eq!(kind(&handover), "failed", "{at}: {handover:?}");
+        fixture.accepted(&message(2)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_connection_lost_before_the_content_waits_and_during_or_after_it_has_failed() {
     for (at, meaning) in [
         ("mail", "later"),
