@@ -109,8 +109,14 @@ pub fn inbox(language: &Language, sample: &Sample) -> Vec<Shown> {
 /// The words that a webhook's receiver is given, to send or not.
 pub fn webhook(language: &Language, sample: &Sample) -> Vec<Shown> {
     let message = &sample.message;
-    let text = webhook::text_of(language, message.code.as_str(), message.sender.as_ref());
-    vec![chat("A code with its sender", ChatBubble::plain(text, Vec::new()))]
+    let text = |sender| webhook::text_of(language, message.code.as_str(), sender);
+    vec![
+        chat("A code", ChatBubble::plain(text(None), Vec::new())),
+        chat(
+            "A code with its sender",
+            ChatBubble::plain(text(message.sender.as_ref()), Vec::new()),
+        ),
+    ]
 }
 
 /// A code in WhatsApp. Meta writes the text of an authentication template, so these are our words in its shape.
@@ -148,6 +154,10 @@ pub fn sms(language: &Language, sample: &Sample) -> Vec<Shown> {
         code("With its sender, for a website", sender, &website),
         code("With its sender, for a website and an app", sender, &sample.autofill),
         code("With the longest name, for both", long, &sample.autofill),
+        Shown {
+            what: "In the fewest words, where no others fit",
+            seen: Seen::Sms(sms::compose_short(language, sample.message.code.as_str())),
+        },
         Shown {
             what: "Signing in",
             seen: Seen::Sms(sms::compose_login(language, sample.login.code.as_str(), &sample.site)),
@@ -197,7 +207,9 @@ pub fn email(language: &Language, sample: &Sample) -> Vec<Shown> {
         what,
         seen: Seen::Email(composed),
     };
+    let without_sender = email::Parts { sender: None, ..code };
     vec![
+        shown("A code", email::compose(language, &without_sender)),
         shown("A code with its sender", email::compose(language, &code)),
         shown("Signing in", email::compose_login(language, &login)),
     ]

@@ -144,6 +144,11 @@ pub fn compose(language: &Language, parts: &Parts<'_>) -> Composed {
     shortest(&wordings, parts.code, parts.autofill)
 }
 
+/// The wording of fewest words alone, for those who look at texts.
+pub(crate) fn compose_short(language: &Language, code: &str) -> Composed {
+    Composed::new(language.text("sms-code-short", &[("code", Argument::Text(code))]))
+}
+
 /// A message with the code of a sign-in to this site's own pages. Nothing is filled in from it: whoever reads it should read
 /// its warning.
 pub fn compose_login(language: &Language, code: &str, site: &str) -> Composed {

@@ -60,6 +60,7 @@ async fn every_language_is_shown_in_full_in_its_own_direction() {
             "/stop".to_owned(),
             "Firefox on Linux".to_owned(),
             format!("src=\"/operator/texts/{tag}/email/code\""),
+            format!("src=\"/operator/texts/{tag}/email/code-from\""),
             format!("src=\"/operator/texts/{tag}/email/sign-in\""),
         ] {
             assert!(page.has(&words), "{tag}: {words} is missing");
@@ -106,7 +107,7 @@ async fn the_operators_own_words_are_shown_and_those_of_one_channel_where_it_is_
 async fn an_emails_html_stands_in_a_frame_that_can_do_nothing() {
     let server = Server::start().await;
     let operator = server.operator().await;
-    for which in ["code", "sign-in"] {
+    for which in ["code", "code-from", "sign-in"] {
         let page = operator.get(&format!("/operator/texts/ar/email/{which}")).await;
         assert_eq!(page.status, 200);
         assert!(
@@ -134,4 +135,52 @@ async fn an_emails_html_stands_in_a_frame_that_can_do_nothing() {
         stranger.get("/operator/texts/ar/email/code").await.location(),
         "/operator/login"
     );
+}
+
+/// Every text's id with what it is given, as a language of its own: `code = (code) { $code }`.
+fn ids_as_texts() -> (Vec<String>, String) {
+    let english = include_str!("../../../channels/texts/en.ftl");
+    let mut texts: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in english.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((id, _)) = line
+            .split_once(" =")
+            .filter(|_| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        {
+            texts.push((id.to_owned(), Vec::new()));
+        }
+        let Some((_, given)) = texts.last_mut() else { continue };
+        for (_, rest) in line.match_indices("$").map(|(at, _)| line.split_at(at + 1)) {
+            let name = rest.split(|char: char| !char.is_ascii_alphabetic()).next().unwrap();
+            if !given.contains(&name) {
+                given.push(name);
+            }
+        }
+    }
+    let line = |(id, given): &(String, Vec<&str>)| {
+        let given: String = given.iter().map(|name| format!(" {{ ${name} }}")).collect();
+        format!("{id} = ({id}){given}\n")
+    };
+    let file = texts.iter().map(line).collect();
+    (texts.into_iter().map(|(id, _)| id).collect(), file)
+}
+
+#[tokio::test]
+async fn every_text_stands_on_the_page_or_in_an_email_on_it() {
+    let (ids, file) = ids_as_texts();
+    assert!(ids.len() > 40 && ids.contains(&"email-life".to_owned()), "{ids:?}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("it.ftl"), file).unwrap();
+    let own = OwnTexts {
+        folder: Some(folder.path().to_owned()),
+        ..OwnTexts::default()
+    };
+    let texts = Texts::with_own(&own, &[]).unwrap();
+    let server = Server::start_with(Mode::Sandbox, texts).await;
+    let operator = server.operator().await;
+    let mut seen = operator.get("/operator/texts/it").await.body;
+    for which in ["code", "code-from", "sign-in"] {
+        seen.push_str(&operator.get(&format!("/operator/texts/it/email/{which}")).await.body);
+    }
+    let missing: Vec<_> = ids.iter().filter(|id| !seen.contains(&format!("({id})"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -31,7 +31,7 @@ use view::{Glance, InFull, LengthRow};
 
 const PATH: &str = "/operator/texts";
 /// E-mails by the name in their path, in the order of [`preview::email`].
-const EMAILS: [&str; 2] = ["code", "sign-in"];
+const EMAILS: [&str; 3] = ["code", "code-from", "sign-in"];
 
 /// A choice above the page.
 struct Choice {

@@ -94,7 +94,7 @@ impl Glance {
             subject: full
                 .emails
                 .into_iter()
-                .next()
+                .nth(1)
                 .map(|email| email.subject)
                 .unwrap_or_default(),
         }
