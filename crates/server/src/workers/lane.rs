@@ -180,7 +180,7 @@ pub(super) struct Lane {
 /// What became of a job.
 enum Done {
     Over,
-    Later(Delivery, Duration),
+    Later(Box<Delivery>, Duration),
 }
 
 impl Lane {
@@ -264,7 +264,7 @@ impl Tools {
                     self.known.done(delivery.place);
                     return Done::Over;
                 }
-                None => return Done::Later(delivery, NOTE_PAUSE),
+                None => return Done::Later(Box::new(delivery), NOTE_PAUSE),
             }
         }
         leg.health.began();
@@ -281,7 +281,7 @@ impl Tools {
         };
         if let Handover::Later(wait) = handover {
             leg.health.never_began();
-            return Done::Later(delivery, wait);
+            return Done::Later(Box::new(delivery), wait);
         }
         self.watch(leg, &handover, began.elapsed());
         let accepted = matches!(handover, Handover::Accepted(_));
@@ -452,7 +452,7 @@ impl Worker for Lane {
                 () = signalled(&mut draining), if !ending => ending = true,
                 Some(done) = under_way.next(), if !under_way.is_empty() => {
                     if let Done::Later(delivery, wait) = done {
-                        self.put_off(delivery, wait);
+                        self.put_off(*delivery, wait);
                     }
                 }
                 Some(_) = withdrawing.next(), if !withdrawing.is_empty() => {}
