@@ -291,6 +291,21 @@ async fn news_by_the_transports_name_that_overtakes_its_answer_finds_the_message
 }
 
 #[tokio::test]
+async fn news_by_an_unknown_name_has_to_come_again_while_an_answer_is_still_to_come() {
+    let mut world = World::with(&[("timeout_s", "60")]).await;
+    world.fake.will([Reaction::Hang]);
+    let channel = Arc::clone(&world.channel);
+    let sending = tokio::spawn(async move { channel.deliver(sent()).await });
+    world.fake.call().await;
+    // From here on nothing waits but for the clock.
+    tokio::time::pause();
+    assert_eq!(world.told("message.delivered", json!({"id": "t-1"})).await, 503);
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled());
+    assert_eq!(world.told("message.delivered", json!({"id": "t-1"})).await, 404);
+}
+
+#[tokio::test]
 async fn a_message_is_taken_even_where_the_books_are_too_slow_for_its_cost() {
     let world = World::new().await;
     let cost = UpstreamCost {

@@ -181,3 +181,40 @@ impl Accounts for Books {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::{AccountId, ApiToken, Rules, Timestamp};
+    use countersign_store::{Actor, MasterKey, NewAccount, Profiles as _, SqliteOptions, SqliteStore, Store as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_channel_is_told_what_an_account_wants_at_the_end_of_its_messages() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = SqliteOptions {
+            path: directory.path().to_owned(),
+            master_key: MasterKey::from_bytes([7; 32]),
+            rules: Rules::default(),
+        };
+        let (store, _committed) = SqliteStore::open(options).unwrap();
+        let key = AccountKey::of_new(AccountId::from_entropy(1 << 20));
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let new = NewAccount {
+            key,
+            token: ApiToken::new(key.id, [9; 32]),
+            name: "Acme".into(),
+            phone: PhoneNumber::from_stored(391_234_567_890),
+            now,
+        };
+        store.create_account(new, Actor::Operator).await.unwrap();
+        let set = countersign_core::Autofill::parse("Acme.Example", "FA+9qCX9VSu").unwrap();
+        store.set_autofill(key, set, Actor::Owner, now).await.unwrap();
+        let books: Arc<dyn Accounts> = Arc::new(Books(store));
+        let told = books.autofill(key).await.unwrap();
+        assert_eq!(told.domain.as_deref(), Some("acme.example"));
+        assert_eq!(told.android_hash.as_deref(), Some("FA+9qCX9VSu"));
+        let nobody = AccountKey::of_new(AccountId::from_entropy(2 << 20));
+        assert_eq!(books.autofill(nobody).await.unwrap(), Autofill::default());
+    }
+}
