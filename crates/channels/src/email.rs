@@ -33,6 +33,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::sync::mpsc::Permit;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use tokio::time::error::Elapsed;
 
 use self::connection::{Dialer, Envelope};
 use self::inbound::Unavailable;
@@ -176,19 +177,9 @@ impl Email {
             code: letter.code,
             address: to,
         };
-        // A place among the news first: once a message is out, nothing may hold it up here until it counts as failed.
-        let place = match letter.subject {
-            Subject::Message(_) if self.settings.delivery_reports => {
-                match tokio::time::timeout(AGAIN, self.ports.news.reserve()).await {
-                    // Nobody listens only where the server ends.
-                    Ok(place) => place.ok(),
-                    Err(_) => {
-                        let why = Detail::new("this server doesn’t keep up with its news");
-                        return Handover::later_or_refused(AGAIN, letter.life, why);
-                    }
-                }
-            }
-            Subject::Message(_) | Subject::Login(_) => None,
+        let Ok(place) = self.place_for_news(letter.subject).await else {
+            let why = Detail::new("this server doesn’t keep up with its news");
+            return Handover::later_or_refused(AGAIN, letter.life, why);
         };
         let patience = self.settings.patience;
         match self.pool.send(&envelope, recipient.needs_utf8, &mail).await {
@@ -266,6 +257,19 @@ impl Email {
         let (public_url, keys) = (self.ports.public_url.as_deref()?, self.keys.as_ref()?);
         let token = keys.seal(answerer)?;
         Some(format!("{public_url}/channels/{}/{PATH_OF_ANSWERS}{token}", self.name))
+    }
+
+    /// Where a message may be told as delivered at once, a place among the news comes first: once it is out, nothing may hold it up here
+    /// until it counts as failed. An error: there is none at the moment.
+    async fn place_for_news(&self, subject: Subject) -> Result<Option<Permit<'_, ChannelNews>>, Elapsed> {
+        match subject {
+            Subject::Message(_) if self.settings.delivery_reports => {
+                let place = tokio::time::timeout(AGAIN, self.ports.news.reserve()).await?;
+                // Nobody listens only where the server ends.
+                Ok(place.ok())
+            }
+            Subject::Message(_) | Subject::Login(_) => Ok(None),
+        }
     }
 
     /// The server has it, and nothing more will be heard although reports were asked for.

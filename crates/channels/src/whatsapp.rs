@@ -72,6 +72,7 @@ pub(crate) fn make(mut config: ChannelConfig, ports: Ports) -> Result<Arc<dyn Ch
         unreachable: Mutex::default(),
         pauses: Pauses::default(),
         alarm: Alarm::default(),
+        recipients: tokio::sync::Mutex::default(),
     }))
 }
 
@@ -85,6 +86,9 @@ struct WhatsApp {
     unreachable: Mutex<Unreachable>,
     pauses: Pauses,
     alarm: Alarm,
+    /// Held from reading a recipient to writing them down: their word and their address come from two sides, and neither may undo the
+    /// other.
+    recipients: tokio::sync::Mutex<()>,
 }
 
 /// A message as it goes out, whether it belongs to a request or to a sign-in.
@@ -253,6 +257,7 @@ impl WhatsApp {
             return;
         }
         let noted = async {
+            let _held = self.recipients.lock().await;
             // They may have said something since the message went out.
             let known = self.ports.recipients.find(&self.name, phone).await?;
             // Who said nothing yet: any word of theirs is newer.
@@ -266,9 +271,13 @@ impl WhatsApp {
             };
             self.ports.recipients.put(&self.name, recipient).await
         };
-        if let Err(error) = noted.await {
-            tracing::debug!(channel = %self.name, %error, "another way to write a number was not noted");
-        }
+        // The message is out: nothing may hold it up here until it counts as failed.
+        let error = match tokio::time::timeout(AGAIN, noted).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "not in time".to_owned(),
+        };
+        tracing::debug!(channel = %self.name, error, "another way to write a number was not noted");
     }
 
     /// There was no answer that names the message.

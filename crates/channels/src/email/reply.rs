@@ -196,13 +196,12 @@ fn without_local_parts(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
         if char == '@' {
-            let begins = match shown.strip_suffix('"') {
-                Some(quoted) => opening_quote(quoted),
-                None => {
-                    let is_end = |char: char| char.is_whitespace() || matches!(char, '<' | '(' | '[' | ',' | ';');
-                    let mut ends = shown.char_indices().rev().filter(|(_, char)| is_end(*char));
-                    ends.next().map_or(0, |(at, char)| at + char.len_utf8())
-                }
+            let is_end = |char: char| char.is_whitespace() || matches!(char, '<' | '(' | '[' | ',' | ';');
+            let begins = if let Some(quoted) = shown.strip_suffix('"') {
+                opening_quote(quoted)
+            } else {
+                let mut ends = shown.char_indices().rev().filter(|(_, char)| is_end(*char));
+                ends.next().map_or(0, |(at, char)| at + char.len_utf8())
             };
             if begins < shown.len() {
                 shown.truncate(begins);
@@ -216,9 +215,8 @@ fn without_local_parts(text: &str) -> String {
 
 /// Where a quoted text begins; its last quote is taken off already.
 fn opening_quote(text: &str) -> usize {
-    let quotes = text.match_indices('"').map(|(at, _)| at);
-    let opening = |at: &usize| !text[..*at].ends_with('\\');
-    quotes.filter(opening).last().unwrap_or(0)
+    let mut quotes = text.rmatch_indices('"').map(|(at, _)| at);
+    quotes.find(|at| !text[..*at].ends_with('\\')).unwrap_or(0)
 }
 
 #[cfg(test)]

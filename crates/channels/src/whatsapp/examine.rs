@@ -2,11 +2,13 @@
 //! the business number's standing, the template in each language, and whether statuses can come.
 
 use serde_json::Value;
+use url::Url;
 
 use super::WhatsApp;
 use super::codes::Meaning;
+use super::settings::META;
 use super::wire::Failure;
-use crate::{Finding, Verdict, clock};
+use crate::{Finding, Verdict, clock, http};
 
 /// What is asked of the business number.
 const NUMBER_FIELDS: &str =
@@ -26,6 +28,7 @@ impl WhatsApp {
         let number = self.examine_number().await;
         let works = number.iter().all(|finding| finding.verdict != Verdict::Broken);
         let mut findings = number;
+        findings.extend(self.examine_way());
         if works {
             findings.extend(self.examine_token().await);
             match &self.settings.business_account_id {
@@ -117,8 +120,21 @@ impl WhatsApp {
         }
     }
 
+    /// Whether the way there is in the clear, and leads off this machine.
+    fn examine_way(&self) -> Option<Finding> {
+        http::is_unprotected(&self.settings.base_url).then(|| {
+            Finding::warning(
+                "Codes, numbers and the access token travel in the clear: base_url begins with http.",
+                "Use an https address in base_url, or leave it out.",
+            )
+        })
+    }
+
     /// Asks Meta what the token is good for. Whoever may not ask that learns nothing here, and nothing is wrong.
     async fn examine_token(&self) -> Vec<Finding> {
+        if !may_have_token_in_address(&self.settings.base_url) {
+            return Vec::new();
+        }
         let token = self.settings.access_token.reveal();
         let Ok(answer) = self.api.get("debug_token", &[("input_token", token)]).await else {
             return Vec::new();
@@ -230,6 +246,14 @@ impl WhatsApp {
     }
 }
 
+/// Meta wants the token in the question's address, which others may write down: Meta itself is asked, a stand-in on this machine, and
+/// nobody in between.
+fn may_have_token_in_address(base_url: &str) -> bool {
+    let url = Url::parse(base_url).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    base_url == META || host.is_some_and(http::is_this_machine)
+}
+
 /// Whether a template can carry our codes.
 fn judge(code: &str, template: &Value) -> Result<(), Finding> {
     let status = text(template, "status");
@@ -273,4 +297,24 @@ fn masked(shown: &str) -> String {
     let digits: Vec<char> = shown.chars().filter(char::is_ascii_digit).collect();
     let last = digits.get(digits.len().saturating_sub(4)..).unwrap_or_default();
     format!("…{}", last.iter().collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_stands_in_an_address_for_meta_alone() {
+        for base_url in [META, "http://127.0.0.1:8090", "http://localhost:1"] {
+            assert!(may_have_token_in_address(base_url), "{base_url}");
+        }
+        for base_url in [
+            "http://graph.facebook.com",
+            "https://graph.facebook.com.proxy.example",
+            "https://waba.provider.example",
+            "http://10.0.0.1:8090",
+        ] {
+            assert!(!may_have_token_in_address(base_url), "{base_url}");
+        }
+    }
 }

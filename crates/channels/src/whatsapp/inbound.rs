@@ -129,6 +129,7 @@ impl WhatsApp {
     async fn note_stopped(&self, phones: &[PhoneNumber], stopped: bool, at: Timestamp) -> bool {
         for phone in phones {
             let noted = async {
+                let _held = self.recipients.lock().await;
                 let known = self.ports.recipients.find(&self.name, *phone).await?;
                 // Updates come again for days, and in any order: the newest word counts.
                 if known.as_ref().is_some_and(|known| known.since > at) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::lock;
 
-/// All wait so long at most, unless Meta itself names a longer time; then one message tries whether it is over.
+/// All wait so long at most, unless Meta itself names a longer time. Then what waited comes again, and the first refusal begins the next pause.
 const LONGEST_FOR_ALL: Duration = Duration::from_mins(1);
 /// Numbers that are kept at a time; one more is only tried again too early.
 const MAX_NUMBERS: usize = 4_096;

@@ -11,7 +11,8 @@ use super::languages::Languages;
 use crate::Texts;
 use crate::config::{ChannelConfig, ConfigError, Secret};
 
-const META: &str = "https://graph.facebook.com";
+/// Meta’s own address.
+pub(super) const META: &str = "https://graph.facebook.com";
 /// Meta keeps a version alive for about two years.
 const API_VERSION: &str = "v25.0";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

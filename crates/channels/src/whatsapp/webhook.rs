@@ -25,28 +25,28 @@ const SIGNATURE_HEADER: &str = "x-hub-signature-256";
 /// The longest challenge that is echoed; Meta's are numbers of ten digits.
 const MAX_CHALLENGE: usize = 128;
 
+/// All of it is read part by part: one of a new form must not cost the others.
 #[derive(Deserialize)]
 struct Update<'a> {
     #[serde(borrow, default)]
-    entry: Vec<Entry<'a>>,
+    entry: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
 struct Entry<'a> {
     #[serde(borrow, default)]
-    changes: Vec<Change<'a>>,
+    changes: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
 struct Change<'a> {
     #[serde(default)]
-    field: String,
+    field: Option<String>,
     /// Of many forms; only that of `messages` is read.
-    #[serde(borrow)]
-    value: &'a RawValue,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
 }
 
-/// Its parts are read one by one: one of a new form must not cost the others.
 #[derive(Deserialize)]
 struct Value<'a> {
     metadata: Metadata,
@@ -155,26 +155,36 @@ impl WhatsApp {
     /// Takes everything that concerns our number; false where something must come again.
     async fn take(&self, update: &Update<'_>) -> bool {
         let mut all_taken = true;
-        for change in update.entry.iter().flat_map(|entry| &entry.changes) {
-            if change.field != "messages" {
+        let (entries, mut unread) = parts::<Entry<'_>>(update.entry.as_deref());
+        let mut changes = Vec::new();
+        for entry in entries {
+            let (found, more) = parts::<Change<'_>>(entry.changes.as_deref());
+            unread += more;
+            changes.extend(found);
+        }
+        for change in changes {
+            let Some(value) = change.value.filter(|_| change.field.as_deref() == Some("messages")) else {
                 continue;
-            }
-            let Ok(value) = serde_json::from_str::<Value<'_>>(change.value.get()) else {
-                tracing::debug!(channel = %self.name, "a change can’t be read");
+            };
+            let Ok(value) = serde_json::from_str::<Value<'_>>(value.get()) else {
+                unread += 1;
                 continue;
             };
             if value.metadata.phone_number_id != self.settings.phone_number_id {
                 continue;
             }
-            for status in value.statuses.unwrap_or_default() {
-                all_taken &= match serde_json::from_str::<Status>(status.get()) {
-                    Ok(status) => self.take_status(&status).await,
-                    Err(_) => true,
-                };
+            let (statuses, more) = parts::<Status>(value.statuses.as_deref());
+            unread += more;
+            for status in statuses {
+                all_taken &= self.take_status(&status).await;
             }
             for message in value.messages.unwrap_or_default() {
                 all_taken &= self.take_message(message.get()).await;
             }
+        }
+        if unread > 0 {
+            // Coming again would make it no better.
+            tracing::warn!(channel = %self.name, unread, "a signed update has parts that can’t be read: WhatsApp may have changed their form");
         }
         all_taken
     }
@@ -273,6 +283,17 @@ impl WhatsApp {
         }
         true
     }
+}
+
+/// Those that can be read, and how many can't.
+fn parts<'a, T: Deserialize<'a>>(raw: Option<&[&'a RawValue]>) -> (Vec<T>, usize) {
+    let raw = raw.unwrap_or_default();
+    let read: Vec<T> = raw
+        .iter()
+        .filter_map(|part| serde_json::from_str(part.get()).ok())
+        .collect();
+    let unread = raw.len() - read.len();
+    (read, unread)
 }
 
 /// The number that WhatsApp calls so, where the two are alike.

@@ -98,3 +98,13 @@ async fn no_secret_no_code_and_no_number_is_logged() {
         assert_eq!(log.count(secret), 0, "{secret} in {}", log.text());
     }
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_of_a_signed_update_is_said_once_and_without_what_it_holds() {
+    let (log, _guard) = keep(tracing::Level::WARN);
+    let world = World::new().await;
+    let call = super::webhooks::update_of(&json!([{ "id": 7, "status": PHONE }, { "new": PHONE }]));
+    assert_eq!(world.channel.receive(call).await.status, 200);
+    assert_eq!(log.count("can’t be read"), 1, "{}", log.text());
+    assert!(!log.text().contains(&PHONE[1..]), "{}", log.text());
+}

@@ -65,6 +65,12 @@ pub(super) fn stop_of(from: &str) -> WebhookCall {
     signed(update.to_string().into_bytes(), APP_SECRET)
 }
 
+/// A genuine call that brings these statuses.
+pub(super) fn update_of(statuses: &Value) -> WebhookCall {
+    let update = update(NUMBER_ID, statuses, &json!([]));
+    signed(update.to_string().into_bytes(), APP_SECRET)
+}
+
 impl World {
     async fn post(&self, body: &Value) -> u16 {
         self.channel
@@ -165,6 +171,11 @@ async fn signed_nonsense_is_harmless() {
         ("7", 400),
         ("[]", 200),
         ("{\"entry\":7}", 400),
+        ("{\"entry\":null}", 200),
+        (
+            r#"{"entry":[7,{"changes":null},{"changes":[{"field":"messages"},{"field":7},null]}]}"#,
+            200,
+        ),
         ("{}", 200),
         (
             r#"{"object":"page","entry":[{"changes":[{"field":"feed","value":[1]}]}]}"#,
@@ -227,7 +238,13 @@ async fn many_statuses_of_many_messages_come_in_one_call() {
         &json!([]),
     );
     let more = part("wamid.2")["changes"][0].clone();
-    body["entry"][0]["changes"].as_array_mut().unwrap().push(more);
+    let new_forms = [
+        json!({ "field": "messages" }),
+        json!({ "field": "messages", "value": null }),
+        more,
+    ];
+    body["entry"][0]["changes"].as_array_mut().unwrap().extend(new_forms);
+    body["entry"].as_array_mut().unwrap().push(json!({ "changes": null }));
     body["entry"].as_array_mut().unwrap().push(part("wamid.3"));
     assert_eq!(world.post(&body).await, 200);
     for _ in 0..3 {
@@ -395,6 +412,34 @@ async fn people_whom_whatsapp_calls_by_other_digits_are_heard() {
     assert_eq!(world.messages(json!([text("551112345678", "stop")])).await, 200);
     assert!(world.is_stopped(number));
     assert_eq!(world.messages(json!([text("551112345678", "start")])).await, 200);
+    assert!(!world.is_stopped(number));
+}
+
+#[tokio::test]
+async fn a_stop_that_comes_while_a_message_is_taken_stays_beside_the_digits_that_the_answer_names() {
+    let mut world = World::new().await;
+    let number = "+5511912345678";
+    let answer = Arc::new(Notify::new());
+    let body = json!({ "contacts": [{ "input": number, "wa_id": "551112345678" }], "messages": [{ "id": "wamid.A" }] });
+    world
+        .fake
+        .will([Reaction::SayAfter(Arc::clone(&answer), body.to_string())]);
+    let (channel, sent) = (
+        Arc::clone(&world.channel),
+        message(1, number, "123456", clock::now()).unwrap(),
+    );
+    let sending = tokio::spawn(async move { channel.deliver(sent).await });
+    world.fake.call().await;
+    assert_eq!(world.messages(json!([text("5511912345678", "STOP")])).await, 200);
+    answer.notify_one();
+    assert_eq!(sending.await.unwrap(), accepted("wamid.A"));
+    let known = world
+        .server
+        .books
+        .recipient(world.channel.name(), phone(number))
+        .unwrap();
+    assert_eq!((known.address.as_str(), known.stopped), ("551112345678", true));
+    assert_eq!(world.messages(json!([text("551112345678", "START")])).await, 200);
     assert!(!world.is_stopped(number));
 }
 
