@@ -149,7 +149,7 @@ fn ids_as_texts() -> (Vec<String>, String) {
             texts.push((id.to_owned(), Vec::new()));
         }
         let Some((_, given)) = texts.last_mut() else { continue };
-        for (_, rest) in line.match_indices("$").map(|(at, _)| line.split_at(at + 1)) {
+        for (_, rest) in line.match_indices('$').map(|(at, _)| line.split_at(at + 1)) {
             let name = rest.split(|char: char| !char.is_ascii_alphabetic()).next().unwrap();
             if !given.contains(&name) {
                 given.push(name);
@@ -157,8 +157,8 @@ fn ids_as_texts() -> (Vec<String>, String) {
         }
     }
     let line = |(id, given): &(String, Vec<&str>)| {
-        let given: String = given.iter().map(|name| format!(" {{ ${name} }}")).collect();
-        format!("{id} = ({id}){given}\n")
+        let given: Vec<_> = given.iter().map(|name| format!("{{ ${name} }}")).collect();
+        format!("{id} = ({id}) {}\n", given.join(" "))
     };
     let file = texts.iter().map(line).collect();
     (texts.into_iter().map(|(id, _)| id).collect(), file)
