@@ -65,7 +65,7 @@ struct Source {
 impl Texts {
     /// The languages that come with the program.
     pub fn built_in() -> Result<Arc<Self>, TextsError> {
-        Self::of_sources(&[&built_in_sources()?], Locale::ENGLISH.tag()).map(Arc::new)
+        Self::of_sources(&[&built_in_sources()?], &Locale::ENGLISH).map(Arc::new)
     }
 
     /// Those, and the operator's own over them. `channels`: the names for which there may be texts.
@@ -107,7 +107,7 @@ impl Texts {
         let is_built_in = |tag: &LanguageIdentifier| BUILT_IN.iter().any(|(built_in, _)| *built_in == tag.to_string());
         order.sort_by_key(|sources| {
             let tag = sources.first().map(|source| &source.tag);
-            let is_english = tag.is_some_and(|tag| tag == Locale::ENGLISH.tag());
+            let is_english = tag.is_some_and(|tag| *tag == Locale::ENGLISH);
             (!is_english, !tag.is_some_and(is_built_in), tag != Some(default))
         });
         let mut texts: Option<Self> = None;

@@ -13,11 +13,14 @@ const MAX_EMAIL_BYTES: usize = 254;
 /// A language, and perhaps its script and country: a tag of BCP 47 without extensions, such as `de` or `pt-BR`. At most
 /// 35 bytes; an underscore is read as a hyphen.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Locale(LanguageIdentifier);
+pub struct Locale(
+    /// Boxed, since most messages have none, and every message in memory has room for it.
+    Box<LanguageIdentifier>,
+);
 
 impl Locale {
     /// `en`.
-    pub const ENGLISH: Self = Self(langid!("en"));
+    pub const ENGLISH: LanguageIdentifier = langid!("en");
 
     /// Reads a tag; `None` where it is none, or names no language (`und`).
     pub fn parse(text: &str) -> Option<Self> {
@@ -25,12 +28,18 @@ impl Locale {
             return None;
         }
         let tag = LanguageIdentifier::try_from_str(&text.replace('_', "-")).ok()?;
-        (!tag.language.is_unknown()).then_some(Self(tag))
+        (!tag.language.is_unknown()).then(|| Self(Box::new(tag)))
     }
 
     /// The tag, taken apart.
-    pub const fn tag(&self) -> &LanguageIdentifier {
+    pub fn tag(&self) -> &LanguageIdentifier {
         &self.0
+    }
+}
+
+impl From<LanguageIdentifier> for Locale {
+    fn from(tag: LanguageIdentifier) -> Self {
+        Self(Box::new(tag))
     }
 }
 

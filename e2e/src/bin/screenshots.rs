@@ -23,16 +23,21 @@ const SIZES: [(u32, u32, u32, f64); 3] = [(390, 844, 844, 0.8), (820, 1180, 900,
 /// A number that has no account yet.
 const NEWCOMER: &str = "+447400123456";
 /// Pages that look like another one.
-const ALIKE: [&str; 21] = [
+const ALIKE: [&str; 26] = [
     "/operator/texts/de",
     "/operator/texts/en",
     "/operator/texts/es",
     "/operator/texts/pt",
     "/operator/texts/ru",
+    "/docs/channel-email",
+    "/docs/channel-sms-http",
     "/docs/channel-smpp",
     "/docs/channel-telegram-bot",
     "/docs/channel-telegram-gateway",
+    "/docs/channel-webhook",
+    "/docs/channel-whatsapp",
     "/docs/routes",
+    "/docs/texts",
     "/docs/tokens",
     "/docs/management-api",
     "/docs/senders",

@@ -33,7 +33,7 @@ pub(super) struct Shape {
 
 impl Shapes {
     pub(super) fn of_english(built_in: &[Source]) -> Result<Self, TextsError> {
-        let english = built_in.iter().find(|source| source.tag == *Locale::ENGLISH.tag());
+        let english = built_in.iter().find(|source| source.tag == Locale::ENGLISH);
         Self::of_file(english.ok_or_else(|| TextsError::new("built-in texts", "English is missing"))?)
     }
 

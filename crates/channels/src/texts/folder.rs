@@ -31,7 +31,7 @@ impl Default for OwnTexts {
     fn default() -> Self {
         Self {
             folder: None,
-            default_language: Locale::ENGLISH,
+            default_language: Locale::from(Locale::ENGLISH),
         }
     }
 }
