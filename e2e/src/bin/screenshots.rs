@@ -23,7 +23,7 @@ const SIZES: [(u32, u32, u32, f64); 3] = [(390, 844, 844, 0.8), (820, 1180, 900,
 /// A number that has no account yet.
 const NEWCOMER: &str = "+447400123456";
 /// Pages that look like another one.
-const ALIKE: [&str; 26] = [
+const ALIKE: [&str; 28] = [
     "/operator/texts/de",
     "/operator/texts/en",
     "/operator/texts/es",
@@ -36,6 +36,8 @@ const ALIKE: [&str; 26] = [
     "/docs/channel-telegram-gateway",
     "/docs/channel-webhook",
     "/docs/channel-whatsapp",
+    "/docs/channels",
+    "/docs/delivery-reports",
     "/docs/routes",
     "/docs/texts",
     "/docs/tokens",
