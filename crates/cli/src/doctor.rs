@@ -1,5 +1,5 @@
-//! `countersign doctor`: reads the operator's texts and tries every channel of the configuration without sending anything to anyone, and says what is wrong and
-//! what to do.
+//! `countersign doctor`: reads the operator's texts and tries every channel of the configuration without sending anything to
+//! anyone, and says what is wrong and what to do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

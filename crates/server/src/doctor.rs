@@ -1,5 +1,5 @@
-//! `countersign doctor`: reads the operator's texts and tries every channel as it was set, in a process of its own, beside a live server too. Nothing is sent to
-//! anyone, and the books are not opened.
+//! `countersign doctor`: reads the operator's texts and tries every channel as it was set, in a process of its own, beside a live
+//! server too. Nothing is sent to anyone, and the books are not opened.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The other sides of channels that come from the npm registry or from PyPI: a script in `e2e/node` or `e2e/python` runs each. It is told what to do by lines of
-//! JSON, and tells what it sees by lines of JSON, each with an `event`.
+//! The other sides of channels that come from the npm registry or from PyPI: a script in `e2e/node` or `e2e/python` runs each. It
+//! is told what to do by lines of JSON, and tells what it sees by lines of JSON, each with an `event`.
 
 use std::collections::VecDeque;
 use std::io;
