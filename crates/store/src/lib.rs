@@ -21,11 +21,13 @@ mod handover;
 mod logins;
 mod messages;
 mod orders;
+mod postgres;
 mod prices;
 mod profiles;
 mod reports;
 mod senders;
 mod sessions;
+mod sql;
 mod sqlite;
 mod tokens;
 mod types;
@@ -65,8 +67,8 @@ pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
-    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StatementPage, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Lease, MessageRef, NewAccount, RequestRef,
+    SenderProfile, StatementPage, StoreError, Trouble,
 };
 pub use usage::{Usage, UsageBy, UsageFilter};
 pub use vault::{KeyFingerprint, MasterKey, Vault};
@@ -116,6 +118,19 @@ pub trait Store: Send + Sync + 'static {
     fn submit_by(&self, account: AccountKey, command: Command, by: Actor)
     -> BoxFuture<'_, Result<Outcome, StoreError>>;
 
+    /// The same door for what a worker brings of work that it holds: refused with [`StoreError::Stale`] where the work has passed to
+    /// another node meanwhile, so that what became of it there is what counts.
+    fn submit_under(
+        &self,
+        lease: Lease,
+        account: AccountKey,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+    /// Under which this node works at present. Ask before reading work back from the books.
+    fn lease(&self) -> Lease;
+    /// Whether work that was handed over under that lease is still this node's: asked before each message and report goes out.
+    fn holds(&self, lease: Lease) -> bool;
+
     /// Makes an account without money. [`StoreError::Conflict`] where an open account has that phone number.
     fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
     /// Replaces the token: the old one is refused from the commit on.
@@ -161,6 +176,7 @@ pub trait Store: Send + Sync + 'static {
         key: ReportKey,
         attempt: ReportAttempt,
         outcome: ReportOutcome,
+        lease: Lease,
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>>;
     /// Lets a lost report go again, with all its retries: at once, or after the report of its request that is under way.
     /// [`StoreError::NotFound`] where there is no such report, or it isn't lost.

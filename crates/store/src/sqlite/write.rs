@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use countersign_core::{Account, AdjustmentReason, Detail, LedgerEntry, LegName, SenderUsername};
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 
-use super::codec::{REQUEST_COLUMNS, RequestColumns, phone_column, request_place, timeline_numbers};
-use super::orders;
 use crate::batch::{Batch, Touched};
+use crate::sql::codec::{REQUEST_COLUMNS, RequestColumns, phone_column, request_place, timeline_numbers};
+use crate::sql::{Connection as Shared, orders};
 use crate::types::StoreError;
 use crate::vault::{Purpose, Vault};
 
@@ -269,7 +269,7 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
             ])?;
     }
     for order in batch.orders.values() {
-        orders::write_decided(connection, order)?;
+        orders::write_decided(Shared::Sqlite(connection), order)?;
     }
     for (request, event) in &batch.timeline {
         let [bucket, account_id, created_at, random] = request_place(*request);
