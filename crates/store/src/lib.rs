@@ -64,6 +64,7 @@ pub use reports::{
 };
 pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
+pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
@@ -77,7 +78,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername,
     Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
@@ -106,6 +107,54 @@ impl<T> SiteStore for T where
         + ChannelBooks
         + 'static
 {
+}
+
+/// The whole contract: what the Gateway API and the workers need, and what the pages need.
+pub trait Books: Store + SiteStore {}
+
+impl<T: Store + SiteStore> Books for T {}
+
+/// Which database holds the books.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file in that directory, for one process.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database, for several nodes.
+    Postgres(PostgresSettings),
+}
+
+/// How to open the books.
+#[derive(Debug)]
+pub struct StoreOptions {
+    /// Which database.
+    pub database: Database,
+    /// What sealed values hang on; the same on all nodes.
+    pub master_key: MasterKey,
+    /// The operator's rules; the prices are read from the books.
+    pub rules: Rules,
+}
+
+/// Opens the books, or makes them. Fails on a newer schema or another master key. It waits for the database: at the start only.
+pub fn open(options: StoreOptions) -> Result<(Arc<dyn Books>, CommittedWork), StoreError> {
+    let StoreOptions {
+        database,
+        master_key,
+        rules,
+    } = options;
+    match database {
+        Database::Sqlite(path) => {
+            let (store, work) = SqliteStore::open(SqliteOptions {
+                path,
+                master_key,
+                rules,
+            })?;
+            Ok((store, work))
+        }
+        Database::Postgres(settings) => {
+            let (store, work) = PostgresStore::open(settings, &master_key, rules)?;
+            Ok((store, work))
+        }
+    }
 }
 
 /// The books. Every answer to a write is given after its commit.
