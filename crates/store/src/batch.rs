@@ -494,7 +494,8 @@ fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
         .map(|message| (message.sent_at, message.expires_at))
 }
 
-fn named_request(action: &Action) -> Option<RequestId> {
+/// The request that a command names, to be loaded.
+pub(crate) fn named_request(action: &Action) -> Option<RequestId> {
     match action {
         Action::Send(send) => send.request,
         Action::CheckAbility { .. }

@@ -159,6 +159,40 @@ impl Session {
         !self.broken.get() && !self.client.is_closed()
     }
 
+    /// The same after it has been idle: a server that ended meanwhile is noticed.
+    pub(crate) fn is_still_open(&self) -> bool {
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(async {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            });
+        }
+        self.is_usable()
+    }
+
+    /// No further use of it.
+    pub(crate) fn give_up(&self) {
+        self.broken.set(true);
+    }
+
+    /// Ends a transaction of which nothing is kept.
+    pub(crate) fn roll_back(&self) {
+        if self.is_usable() && self.batch_execute("ROLLBACK").is_err() {
+            self.give_up();
+        }
+    }
+
+    /// Waits however long it takes: for migrations.
+    pub(crate) fn wait_long<T>(
+        &self,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, SessionError> {
+        match &self.runtime {
+            Some(runtime) => Ok(runtime.block_on(asked)?),
+            None => Err(SessionError::TimedOut),
+        }
+    }
+
     /// Waits for an answer, no longer than it may take.
     pub(crate) fn wait<T>(
         &self,
@@ -226,7 +260,7 @@ impl Session {
     /// Ends a transaction that only read.
     pub(crate) fn end_reading(&self) {
         if self.is_usable() && self.batch_execute("COMMIT").is_err() {
-            self.broken.set(true);
+            self.give_up();
         }
     }
 }

@@ -211,36 +211,36 @@ pub(crate) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance,
                                           low_balance_url, low_balance_told, low_balance_reports, grace_until, \
                                           test_generation, test_grace_until";
 
-/// Reads [`ACCOUNT_COLUMNS`].
-pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>) -> Result<Account, StoreError> {
-    let closed_at: Option<i64> = row.get(1)?;
-    let next_lapse_at: Option<i64> = row.get(8)?;
+/// Reads [`ACCOUNT_COLUMNS`], which begin at a column of the row.
+pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> Result<Account, StoreError> {
+    let closed_at: Option<i64> = row.get(first + 1)?;
+    let next_lapse_at: Option<i64> = row.get(first + 8)?;
     Ok(Account {
         key,
-        owner: phone_of(row.get(0)?)?,
+        owner: phone_of(row.get(first)?)?,
         closed: closed_at.is_some(),
         live: TokenStanding {
-            generation: row.get(2)?,
-            grace_until: row.get::<Option<i64>>(18)?.map(Timestamp::from_millis),
+            generation: row.get(first + 2)?,
+            grace_until: row.get::<Option<i64>>(first + 18)?.map(Timestamp::from_millis),
         },
         test: TokenStanding {
-            generation: row.get(19)?,
-            grace_until: row.get::<Option<i64>>(20)?.map(Timestamp::from_millis),
+            generation: row.get(first + 19)?,
+            grace_until: row.get::<Option<i64>>(first + 20)?.map(Timestamp::from_millis),
         },
-        balance: Credits::from_micros(row.get(3)?),
-        held: Credits::from_micros(row.get(4)?),
-        entries: row.get::<i64>(5)?.cast_unsigned(),
-        purchased: Credits::from_micros(row.get(6)?),
-        consumed: Credits::from_micros(row.get(7)?),
+        balance: Credits::from_micros(row.get(first + 3)?),
+        held: Credits::from_micros(row.get(first + 4)?),
+        entries: row.get::<i64>(first + 5)?.cast_unsigned(),
+        purchased: Credits::from_micros(row.get(first + 6)?),
+        consumed: Credits::from_micros(row.get(first + 7)?),
         next_lapse_at: next_lapse_at.map(Timestamp::from_millis),
-        clock_offset_ms: row.get(9)?,
-        free_day: row.get(10)?,
-        free_sends: row.get(11)?,
-        head: EntryHash::from_bytes(row.get(12)?),
-        last_entry_at: Timestamp::from_millis(row.get(13)?),
-        low_balance: low_balance_of(row.get(14)?, row.get(15)?).map(Arc::new),
-        low_balance_told: row.get(16)?,
-        low_balance_reports: row.get::<i64>(17)?.cast_unsigned(),
+        clock_offset_ms: row.get(first + 9)?,
+        free_day: row.get(first + 10)?,
+        free_sends: row.get(first + 11)?,
+        head: EntryHash::from_bytes(row.get(first + 12)?),
+        last_entry_at: Timestamp::from_millis(row.get(first + 13)?),
+        low_balance: low_balance_of(row.get(first + 14)?, row.get(first + 15)?).map(Arc::new),
+        low_balance_told: row.get(first + 16)?,
+        low_balance_reports: row.get::<i64>(first + 17)?.cast_unsigned(),
     })
 }
 

@@ -29,7 +29,7 @@ impl FactSource for Facts<'_> {
             LazyLock::new(|| format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE bucket = ?1 AND account_id = ?2"));
         let mut statement = self.connection.prepare_cached(&SQL)?;
         let mut rows = statement.query(params![key.bucket.0, key.id.number()])?;
-        rows.next()?.map(|row| account_from_row(key, row)).transpose()
+        rows.next()?.map(|row| account_from_row(key, row, 0)).transpose()
     }
 
     fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError> {

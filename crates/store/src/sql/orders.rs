@@ -104,6 +104,25 @@ pub(crate) fn load(connection: Connection<'_>, account: AccountKey, id: OrderId)
     rows.next()?.map(order_from_row).transpose()
 }
 
+/// Writes a purchase, or that it has lapsed.
+pub(crate) fn write_purchase(connection: Connection<'_>, purchase: &Purchase) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO purchase (bucket, account_id, entry, through, lapses_at, lapsed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (bucket, account_id, entry) DO UPDATE SET lapsed = excluded.lapsed",
+        )?
+        .execute(params![
+            purchase.account.bucket.0,
+            purchase.account.id.number(),
+            purchase.entry.cast_signed(),
+            purchase.through.micros(),
+            purchase.lapses_at.millis(),
+            purchase.lapsed,
+        ])?;
+    Ok(())
+}
+
 /// Writes what a command decided, with its line in the audit log. The purchase is written in the same transaction.
 pub(crate) fn write_decided(connection: Connection<'_>, order: &Order) -> Result<(), StoreError> {
     let [bucket, account_id] = account_place(order.account);

@@ -10,10 +10,20 @@ use crate::types::StoreError;
 
 /// Puts every row of the books into a list.
 pub(crate) fn restore(connection: Connection<'_>, list: &mut PriceList) -> Result<(), StoreError> {
+    restore_after(connection, list, 0)
+}
+
+/// Adds what was set after a row.
+pub(crate) fn restore_after(
+    connection: Connection<'_>,
+    list: &mut PriceList,
+    number: i64,
+) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, route, prefix, effective_from, price, set_at, set_by FROM price_row ORDER BY number",
+        "SELECT number, route, prefix, effective_from, price, set_at, set_by FROM price_row WHERE number > ?1 \
+         ORDER BY number",
     )?;
-    let mut rows = statement.query(params![])?;
+    let mut rows = statement.query([number])?;
     while let Some(row) = rows.next()? {
         list.restore(&record_from_row(row)?.row);
     }

@@ -86,6 +86,12 @@ impl UsageBook {
         self.put_away(connection, sums.iter().map(|(place, _)| place.account))
     }
 
+    /// Forgets what is remembered of an account: somebody else wrote its usage.
+    pub(crate) fn forget_account(&mut self, account: AccountKey) {
+        self.recent_rows.remove(&account);
+        self.numbers.forget_account(account);
+    }
+
     /// Puts rows away of accounts that have many. `accounts` come in order.
     fn put_away(
         &mut self,

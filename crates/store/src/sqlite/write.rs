@@ -253,20 +253,7 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
 /// Rows that most batches don't have: purchases, orders, timeline, kept answers.
 fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
     for purchase in batch.purchases.values() {
-        connection
-            .prepare_cached(
-                "INSERT INTO purchase (bucket, account_id, entry, through, lapses_at, lapsed) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT (bucket, account_id, entry) DO UPDATE SET lapsed = excluded.lapsed",
-            )?
-            .execute(params![
-                purchase.account.bucket.0,
-                purchase.account.id.number(),
-                purchase.entry.cast_signed(),
-                purchase.through.micros(),
-                purchase.lapses_at.millis(),
-                purchase.lapsed,
-            ])?;
+        orders::write_purchase(Shared::Sqlite(connection), purchase)?;
     }
     for order in batch.orders.values() {
         orders::write_decided(Shared::Sqlite(connection), order)?;
