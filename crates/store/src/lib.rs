@@ -29,6 +29,8 @@ mod senders;
 mod sessions;
 mod sql;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tokens;
 mod types;
 mod usage;
@@ -56,6 +58,7 @@ pub use orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
     OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
 };
+pub use postgres::{PostgresSettings, PostgresStore};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
@@ -64,7 +67,6 @@ pub use reports::{
 };
 pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
-pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
@@ -78,8 +80,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername,
-    Timestamp, TokenClaim, VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules,
+    SenderUsername, Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;

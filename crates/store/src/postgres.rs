@@ -26,6 +26,8 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+#[cfg(feature = "testing")]
+pub(crate) use schema::migrate;
 pub(crate) use session::{RowStream, Session, SessionError};
 pub use settings::PostgresSettings;
 pub(crate) use value::PostgresColumn;
@@ -134,11 +136,7 @@ impl PostgresStore {
             lanes.push(entry);
             threads.push(thread);
         }
-        threads.push(nodes::keep_alive(
-            Arc::clone(&shared),
-            access,
-            Arc::clone(&committed),
-        )?);
+        threads.push(nodes::keep_alive(Arc::clone(&shared), access, Arc::clone(&committed))?);
         Ok((
             Arc::new(Self {
                 shared,

@@ -160,7 +160,7 @@ impl Backend for PostgresStore {
         by: Option<Actor>,
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         self.lane_of(account)
-            .ask(|reply| Job::Command {
+            .ask(move |reply| Job::Command {
                 lease,
                 account,
                 command,
@@ -178,7 +178,7 @@ impl Backend for PostgresStore {
         outcome: ReportOutcome,
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
         self.lane_of(key.request.account)
-            .ask(|reply| Job::Report {
+            .ask(move |reply| Job::Report {
                 lease,
                 key,
                 attempt,
@@ -188,14 +188,9 @@ impl Backend for PostgresStore {
             .boxed()
     }
 
-    fn redeliver(
-        &self,
-        key: ReportKey,
-        now: Timestamp,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+    fn redeliver(&self, key: ReportKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         self.lane_of(key.request.account)
-            .ask(|reply| Job::Redeliver { key, now, by, reply })
+            .ask(move |reply| Job::Redeliver { key, now, by, reply })
             .boxed()
     }
 
@@ -216,7 +211,11 @@ impl Backend for PostgresStore {
 
     fn present_load(&self) -> BooksLoad {
         let [handed_over, reports_handed_over] = self.handed_over.waiting();
-        let (queued, queue_length) = self.lanes.iter().map(super::LaneEntry::queued).fold((0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1));
+        let (queued, queue_length) = self
+            .lanes
+            .iter()
+            .map(super::LaneEntry::queued)
+            .fold((0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1));
         BooksLoad {
             queued,
             queue_length,
@@ -244,7 +243,9 @@ impl Backend for PostgresStore {
             self.shared.node.close();
             let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
             let ended = tokio::task::spawn_blocking(move || {
-                threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
             });
             let ended = ended.await.map_err(|_| StoreError::Lost)?;
             self.pool.close();

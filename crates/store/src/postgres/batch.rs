@@ -86,7 +86,9 @@ impl Books {
             Some(writer) => writer,
             None => {
                 let sql = "SELECT nextval(pg_get_serial_sequence('batch_marker', 'writer'))";
-                *self.writer.insert(connection.query_row(sql, crate::sql::params![], |row| row.get(0))?)
+                *self
+                    .writer
+                    .insert(connection.query_row(sql, crate::sql::params![], |row| row.get(0))?)
             }
         };
         if !self.marked_buckets.contains(&bucket) {
@@ -118,12 +120,7 @@ impl Books {
 }
 
 /// Judges and commits a batch.
-pub(super) fn write(
-    shared: &Shared,
-    session: &Session,
-    books: &mut Books,
-    jobs: &[Job],
-) -> Result<Written, Failed> {
+pub(super) fn write(shared: &Shared, session: &Session, books: &mut Books, jobs: &[Job]) -> Result<Written, Failed> {
     let bucket = match jobs.first() {
         Some(job) if shared.sharded => job.account().bucket.0,
         _ => 0,
@@ -188,10 +185,8 @@ fn judge(
         rules = newer_prices(connection, &rules)?;
         shared.set_rules(std::sync::Arc::clone(&rules));
     }
-    let mut batch = Batch {
-        lease,
-        ..Batch::default()
-    };
+    let mut batch = Batch::default();
+    batch.lease = lease;
     let mut source = Source::new(connection, &shared.vault, &loaded);
     let mut answers = Answers::default();
     for job in jobs {
@@ -251,14 +246,16 @@ fn judge(
             }
             Job::Redeliver { key, now, by, .. } => {
                 let settings = Settings::new(connection, &shared.vault, &rules.rules, lease);
-                answers.redelivered.push(match settings.redeliver_report(*key, *now, *by) {
-                    Ok((profile, due)) => {
-                        new_reports.extend(due);
-                        Ok(profile)
-                    }
-                    Err(error @ (StoreError::NotFound(_) | StoreError::Damaged(_))) => Err(error),
-                    Err(error) => return Err(error),
-                });
+                answers
+                    .redelivered
+                    .push(match settings.redeliver_report(*key, *now, *by) {
+                        Ok((profile, due)) => {
+                            new_reports.extend(due);
+                            Ok(profile)
+                        }
+                        Err(error @ (StoreError::NotFound(_) | StoreError::Damaged(_))) => Err(error),
+                        Err(error) => return Err(error),
+                    });
             }
         }
     }

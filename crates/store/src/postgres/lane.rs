@@ -95,14 +95,19 @@ impl LaneEntry {
 
     /// How many jobs wait, and how many may.
     pub(super) fn queued(&self) -> (usize, usize) {
-        self.sender
-            .upgrade()
-            .map_or((0, QUEUE_LENGTH), |jobs| (jobs.max_capacity() - jobs.capacity(), jobs.max_capacity()))
+        self.sender.upgrade().map_or((0, QUEUE_LENGTH), |jobs| {
+            (jobs.max_capacity() - jobs.capacity(), jobs.max_capacity())
+        })
     }
 
     /// Takes no more; what waits is still answered.
     pub(super) fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        drop(
+            self.jobs
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 
@@ -203,9 +208,7 @@ impl Lane {
             Ok(_) if was => tracing::info!("the database can be reached again: the books take writes"),
             _ => {}
         }
-        let written = written.map(|written| {
-            self.hand_over(written)
-        });
+        let written = written.map(|written| self.hand_over(written));
         let many = jobs.len() >= MANY_ANSWERS;
         let answer_all = move || answer(jobs, written);
         match &self.runtime {
@@ -289,15 +292,13 @@ impl Lane {
     /// in time.
     fn was_committed(&mut self, number: i64, deadline: Instant) -> Option<bool> {
         loop {
-            let asked = self
-                .connected()
-                .and_then(|session| {
-                    let found = self.books.marked(&session);
-                    if session.is_usable() {
-                        self.session = Some(session);
-                    }
-                    found
-                });
+            let asked = self.connected().and_then(|session| {
+                let found = self.books.marked(&session);
+                if session.is_usable() {
+                    self.session = Some(session);
+                }
+                found
+            });
             match asked {
                 Ok(marked) => return Some(marked == Some(number)),
                 Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {

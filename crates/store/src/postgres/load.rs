@@ -3,16 +3,16 @@
 //! purchase that lapses) is asked for one by one where a command needs it.
 
 use countersign_core::{
-    Account, AccountKey, FirstAnswer, IdempotencyKey, Order, OrderId, Purchase, RequestId, SenderFact,
-    SenderUsername, VerificationRequest,
+    Account, AccountKey, FirstAnswer, IdempotencyKey, Order, OrderId, Purchase, RequestId, SenderFact, SenderUsername,
+    VerificationRequest,
 };
 use foldhash::{HashMap, HashSet};
 use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
+use super::Shared;
 use super::lane::Job;
 use super::session::{Session, SessionError};
-use super::Shared;
 use crate::batch::{FactSource, LiveKey, named_request};
 use crate::sql::codec::{
     ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, account_key, request_place,
@@ -84,22 +84,16 @@ impl Buckets {
 }
 
 /// Begins the transaction and loads.
-pub(super) fn load(
-    shared: &Shared,
-    session: &Session,
-    jobs: &[Job],
-    lease: Lease,
-) -> Result<Loaded, StoreError> {
+pub(super) fn load(shared: &Shared, session: &Session, jobs: &[Job], lease: Lease) -> Result<Loaded, StoreError> {
     let mut accounts: Vec<AccountKey> = jobs.iter().map(Job::account).collect();
     accounts.sort_unstable();
     accounts.dedup();
     let named: HashSet<RequestRef> = jobs
         .iter()
         .filter_map(|job| match job {
-            Job::Command { account, command, .. } => named_request(&command.action).map(|id| RequestRef {
-                account: *account,
-                id,
-            }),
+            Job::Command { account, command, .. } => {
+                named_request(&command.action).map(|id| RequestRef { account: *account, id })
+            }
             Job::Report { .. } | Job::Redeliver { .. } => None,
         })
         .collect();
@@ -250,4 +244,3 @@ impl FactSource for Source<'_> {
         self.rest.open_purchases(account)
     }
 }
-

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use countersign_core::{Rules, Timestamp};
 
+use super::RulesNow;
 use super::partitions::{LIST_SQL, make_month, months_ahead};
 use super::session::{Session, SessionError};
-use super::RulesNow;
 use crate::sql::{Connection, OptionalExtension as _, params, prices};
 use crate::types::StoreError;
 
@@ -23,9 +23,17 @@ pub(crate) const SETTINGS_LOCK: i64 = 0x636f_756e_0000_0002;
 pub(crate) fn migrate(session: &Session) -> Result<(), StoreError> {
     // A migration may take longer than a question, and so may waiting for another node's.
     session.batch_execute("SET statement_timeout = 0")?;
-    session.wait_long(session.client().execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]))?;
+    session.wait_long(
+        session
+            .client()
+            .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]),
+    )?;
     let migrated = migrate_alone(session);
-    session.wait_long(session.client().execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]))?;
+    session.wait_long(
+        session
+            .client()
+            .execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]),
+    )?;
     session.batch_execute("RESET statement_timeout")?;
     migrated
 }
@@ -48,7 +56,11 @@ fn migrate_alone(session: &Session) -> Result<(), StoreError> {
 
 /// The schema's number; 0 where there is none yet.
 pub(crate) fn schema_of(session: &Session) -> Result<i64, StoreError> {
-    let there = session.wait(session.client().query_one("SELECT to_regclass('meta') IS NOT NULL", &[]))?;
+    let there = session.wait(
+        session
+            .client()
+            .query_one("SELECT to_regclass('meta') IS NOT NULL", &[]),
+    )?;
     if !there.get::<_, bool>(0) {
         return Ok(0);
     }
@@ -93,15 +105,18 @@ pub(crate) fn make_partitions(session: &Session, now: Timestamp) -> Result<(), S
 
 /// The rules with the price list as it stands.
 pub(crate) fn with_prices(connection: Connection<'_>, mut rules: Rules) -> Result<RulesNow, StoreError> {
-    let newest_price = connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| row.get(0))?;
+    let newest_price = connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| {
+        row.get(0)
+    })?;
     prices::restore(connection, &mut rules.prices)?;
     Ok(RulesNow { rules, newest_price })
 }
 
 /// The same with rows that were added since; nothing is read where there are none.
 pub(crate) fn newer_prices(connection: Connection<'_>, known: &Arc<RulesNow>) -> Result<Arc<RulesNow>, StoreError> {
-    let newest_price =
-        connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| row.get(0))?;
+    let newest_price = connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| {
+        row.get(0)
+    })?;
     if newest_price == known.newest_price {
         return Ok(Arc::clone(known));
     }

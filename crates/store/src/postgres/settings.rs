@@ -66,7 +66,10 @@ impl PostgresSettings {
             .application_name(format!("countersign {}", self.node_name).trim_end());
         // The server gives up what this side gave up, soon after; and a name in a table is looked for nowhere else.
         let timeout_ms = self.timeout.as_millis();
-        let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        let given = config
+            .get_options()
+            .map(|options| format!("{options} "))
+            .unwrap_or_default();
         config.options(format!(
             "{given}-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={} -c TimeZone=UTC \
              -c default_transaction_isolation=read\\ committed",
@@ -98,7 +101,8 @@ impl PostgresSettings {
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
             None => {
-                let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| wrong(&error.to_string()))?;
+                let verifier =
+                    rustls_platform_verifier::Verifier::new(provider).map_err(|error| wrong(&error.to_string()))?;
                 builder
                     .dangerous()
                     .with_custom_certificate_verifier(Arc::new(verifier))

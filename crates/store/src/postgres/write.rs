@@ -100,7 +100,10 @@ impl Pipeline<'_> {
 /// `INSERT INTO table (columns) SELECT … FROM unnest(…)`: the first column is the bucket. `types` are those of the others.
 fn insert_sql(sharded: bool, table: &str, columns: &[(&str, &str)], then: &str) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let marks: Vec<String> = (2..).zip(columns).map(|(number, (_, kind))| format!("${number}::{kind}[]")).collect();
+    let marks: Vec<String> = (2..)
+        .zip(columns)
+        .map(|(number, (_, kind))| format!("${number}::{kind}[]"))
+        .collect();
     let names = names.join(", ");
     let marks = marks.join(", ");
     if sharded {
@@ -257,7 +260,10 @@ static SET_ACCOUNTS: LazyLock<Both> = LazyLock::new(|| {
     Both([false, true].map(|sharded| {
         let names: Vec<&str> = ACCOUNT.iter().map(|(name, _)| *name).collect();
         let set: Vec<String> = names[..14].iter().map(|name| format!("{name} = k.{name}")).collect();
-        let marks: Vec<String> = (2..).zip(ACCOUNT).map(|(number, (_, kind))| format!("${number}::{kind}[]")).collect();
+        let marks: Vec<String> = (2..)
+            .zip(ACCOUNT)
+            .map(|(number, (_, kind))| format!("${number}::{kind}[]"))
+            .collect();
         let (set, marks, names) = (set.join(", "), marks.join(", "), names.join(", "));
         if sharded {
             format!(
@@ -310,7 +316,12 @@ type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> 
 
 fn send<'a>(client: &'a Client, ready: &'a Ready) -> Sent<'a> {
     Box::pin(async move {
-        let values: Vec<&(dyn ToSql + Sync)> = ready.values.0.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = ready
+            .values
+            .0
+            .iter()
+            .map(|value| &**value as &(dyn ToSql + Sync))
+            .collect();
         client.execute(&ready.statement, &values).await
     })
 }
@@ -473,8 +484,12 @@ fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreEr
     arrays.put(entries, |entry| entry.amount.micros());
     arrays.put(entries, |entry| entry.balance_after.micros());
     arrays.put(entries, |entry| entry.at.millis());
-    arrays.put(entries, |entry| entry.request.map(|request| request.created_at().millis()));
-    arrays.put(entries, |entry| entry.request.map(|request| request.random().cast_signed()));
+    arrays.put(entries, |entry| {
+        entry.request.map(|request| request.created_at().millis())
+    });
+    arrays.put(entries, |entry| {
+        entry.request.map(|request| request.random().cast_signed())
+    });
     arrays.put(entries, |entry| entry.previous.as_bytes().to_vec());
     arrays.put(entries, |entry| {
         entry.reason.as_ref().map(AdjustmentReason::as_str).map(str::to_owned)
@@ -482,12 +497,7 @@ fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreEr
     pipeline.add(PUT_ENTRIES.of(pipeline.sharded), arrays)
 }
 
-fn put_accounts(
-    pipeline: &mut Pipeline<'_>,
-    batch: &Batch,
-    loaded: &Loaded,
-    writer: i64,
-) -> Result<(), StoreError> {
+fn put_accounts(pipeline: &mut Pipeline<'_>, batch: &Batch, loaded: &Loaded, writer: i64) -> Result<(), StoreError> {
     let used: HashSet<_> = batch.usage.iter().map(|change| change.account).collect();
     let others: HashSet<_> = loaded.not_ours(writer).collect();
     let mut accounts: Vec<_> = batch
@@ -545,8 +555,12 @@ fn put_events(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreErr
         i16::try_from(timeline_numbers(event.kind).1).unwrap_or_default()
     });
     arrays.put(&events, |(_, event)| event.at.millis());
-    arrays.put(&events, |(_, event)| event.leg.as_ref().map(LegName::as_str).map(str::to_owned));
-    arrays.put(&events, |(_, event)| event.detail.as_ref().map(Detail::as_str).map(str::to_owned));
+    arrays.put(&events, |(_, event)| {
+        event.leg.as_ref().map(LegName::as_str).map(str::to_owned)
+    });
+    arrays.put(&events, |(_, event)| {
+        event.detail.as_ref().map(Detail::as_str).map(str::to_owned)
+    });
     pipeline.add(PUT_EVENTS.of(pipeline.sharded), arrays)
 }
 

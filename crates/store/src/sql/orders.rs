@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::sql::{Connection, OptionalExtension, Row, params};
 use countersign_core::{
     AccountKey, Credits, DAY_MS, LedgerEntry, Order, OrderId, OrderNote, OrderParty, OrderState, ProviderName,
-    RequestId, Timestamp,
+    Purchase, RequestId, Timestamp,
 };
 use futures_util::future::BoxFuture;
 

@@ -14,11 +14,7 @@ pub(crate) fn restore(connection: Connection<'_>, list: &mut PriceList) -> Resul
 }
 
 /// Adds what was set after a row.
-pub(crate) fn restore_after(
-    connection: Connection<'_>,
-    list: &mut PriceList,
-    number: i64,
-) -> Result<(), StoreError> {
+pub(crate) fn restore_after(connection: Connection<'_>, list: &mut PriceList, number: i64) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT number, route, prefix, effective_from, price, set_at, set_by FROM price_row WHERE number > ?1 \
          ORDER BY number",
