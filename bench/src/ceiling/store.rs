@@ -13,9 +13,10 @@ use countersign_core::{
     VerificationStatus,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
-    NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
-    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, Lease,
+    MessageRef, NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter,
+    ReportKey, ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError,
+    Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -165,6 +166,20 @@ impl Store for CeilingStore {
         at_once(answer(account, &command))
     }
 
+    fn submit_under(
+        &self,
+        _: Lease,
+        account: AccountKey,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        self.submit(account, command)
+    }
+    fn lease(&self) -> Lease {
+        Lease::default()
+    }
+    fn holds(&self, _: Lease) -> bool {
+        true
+    }
     fn submit_by(&self, account: AccountKey, command: Command, _: Actor) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         self.submit(account, command)
     }
@@ -239,6 +254,7 @@ impl Store for CeilingStore {
         _: ReportKey,
         _: ReportAttempt,
         _: ReportOutcome,
+        _: Lease,
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
         absent()
     }

@@ -36,7 +36,7 @@ const VERIFIED: usize = 100;
 /// What all cases need.
 pub(super) struct Workbench<'a> {
     pub(super) options: &'a Options,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     pub(super) server: PathBuf,
     wrk: Wrk,
     pub(super) runtime: Runtime,

@@ -1,11 +1,12 @@
-//! `run`: starts the servers, drives them with wrk, and judges the figures of docs/benchmarks.md. `cases` and `reported` hold what is
-//! measured; `wrk`, `processes`, `books` and `disk` are its tools; `report` prints. Everything is bounded in time, stays on
+//! `run`: starts the servers, drives them with wrk, and judges the figures of docs/benchmarks.md. `cases`, `reported` and `postgres`
+//! hold what is measured; `wrk`, `processes`, `books` and `disk` are its tools; `report` prints. Everything is bounded in time, stays on
 //! loopback and leaves nothing behind.
 
 pub(crate) mod audit;
 pub(crate) mod books;
 mod cases;
 mod disk;
+mod postgres;
 mod processes;
 mod report;
 mod reported;
@@ -48,12 +49,14 @@ enum Case {
     Whole,
     /// Reports to a hundred receivers, and to ninety-nine while the hundredth hangs.
     Reports,
+    /// Sends on PostgreSQL by one node and by two, beside pgbench. Needs PostgreSQL, and runs where it is asked for.
+    Postgres,
 }
 
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Measure only these; all by default.
+    /// Measure only these; all but `postgres` by default.
     #[arg(long = "case", value_enum, value_name = "CASE")]
     cases: Vec<Case>,
     /// Rounds of each pair of servers; they take turns.
@@ -71,6 +74,8 @@ pub(crate) struct Options {
     /// Requests in the books of the case `million`.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     past_requests: u32,
+    #[command(flatten)]
+    postgres: postgres::PostgresOptions,
     /// Where the data directories are made, on the disk to be measured; by default beside this program.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -105,8 +110,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case::Million,
         Case::Whole,
         Case::Reports,
+        Case::Postgres,
     ] {
-        if !options.cases.is_empty() && !options.cases.contains(&case) {
+        let wanted = if options.cases.is_empty() {
+            case != Case::Postgres
+        } else {
+            options.cases.contains(&case)
+        };
+        if !wanted {
             continue;
         }
         say(&format!("measuring {case:?} …"))?;
@@ -119,6 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Case::Million => workbench.million()?,
             Case::Whole => workbench.whole()?,
             Case::Reports => workbench.reports()?,
+            Case::Postgres => workbench.postgres()?,
         });
     }
     let text = if options.json {

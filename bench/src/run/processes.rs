@@ -32,12 +32,18 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The real thing, in the sandbox with its inbox, on a free port.
+    /// The real thing, in the sandbox with its inbox, on a free port; its books in the data directory.
     pub(super) fn countersign(binary: &Path, data_dir: &Path) -> Result<Self> {
+        Self::node(binary, data_dir, &[])
+    }
+
+    /// The same with further options.
+    pub(super) fn node(binary: &Path, data_dir: &Path, options: &[String]) -> Result<Self> {
         let mut command = Command::new(binary);
         command
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir);
+            .arg(data_dir)
+            .args(options);
         Self::start(command, &data_dir.with_extension("log"), "api_url")
     }
 
@@ -103,11 +109,7 @@ impl Server {
 
     /// Ends it as an operator would: SIGTERM, and it must exit with 0.
     pub(super) fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status();
-        if !sent.context("sending SIGTERM")?.success() {
-            bail!("could not send SIGTERM to {pid}");
-        }
+        signal(self.child.id(), "TERM")?;
         let end = Instant::now() + END_WITHIN;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().context("waiting for the server")? {
@@ -147,13 +149,56 @@ impl Server {
 
     /// The processor time that it used so far.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).context("reading /proc")?;
-        // The name in brackets may hold spaces; user and system time are the 12th and 13th field after it.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks = after_name.split_whitespace().skip(11).take(2);
-        let total: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(float(total) / TICKS_A_SECOND)
+        Ok(ProcessTime::of(&self.child.id().to_string())?.own_seconds)
     }
+}
+
+/// What /proc says of a process's processor time, user and system.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ProcessTime {
+    /// The process that started it.
+    pub(super) parent: u32,
+    /// Its own.
+    pub(super) own_seconds: f64,
+    /// That of the children which have ended and been waited for.
+    pub(super) reaped_seconds: f64,
+}
+
+impl ProcessTime {
+    /// That of a process, by its number or as `self`.
+    pub(super) fn of(process: &str) -> Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("reading /proc")?;
+        Ok(Self::parse(&stat))
+    }
+
+    fn parse(stat: &str) -> Self {
+        // The name in brackets may hold spaces. After it the parent is the 2nd field; user and system time are the 12th and
+        // 13th, those of ended children the 14th and 15th.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<u64> = after_name
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
+        let field = |place: usize| fields.get(place).copied().unwrap_or(0);
+        let seconds = |place: usize| float(field(place) + field(place + 1)) / TICKS_A_SECOND;
+        Self {
+            parent: u32::try_from(field(1)).unwrap_or(0),
+            own_seconds: seconds(11),
+            reaped_seconds: seconds(13),
+        }
+    }
+}
+
+/// Sends a signal to a process by its number.
+pub(super) fn signal(process: u32, name: &str) -> Result<()> {
+    let process = process.to_string();
+    let sent = Command::new("sh")
+        .args(["-c", "kill -\"$1\" \"$0\"", &process, name])
+        .status();
+    if !sent.with_context(|| format!("sending SIG{name}"))?.success() {
+        bail!("could not send SIG{name} to {process}");
+    }
+    Ok(())
 }
 
 impl Drop for Server {
@@ -221,6 +266,15 @@ fn exchange(address: SocketAddr, head: &str, body: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_behind_a_name_with_spaces() {
+        let stat = "42 (a) name) S 7 42 42 0 -1 4194560 900 0 0 0 150 50 300 100 20 0 1 0";
+        let time = ProcessTime::parse(stat);
+        assert_eq!(time.parent, 7);
+        assert!((time.own_seconds - 2.0).abs() < 1e-9);
+        assert!((time.reaped_seconds - 4.0).abs() < 1e-9);
+    }
 
     #[test]
     fn the_address_is_read_from_the_readiness_line() {

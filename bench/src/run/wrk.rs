@@ -26,6 +26,13 @@ pub(super) enum Load<'a> {
         /// Counts the rounds of one server.
         round: u64,
     },
+    /// The same for many accounts, each send for one that is drawn by lot.
+    SendForMany {
+        /// Counts the rounds of one server.
+        round: u64,
+        /// The file of the accounts' tokens, one a line.
+        tokens: &'a Path,
+    },
     /// `checkVerificationStatus` with a code: records of a request id and its code, each used once.
     Check {
         /// The file of records.
@@ -136,13 +143,18 @@ impl Wrk {
     }
 
     fn script(&self, address: SocketAddr, token: &str, load: Load<'_>) -> String {
+        let send = |script: &str, round: u64| {
+            let script = script
+                .replace("FIRST", &first_number(round).to_string())
+                .replace("SPAN", &(NUMBERS_A_ROUND / u64::from(self.threads.max(1))).to_string());
+            let body_length = r#"{"phone_number":"+393000000000"}"#.len();
+            ("sendVerificationMessage", body_length, script)
+        };
         let (method, body_length, requests) = match load {
-            Load::Send { round } => (
-                "sendVerificationMessage",
-                r#"{"phone_number":"+393000000000"}"#.len(),
-                SEND_SCRIPT
-                    .replace("FIRST", &first_number(round).to_string())
-                    .replace("SPAN", &(NUMBERS_A_ROUND / u64::from(self.threads.max(1))).to_string()),
+            Load::Send { round } => send(SEND_SCRIPT, round),
+            Load::SendForMany { round, tokens } => send(
+                &SEND_FOR_MANY_SCRIPT.replace("TOKENS", &tokens.display().to_string()),
+                round,
             ),
             Load::Check { records } => (
                 "checkVerificationStatus",
@@ -179,6 +191,22 @@ function init(args) number = FIRST + thread_number * SPAN end
 function request()
   number = number + 1
   return head .. '{"phone_number":"+' .. number .. '"}'
+end"#;
+
+// The head that the script begins with names one token; here each account has a head of its own, made beforehand.
+const SEND_FOR_MANY_SCRIPT: &str = r#"
+local heads = {}
+local random = math.random
+function init(args)
+  number = FIRST + thread_number * SPAN
+  math.randomseed(number)
+  for token in io.lines("TOKENS") do
+    heads[#heads + 1] = string.gsub(head, "Bearer [^\r]*", "Bearer " .. token, 1)
+  end
+end
+function request()
+  number = number + 1
+  return heads[random(#heads)] .. '{"phone_number":"+' .. number .. '"}'
 end"#;
 
 // A record has a fixed width, so that a thread reads the file in one go and cuts it as it runs: 19 characters of request
@@ -271,6 +299,12 @@ mod tests {
         assert!(script.contains("Content-Length: 32"), "{script}");
         assert!(
             script.contains("number = 393012000000 + thread_number * 2000000"),
+            "{script}"
+        );
+        let tokens = Path::new("of/accounts");
+        let script = wrk.script(address, "t", Load::SendForMany { round: 3, tokens });
+        assert!(
+            script.contains("Content-Length: 32") && script.contains("io.lines(\"of/accounts\")"),
             "{script}"
         );
         let records = Path::new("r");

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
+use crate::sql::{Connection, Row, params};
 use countersign_core::{AccountId, AccountKey, Credits, EntryHash, RequestId};
 use ring::digest;
-use rusqlite::{Connection, Row};
 
-use crate::sqlite::{FILE_NAME, account_key, open_for_audit, request_id as request_id_of, require_known_schema};
+use crate::sql::codec::{account_key, request_id as request_id_of};
+use crate::sqlite::{FILE_NAME, open_for_audit, require_known_schema};
 use crate::types::StoreError;
 use requests::ChargedRequests;
 
@@ -96,10 +97,13 @@ pub fn audit(
     if !directory.join(FILE_NAME).exists() {
         return Err(StoreError::NotFound("database in this data directory"));
     }
-    let mut connection = open_for_audit(directory)?;
-    require_known_schema(&connection)?;
+    let file = open_for_audit(directory)?;
+    require_known_schema(&file)?;
+    let connection = Connection::Sqlite(&file);
     let mut noted: HashMap<AccountId, LedgerHead> = noted.iter().map(|head| (head.account, *head)).collect();
-    let total: i64 = connection.query_row("SELECT coalesce(sum(entries), 0) FROM account", [], |row| row.get(0))?;
+    let total: i64 = connection.query_row("SELECT coalesce(sum(entries), 0) FROM account", params![], |row| {
+        row.get(0)
+    })?;
     // An entry is a step, and so is about each request: there are some as many.
     let mut steps = Steps {
         done: 0,
@@ -111,14 +115,14 @@ pub fn audit(
     let mut last_id = 0;
     loop {
         // One account, one snapshot: its rows are compared as they stood at one commit.
-        let snapshot = connection.transaction()?;
-        let Some(account) = next_account(&snapshot, last_id)? else {
+        let snapshot = connection.snapshot()?;
+        let Some(account) = next_account(snapshot.connection(), last_id)? else {
             break;
         };
         last_id = account.key.id.number();
         let noted = noted.remove(&account.key.id);
         let mut check = AccountCheck {
-            connection: &snapshot,
+            connection: snapshot.connection(),
             account: &account,
             noted,
             charged: ChargedRequests::default(),
@@ -182,7 +186,7 @@ struct AuditedAccount {
     last_entry_at: i64,
 }
 
-fn next_account(connection: &Connection, after_id: i64) -> Result<Option<AuditedAccount>, StoreError> {
+fn next_account(connection: Connection<'_>, after_id: i64) -> Result<Option<AuditedAccount>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT bucket, account_id, balance, held, entries, purchased, consumed, next_lapse_at, head, last_entry_at \
          FROM account WHERE account_id > ?1 ORDER BY account_id LIMIT 1",
@@ -204,7 +208,7 @@ fn next_account(connection: &Connection, after_id: i64) -> Result<Option<Audited
 
 /// One account's check. Its parts are spread over this module's files by subject.
 struct AccountCheck<'a, 'b> {
-    connection: &'a Connection,
+    connection: Connection<'a>,
     account: &'a AuditedAccount,
     noted: Option<LedgerHead>,
     /// What the entries say of charges and refunds, compared with what the requests say.
@@ -249,6 +253,6 @@ impl AccountCheck<'_, '_> {
     }
 }
 
-fn request_id(row: &Row<'_>) -> Result<RequestId, StoreError> {
+fn request_id(row: Row<'_>) -> Result<RequestId, StoreError> {
     Ok(request_id_of(row.get(0)?, row.get(1)?))
 }

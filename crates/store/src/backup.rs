@@ -34,6 +34,12 @@ pub enum BackupError {
     /// The caller wanted no more of it.
     #[error("the backup was cancelled: no file was made")]
     Cancelled,
+    /// The books are on a PostgreSQL server.
+    #[error(
+        "the books are in a PostgreSQL database, which has backups of its own: see docs/postgresql.md (pg_basebackup with an \
+         archive of the log)"
+    )]
+    OfTheDatabase,
     /// The store ends.
     #[error("the server ended before the backup was done: no file was made")]
     Closing,

@@ -11,7 +11,7 @@ use countersign_core::{
 use foldhash::HashMap;
 
 use crate::Outcome;
-use crate::types::{Committed, RequestRef, StoreError};
+use crate::types::{Committed, Lease, RequestRef, StoreError};
 use crate::usage::NewUsage;
 
 /// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
@@ -133,6 +133,8 @@ pub(crate) type Of<T> = (RequestRef, T);
 /// What a batch has loaded and changed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// Under which the work that it makes is this node's.
+    pub(crate) lease: Lease,
     pub(crate) accounts: HashMap<AccountKey, Touched<Account>>,
     pub(crate) requests: HashMap<RequestRef, Option<Touched<VerificationRequest>>>,
     pub(crate) entries: Vec<LedgerEntry>,
@@ -351,6 +353,7 @@ impl Batch {
         self.timeline.extend(timeline.into_iter().map(|event| (request, event)));
         if work.is_some() || !reports.is_empty() {
             self.committed.push(Committed {
+                lease: self.lease,
                 work,
                 request: row.clone(),
             });
@@ -491,7 +494,8 @@ fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
         .map(|message| (message.sent_at, message.expires_at))
 }
 
-fn named_request(action: &Action) -> Option<RequestId> {
+/// The request that a command names, to be loaded.
+pub(crate) fn named_request(action: &Action) -> Option<RequestId> {
     match action {
         Action::Send(send) => send.request,
         Action::CheckAbility { .. }

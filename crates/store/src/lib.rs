@@ -21,12 +21,16 @@ mod handover;
 mod logins;
 mod messages;
 mod orders;
+mod postgres;
 mod prices;
 mod profiles;
 mod reports;
 mod senders;
 mod sessions;
+mod sql;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tokens;
 mod types;
 mod usage;
@@ -54,6 +58,7 @@ pub use orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
     OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
 };
+pub use postgres::{PostgresSettings, PostgresStore};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
@@ -65,8 +70,8 @@ pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
-    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, MessageRef, NewAccount, RequestRef, SenderProfile,
-    StatementPage, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Lease, MessageRef, NewAccount, RequestRef,
+    SenderProfile, StatementPage, StoreError, Trouble,
 };
 pub use usage::{Usage, UsageBy, UsageFilter};
 pub use vault::{KeyFingerprint, MasterKey, Vault};
@@ -75,8 +80,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername,
-    Timestamp, TokenClaim, VerificationRequest,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules,
+    SenderUsername, Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -106,6 +111,54 @@ impl<T> SiteStore for T where
 {
 }
 
+/// The whole contract: what the Gateway API and the workers need, and what the pages need.
+pub trait Books: Store + SiteStore {}
+
+impl<T: Store + SiteStore> Books for T {}
+
+/// Which database holds the books.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file in that directory, for one process.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database, for several nodes.
+    Postgres(PostgresSettings),
+}
+
+/// How to open the books.
+#[derive(Debug)]
+pub struct StoreOptions {
+    /// Which database.
+    pub database: Database,
+    /// What sealed values hang on; the same on all nodes.
+    pub master_key: MasterKey,
+    /// The operator's rules; the prices are read from the books.
+    pub rules: Rules,
+}
+
+/// Opens the books, or makes them. Fails on a newer schema or another master key. It waits for the database: at the start only.
+pub fn open(options: StoreOptions) -> Result<(Arc<dyn Books>, CommittedWork), StoreError> {
+    let StoreOptions {
+        database,
+        master_key,
+        rules,
+    } = options;
+    match database {
+        Database::Sqlite(path) => {
+            let (store, work) = SqliteStore::open(SqliteOptions {
+                path,
+                master_key,
+                rules,
+            })?;
+            Ok((store, work))
+        }
+        Database::Postgres(settings) => {
+            let (store, work) = PostgresStore::open(settings, &master_key, rules)?;
+            Ok((store, work))
+        }
+    }
+}
+
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {
     /// The one door: judges a command and makes its changes durable. Fails at once with [`StoreError::Busy`] where the
@@ -115,6 +168,19 @@ pub trait Store: Send + Sync + 'static {
     /// audit log.
     fn submit_by(&self, account: AccountKey, command: Command, by: Actor)
     -> BoxFuture<'_, Result<Outcome, StoreError>>;
+
+    /// The same door for what a worker brings of work that it holds: refused with [`StoreError::Stale`] where the work has passed to
+    /// another node meanwhile, so that what became of it there is what counts.
+    fn submit_under(
+        &self,
+        lease: Lease,
+        account: AccountKey,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+    /// Under which this node works at present. Ask before reading work back from the books.
+    fn lease(&self) -> Lease;
+    /// Whether work that was handed over under that lease is still this node's: asked before each message and report goes out.
+    fn holds(&self, lease: Lease) -> bool;
 
     /// Makes an account without money. [`StoreError::Conflict`] where an open account has that phone number.
     fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>>;
@@ -161,6 +227,7 @@ pub trait Store: Send + Sync + 'static {
         key: ReportKey,
         attempt: ReportAttempt,
         outcome: ReportOutcome,
+        lease: Lease,
     ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>>;
     /// Lets a lost report go again, with all its retries: at once, or after the report of its request that is under way.
     /// [`StoreError::NotFound`] where there is no such report, or it isn't lost.

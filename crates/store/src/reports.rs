@@ -6,7 +6,7 @@ use std::sync::Arc;
 use countersign_core::{AccountKey, CallbackUrl, Timestamp, TokenClaim};
 
 use crate::handover::{HandOver, Handed};
-use crate::types::RequestRef;
+use crate::types::{Lease, RequestRef};
 
 /// Most bytes of a receiver's answer that are kept with an attempt.
 pub const MAX_KEPT_RESPONSE_BYTES: usize = 4_096;
@@ -55,6 +55,8 @@ pub struct DueReport {
     pub attempts: u16,
     /// Since when it is due, real time.
     pub due_at: Timestamp,
+    /// Under which it is this node's to send.
+    pub lease: Lease,
 }
 
 impl DueReport {

@@ -1,36 +1,17 @@
 //! The books in one SQLite file: one writer on a thread of its own that commits in batches, readers beside it.
 //!
-//! `writer` takes jobs from the bounded queue and commits them; `load` and `write` are its SQL; `read` answers questions from
-//! connections of its own; `checkpoint` keeps the write-ahead log bounded; `disk` says what becomes of a write that fails; `settings` holds the writes that are no commands.
+//! `writer` takes jobs from the bounded queue and commits them; `write` is its SQL; `readers` are the connections that answer
+//! questions; `checkpoint` keeps the write-ahead log bounded; `disk` says what becomes of a write that fails. Most SQL is in
+//! [`crate::sql`], which both backends share.
 
-mod access;
-mod actions;
 mod backup;
-mod channel_books;
 mod checkpoint;
-mod codec;
-mod console;
 mod disk;
-mod history;
 mod ledger_chain;
-mod load;
-mod logins;
-mod message_summaries;
-mod messages;
-mod orders;
-mod prices;
-mod profiles;
-mod read;
+mod readers;
 mod report_hosts;
-mod report_reads;
-mod reports;
 mod schema;
-mod senders;
-mod sessions;
-mod settings;
-mod statement;
-mod tokens;
-mod usage;
+mod usage_fill;
 mod write;
 mod writer;
 
@@ -40,37 +21,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules, SenderUsername, Timestamp,
-    TokenClaim, VerificationRequest,
-};
+use countersign_core::{AccountKey, Command, Rules, Timestamp};
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use codec::{
-    ENTRY_COLUMNS, TIMELINE_BECAME, TIMELINE_LEG_ENDED, account_key, delivery_number, delivery_of, entry_from_row,
-    leg_end_of, request_id,
-};
 pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
 
+use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
-use crate::prices::{PriceRecord, PriceSetting, PricesSet};
-use crate::reports::{
-    DuePlace, DueReport, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportOutcome, ReportProfile,
-};
-use crate::types::{
-    AccountAccess, AccountProfile, Actor, CommittedWork, HandOverGauge, MessageRef, NewAccount, RequestRef,
-    SenderProfile, StatementPage, StoreError, Trouble,
-};
+use crate::console::BooksLoad;
+use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
+use crate::sql::Connection;
+use crate::sql::access::AccessCache;
+use crate::sql::backend::Backend;
+use crate::sql::read::Reader;
+use crate::sql::settings::Settings;
+use crate::sql::{prices, settings};
+use crate::types::{Actor, CommittedWork, HandOverGauge, Lease, StoreError, Trouble};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
-use crate::{Outcome, Store};
-use access::AccessCache;
 use backup::BackupTask;
 use disk::{Disk, DiskWatch};
-use message_summaries::Summarising;
-use read::Readers;
+use readers::Readers;
 use writer::Job;
 
 /// Commands that may wait for the writer; beyond it, callers are told to come again.
@@ -110,10 +82,11 @@ impl SqliteStore {
     pub fn open(options: SqliteOptions) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let vault = Arc::new(Vault::new(&options.master_key)?);
         let connection = schema::open_for_writing(&options.path)?;
-        settings::check_master_key(&connection, &vault)?;
+        let shared = Connection::Sqlite(&connection);
+        settings::check_master_key(shared, &vault)?;
         let mut rules = options.rules;
-        prices::restore(&connection, &mut rules.prices)?;
-        usage::fill_once(&connection, &vault, &rules.route)?;
+        prices::restore(shared, &mut rules.prices)?;
+        usage_fill::fill_once(&connection, &vault, &rules.route)?;
         let readers = Arc::new(Readers::open(&options.path, Arc::clone(&vault))?);
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
@@ -155,11 +128,44 @@ impl SqliteStore {
             mpsc::error::TrySendError::Closed(_) => StoreError::Closing,
         })
     }
+}
 
-    /// Runs a write that is no command on the writer, in a transaction of its own.
+impl Backend for SqliteStore {
+    fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    fn access(&self) -> &AccessCache {
+        &self.access
+    }
+
+    fn watches(&self) -> &Arc<Watches> {
+        &self.watches
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        // Bounded rows and no sync: it runs where it is asked.
+        Box::pin(std::future::ready(self.readers.ask(ask)))
+    }
+
+    fn aside<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let readers = Arc::clone(&self.readers);
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || readers.ask(ask)).await;
+            // It panicked, or the runtime ends.
+            asked.map_err(|_| StoreError::Lost)?
+        })
+    }
+
     fn set<T: Send + 'static>(
         &self,
-        write: impl FnOnce(&mut settings::Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
@@ -171,9 +177,22 @@ impl SqliteStore {
         })
     }
 
-    /// Queues a command and waits for its outcome.
+    fn note<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.set(write)
+    }
+
+    fn note_later(&self, write: impl FnOnce(&mut Settings<'_>) -> Result<(), StoreError> + Send + 'static) {
+        let _ = self.queue(Job::Settings(Box::new(move |writer, connection| {
+            let _ = writer.set(connection, write);
+        })));
+    }
+
     fn command(
         &self,
+        _lease: Option<Lease>,
         account: AccountKey,
         command: Command,
         by: Option<Actor>,
@@ -189,98 +208,10 @@ impl SqliteStore {
             answer.await.map_err(|_| StoreError::Lost)?
         })
     }
-}
 
-/// An answer from a reading connection. Questions are short (bounded rows, no sync), so they run where they are asked.
-fn answered<T: Send + 'static>(answer: Result<T, StoreError>) -> BoxFuture<'static, Result<T, StoreError>> {
-    Box::pin(std::future::ready(answer))
-}
-
-impl SqliteStore {
-    /// Asks a reading connection on a thread that may block: for questions that look through thousands of rows and would keep
-    /// others from being answered meanwhile.
-    fn aside<T: Send + 'static>(
+    fn report_attempt(
         &self,
-        ask: impl FnOnce(&Readers) -> Result<T, StoreError> + Send + 'static,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
-        let readers = Arc::clone(&self.readers);
-        Box::pin(async move {
-            let asked = tokio::task::spawn_blocking(move || ask(&readers)).await;
-            // It panicked, or the runtime ends.
-            asked.map_err(|_| StoreError::Lost)?
-        })
-    }
-}
-
-impl Store for SqliteStore {
-    fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        self.command(account, command, None)
-    }
-
-    fn submit_by(
-        &self,
-        account: AccountKey,
-        command: Command,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        self.command(account, command, Some(by))
-    }
-
-    fn create_account(&self, new: NewAccount, by: Actor) -> BoxFuture<'_, Result<AccountProfile, StoreError>> {
-        self.set(move |settings| settings.create_account(&new, by))
-    }
-
-    fn rotate_token(&self, account: AccountKey, token: ApiToken, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.rotate_token(account, token, by))
-    }
-
-    fn close_account(&self, account: AccountKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.close_account(account, now, by))
-    }
-
-    fn set_allow_list(
-        &self,
-        account: AccountKey,
-        allow_list: Vec<IpNet>,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_allow_list(account, &allow_list, by))
-    }
-
-    fn set_low_balance(
-        &self,
-        account: AccountKey,
-        low_balance: Option<LowBalance>,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.set_low_balance(account, low_balance.as_ref(), by))
-    }
-
-    fn add_sender(
-        &self,
-        account: AccountKey,
-        username: SenderUsername,
-        now: Timestamp,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
-        self.set(move |settings| settings.add_sender(account, username, now, by))
-    }
-
-    fn verify_sender(
-        &self,
-        username: SenderUsername,
-        now: Timestamp,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<SenderProfile, StoreError>> {
-        self.set(move |settings| settings.verify_sender(&username, now, by))
-    }
-
-    fn set_prices(&self, setting: PriceSetting) -> BoxFuture<'_, Result<PricesSet, StoreError>> {
-        self.set(move |settings| settings.set_prices(&setting))
-    }
-
-    fn record_report(
-        &self,
+        _lease: Lease,
         key: ReportKey,
         attempt: ReportAttempt,
         outcome: ReportOutcome,
@@ -297,12 +228,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn redeliver_report(
-        &self,
-        key: ReportKey,
-        now: Timestamp,
-        by: Actor,
-    ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+    fn redeliver(&self, key: ReportKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             self.queue(Job::Settings(Box::new(move |writer, connection| {
@@ -317,162 +243,32 @@ impl Store for SqliteStore {
         })
     }
 
-    fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.set(move |settings| settings.forget_old_answers(now))
+    fn present_lease(&self) -> Lease {
+        Lease::default()
     }
 
-    fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            // Read beside the writer; only the finished summary goes through it.
-            let what = self.readers.next_summary(account, now)?;
-            if matches!(what, Summarising::Nothing) {
-                return Ok(false);
-            }
-            self.set(move |settings| settings.summarise(account, &what)).await?;
-            Ok(true)
-        })
+    fn still_holds(&self, _lease: Lease) -> bool {
+        true
     }
 
-    fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
-        answered(self.access.of_token(&self.vault, &self.readers, token))
-    }
-
-    fn fingerprint(&self, account: AccountKey, text: &[u8]) -> [u8; 32] {
-        self.vault.fingerprint(account.id, text)
-    }
-
-    fn token(&self, account: AccountKey) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
-        answered(self.readers.token(account))
-    }
-
-    fn signing_token(
-        &self,
-        account: AccountKey,
-        made_with: TokenClaim,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<ApiToken, StoreError>> {
-        answered(self.readers.signing_token(account, made_with, now))
-    }
-
-    fn account(&self, id: AccountId) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {
-        answered(self.readers.account(id))
-    }
-
-    fn account_of_phone(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<Option<AccountProfile>, StoreError>> {
-        answered(self.readers.account_of_phone(phone))
-    }
-
-    fn accounts(
-        &self,
-        after: Option<AccountId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
-        answered(self.readers.accounts(after, limit))
-    }
-
-    fn statement(
-        &self,
-        account: AccountKey,
-        from: Timestamp,
-        to: Timestamp,
-        after: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<StatementPage, StoreError>> {
-        answered(self.readers.statement(account, from, to, after, limit))
-    }
-
-    fn senders(&self, account: Option<AccountKey>) -> BoxFuture<'_, Result<Vec<SenderProfile>, StoreError>> {
-        answered(self.readers.senders(account))
-    }
-
-    fn price_history(&self, after: Option<u64>, limit: usize) -> BoxFuture<'_, Result<Vec<PriceRecord>, StoreError>> {
-        answered(self.readers.price_history(after, limit))
-    }
-
-    fn request(
-        &self,
-        account: AccountKey,
-        id: RequestId,
-    ) -> BoxFuture<'_, Result<Option<VerificationRequest>, StoreError>> {
-        answered(self.readers.request(RequestRef { account, id }))
-    }
-
-    fn waiting_messages(
-        &self,
-        now: Timestamp,
-        after: Option<MessageRef>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(MessageRef, VerificationRequest)>, StoreError>> {
-        answered(self.readers.waiting_messages(now, after, limit))
-    }
-
-    fn arrived_messages(
-        &self,
-        since: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
-        answered(self.readers.arrived_messages(since, limit))
-    }
-
-    fn due_requests(
-        &self,
-        now: Timestamp,
-        account: Option<AccountKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
-        answered(self.readers.due_requests(now, account, limit))
-    }
-
-    fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
-        answered(self.readers.due_lapses(now, limit))
-    }
-
-    fn report_accounts(
-        &self,
-        after: Option<AccountKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
-        answered(self.readers.report_accounts(after, limit))
-    }
-
-    fn report_lanes(
-        &self,
-        account: AccountKey,
-        after: Option<Arc<str>>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(ReportLane, Timestamp)>, StoreError>> {
-        answered(self.readers.report_lanes(account, after, limit))
-    }
-
-    fn due_reports(
-        &self,
-        lane: ReportLane,
-        now: Timestamp,
-        after: Option<DuePlace>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<DueReport>, StoreError>> {
-        answered(self.readers.due_reports(&lane, now, after, limit))
-    }
-
-    fn reports(
-        &self,
-        account: AccountKey,
-        filter: ReportFilter,
-        before: Option<ReportKey>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<ReportProfile>, StoreError>> {
-        answered(self.readers.reports(account, filter, before, limit))
-    }
-
-    fn report(&self, key: ReportKey) -> BoxFuture<'_, Result<Option<ReportDetail>, StoreError>> {
-        answered(self.readers.report(key))
-    }
-
-    fn trouble(&self) -> Option<Trouble> {
+    fn present_trouble(&self) -> Option<Trouble> {
         self.disk.is_full().then_some(Trouble::DiskFull)
     }
 
-    fn back_up(
+    fn present_load(&self) -> BooksLoad {
+        let queue_length = self.jobs.max_capacity();
+        let [handed_over, reports_handed_over] = self.handed_over.waiting();
+        BooksLoad {
+            queued: queue_length.saturating_sub(self.jobs.capacity()),
+            queue_length,
+            handed_over,
+            reports_handed_over,
+            log_bytes: file_bytes(&self.directory.join(format!("{FILE_NAME}-wal"))),
+            database_bytes: file_bytes(&self.directory.join(FILE_NAME)),
+        }
+    }
+
+    fn copy_to(
         &self,
         file: PathBuf,
         force: bool,
@@ -497,7 +293,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn end(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (reply, closed) = oneshot::channel();
             // A closed queue means that this was called before: there is nothing left to do.
@@ -511,6 +307,11 @@ impl Store for SqliteStore {
             Ok(())
         })
     }
+}
+
+/// A file's size; zero where it isn't there, as the log before the first write.
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// The one place for a backup; free again when it is dropped.

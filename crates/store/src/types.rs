@@ -32,6 +32,15 @@ pub enum StoreError {
     /// The disk refused to keep something for another reason than want of room. A write ends the process then.
     #[error("disk: {0}")]
     Disk(String),
+    /// The database can't be reached, or didn't answer in time. Nothing was done; the books go on by themselves once it is back.
+    #[error("the database can't be reached: nothing was done, and the books go on once it is back")]
+    Unavailable,
+    /// The database asked for the transaction to be tried again, and it still failed after some times.
+    #[error("the database was too busy with what else was written: nothing was done")]
+    TryAgain,
+    /// The work has passed to another node: what became of it there is what counts.
+    #[error("this work is another node's by now")]
+    Stale,
     /// What was named isn't there.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -74,6 +83,8 @@ pub enum StoreError {
 pub enum Trouble {
     /// There is no room for another write.
     DiskFull,
+    /// The database can't be reached.
+    Unreachable,
 }
 
 /// As the health check tells it: a word or two.
@@ -81,6 +92,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DiskFull => "disk full",
+            Self::Unreachable => "database unreachable",
         })
     }
 }
@@ -214,6 +226,11 @@ pub struct MessageRef {
     pub request: RequestRef,
 }
 
+/// Under which a node works on what the books hand to it. On one machine there is one for ever; a node that the others gave up for
+/// dead gets a new one, and what it began under the old one counts for nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Lease(pub(crate) i64);
+
 /// What a committed command asks of the workers. A batch's are handed over together, after the commit, in order.
 #[derive(Debug, Clone)]
 pub struct Committed {
@@ -221,6 +238,8 @@ pub struct Committed {
     pub work: Option<Work>,
     /// The request as committed.
     pub request: VerificationRequest,
+    /// Under which the work is this node's.
+    pub lease: Lease,
 }
 
 /// Commands' work that may wait for the workers, and in how many batches; beyond it, they read it back from the books.

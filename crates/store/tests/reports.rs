@@ -124,7 +124,10 @@ impl Books {
     }
 
     async fn record(&self, key: ReportKey, outcome: ReportOutcome) -> Option<DueReport> {
-        self.store.record_report(key, failed(), outcome).await.unwrap()
+        self.store
+            .record_report(key, failed(), outcome, self.store.lease())
+            .await
+            .unwrap()
     }
 
     async fn detail(&self, key: ReportKey) -> ReportDetail {
@@ -316,19 +319,23 @@ async fn attempts_are_kept_and_being_held_back_in_a_row_is_one_of_them() {
     books.record(key, ReportOutcome::Retry { due_at }).await;
     for _ in 0..3 {
         let outcome = ReportOutcome::Held { due_at };
-        books.store.record_report(key, held(), outcome).await.unwrap();
+        books
+            .store
+            .record_report(key, held(), outcome, books.store.lease())
+            .await
+            .unwrap();
     }
     assert_eq!(books.due(LATER).await[0].attempts, 1, "held back is no retry");
     let mut long = failed();
     long.response = vec![b'x'; 10_000];
     books
         .store
-        .record_report(key, long, ReportOutcome::Retry { due_at })
+        .record_report(key, long, ReportOutcome::Retry { due_at }, books.store.lease())
         .await
         .unwrap();
     books
         .store
-        .record_report(key, held(), ReportOutcome::Held { due_at })
+        .record_report(key, held(), ReportOutcome::Held { due_at }, books.store.lease())
         .await
         .unwrap();
     let acknowledgement = ReportAttempt {
@@ -339,7 +346,12 @@ async fn attempts_are_kept_and_being_held_back_in_a_row_is_one_of_them() {
     };
     books
         .store
-        .record_report(key, acknowledgement.clone(), ReportOutcome::Acknowledged)
+        .record_report(
+            key,
+            acknowledgement.clone(),
+            ReportOutcome::Acknowledged,
+            books.store.lease(),
+        )
         .await
         .unwrap();
     let detail = books.detail(key).await;
@@ -451,7 +463,7 @@ async fn bodies_and_answers_are_nowhere_in_the_file() {
     let due_at = LATER;
     books
         .store
-        .record_report(key, attempt, ReportOutcome::Retry { due_at })
+        .record_report(key, attempt, ReportOutcome::Retry { due_at }, books.store.lease())
         .await
         .unwrap();
     books.store.close().await.unwrap();

@@ -118,7 +118,7 @@ impl Dispatch {
     async fn work_off(&mut self, batch: Vec<Committed>) {
         self.in_batch = true;
         let now = Instant::now();
-        for Committed { work, request } in batch {
+        for Committed { work, request, .. } in batch {
             let (account, id) = (request.account, request.id);
             match work {
                 // What finds no room waits in the books: its lane says so once there is some.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign_core::{ApiToken, Timestamp};
 use countersign_store::{
-    DueReport, Handed, NewReports, ReportAttempt, ReportKey, ReportLane, ReportOutcome, Store, StoreError,
+    DueReport, Handed, Lease, NewReports, ReportAttempt, ReportKey, ReportLane, ReportOutcome, Store, StoreError,
 };
 use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
@@ -70,6 +70,7 @@ struct Attempted {
     ticket: Ticket,
     ended: Ended,
     record: Option<(ReportAttempt, ReportOutcome)>,
+    lease: Lease,
 }
 
 /// An attempt, or that a report was held back, before it is written down.
@@ -78,6 +79,8 @@ struct ToRecord {
     lane: ReportLane,
     attempt: ReportAttempt,
     outcome: ReportOutcome,
+    /// Under which it was made.
+    lease: Lease,
 }
 
 /// A report that was recorded.
@@ -253,15 +256,24 @@ impl Run {
             error: Some("held back: its destination failed several times in a row".to_owned()),
             response: Vec::new(),
         };
-        self.record(report.key, report.lane(), attempt, ReportOutcome::Held { due_at });
+        let outcome = ReportOutcome::Held { due_at };
+        self.record(report.key, report.lane(), attempt, outcome, report.lease);
     }
 
-    fn record(&mut self, key: ReportKey, lane: ReportLane, attempt: ReportAttempt, outcome: ReportOutcome) {
+    fn record(
+        &mut self,
+        key: ReportKey,
+        lane: ReportLane,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+        lease: Lease,
+    ) {
         self.to_record.push_back(ToRecord {
             key,
             lane,
             attempt,
             outcome,
+            lease,
         });
         self.record_some();
     }
@@ -277,11 +289,16 @@ impl Run {
     }
 
     fn attempted(&mut self, attempted: Attempted) {
-        let Attempted { ticket, ended, record } = attempted;
+        let Attempted {
+            ticket,
+            ended,
+            record,
+            lease,
+        } = attempted;
         let now = Instant::now();
         let held_back = self.lanes.ended(&ticket, ended, now);
         if let Some((attempt, outcome)) = record {
-            self.record(ticket.key, ticket.lane.clone(), attempt, outcome);
+            self.record(ticket.key, ticket.lane.clone(), attempt, outcome, lease);
         } else {
             let again_at = clock::now().plus_millis(AGAIN_AFTER_MS);
             self.wakes.add(again_at, ticket.lane.clone());
@@ -358,7 +375,8 @@ impl Run {
                     Some(_) = self.recording.next() => self.record_some(),
                     Some(attempted) = self.under_way.next() => {
                         if let Some((attempt, outcome)) = attempted.record {
-                            self.record(attempted.ticket.key, attempted.ticket.lane, attempt, outcome);
+                            let Attempted { ticket, lease, .. } = attempted;
+                            self.record(ticket.key, ticket.lane, attempt, outcome, lease);
                         }
                     }
                 }
@@ -374,7 +392,7 @@ impl Sender {
     /// Makes one attempt.
     async fn attempt(&self, ticket: Ticket, report: DueReport) -> Attempted {
         let request = ticket.key.request;
-        let (at, attempts) = (clock::now(), report.attempts);
+        let (at, attempts, lease) = (clock::now(), report.attempts, report.lease);
         let token = match self.store.signing_token(request.account, report.token, at).await {
             Ok(token) => token,
             Err(error) => {
@@ -384,6 +402,7 @@ impl Sender {
                     ticket,
                     ended: Ended::NothingSent,
                     record: None,
+                    lease,
                 };
             }
         };
@@ -393,7 +412,12 @@ impl Sender {
             Some(_) => Ended::Failed,
         };
         let record = Some(self.judge(&ticket, attempt, attempts, at));
-        Attempted { ticket, ended, record }
+        Attempted {
+            ticket,
+            ended,
+            record,
+            lease,
+        }
     }
 
     async fn post(&self, report: DueReport, token: &ApiToken, now: Timestamp) -> Attempt {
@@ -444,6 +468,7 @@ impl Sender {
             lane,
             attempt,
             outcome,
+            lease,
         } = to_record;
         let again_at = match outcome {
             ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => Some(due_at),
@@ -459,15 +484,16 @@ impl Sender {
         let mut tries = 0;
         while tries < MAX_RECORD_TRIES {
             tries += 1;
-            match self.store.record_report(key, attempt.clone(), outcome).await {
+            match self.store.record_report(key, attempt.clone(), outcome, lease).await {
                 Ok(next) => {
                     recorded.next = next;
                     return recorded;
                 }
-                Err(StoreError::NotFound(_)) => return recorded,
+                // Another node has it by now, or nobody.
+                Err(StoreError::NotFound(_) | StoreError::Stale) => return recorded,
                 Err(StoreError::Closing) => break,
                 // However long it takes: an attempt that is given up is made again, once for each try.
-                Err(StoreError::DiskFull) => tries = 0,
+                Err(StoreError::DiskFull | StoreError::Unavailable) => tries = 0,
                 Err(error) => tracing::debug!(%error, "an attempt is not recorded yet"),
             }
             tokio::time::sleep(backoff).await;

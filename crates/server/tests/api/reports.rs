@@ -156,7 +156,7 @@ async fn lose(server: &Server, request: &str, number: u16) {
     };
     server
         .store
-        .record_report(key, attempt, ReportOutcome::Lost)
+        .record_report(key, attempt, ReportOutcome::Lost, server.store.lease())
         .await
         .unwrap();
 }

@@ -262,7 +262,9 @@ async fn a_lost_report_is_shown_with_its_attempts_and_goes_again_by_hand() {
         error: Some("the receiver answered 500".into()),
         response: b"<b>no & never</b>".to_vec(),
     };
-    let recorded = server.store.record_report(key, attempt, ReportOutcome::Lost);
+    let recorded = server
+        .store
+        .record_report(key, attempt, ReportOutcome::Lost, server.store.lease());
     recorded.await.unwrap();
     let path = format!("/account/messages/{id}");
     let page = owner.get(&path).await;

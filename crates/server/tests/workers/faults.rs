@@ -9,10 +9,10 @@ use countersign_core::{
     TokenClaim, VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, MessageRef,
-    NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter, ReportKey,
-    ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store, StoreError,
-    Trouble,
+    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, Lease,
+    MessageRef, NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter,
+    ReportKey, ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store,
+    StoreError, Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -53,6 +53,15 @@ impl Store for FaultyStore {
     fn submit(&self, account: AccountKey, command: Command) -> Answer<'_, Outcome> {
         self.or_fault(0, self.store.submit(account, command))
     }
+    fn submit_under(&self, lease: Lease, account: AccountKey, command: Command) -> Answer<'_, Outcome> {
+        self.or_fault(0, self.store.submit_under(lease, account, command))
+    }
+    fn lease(&self) -> Lease {
+        self.store.lease()
+    }
+    fn holds(&self, lease: Lease) -> bool {
+        self.store.holds(lease)
+    }
     fn submit_by(&self, account: AccountKey, command: Command, by: Actor) -> Answer<'_, Outcome> {
         self.or_fault(0, self.store.submit_by(account, command, by))
     }
@@ -61,8 +70,9 @@ impl Store for FaultyStore {
         key: ReportKey,
         attempt: ReportAttempt,
         outcome: ReportOutcome,
+        lease: Lease,
     ) -> Answer<'_, Option<DueReport>> {
-        self.or_fault(1, self.store.record_report(key, attempt, outcome))
+        self.or_fault(1, self.store.record_report(key, attempt, outcome, lease))
     }
     fn redeliver_report(&self, key: ReportKey, now: Timestamp, by: Actor) -> Answer<'_, ReportProfile> {
         self.store.redeliver_report(key, now, by)

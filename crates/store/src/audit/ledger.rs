@@ -3,7 +3,7 @@
 use countersign_core::{Credits, EntryHash, EntryKind, LedgerEntry};
 
 use super::{AccountCheck, Finding, require};
-use crate::sqlite::{ENTRY_COLUMNS, entry_from_row};
+use crate::sql::codec::{ENTRY_COLUMNS, entry_from_row};
 
 impl AccountCheck<'_, '_> {
     /// Entries are numbered without a gap and in order of time, each carries the hash of the one before and says the
@@ -138,7 +138,7 @@ impl AccountCheck<'_, '_> {
                 through == bought,
                 "purchase {entry} reaches up to {through}, and all up to it are {bought}"
             );
-            if !row.get::<_, bool>(3)? {
+            if !row.get::<bool>(3)? {
                 let lapses_at: i64 = row.get(2)?;
                 next_lapse_at = Some(next_lapse_at.map_or(lapses_at, |next| next.min(lapses_at)));
             }

@@ -7,12 +7,12 @@
 
 use std::hash::BuildHasher as _;
 
+use crate::sql::params;
 use countersign_core::{Credits, DeliveryState, EntryKind, RequestId};
 use foldhash::quality::RandomState;
-use rusqlite::params;
 
 use super::{AccountCheck, Finding, request_id, require};
-use crate::sqlite::{delivery_number, delivery_of};
+use crate::sql::codec::{delivery_number, delivery_of};
 
 /// Sums over the charges and refunds of an account, once as its entries have them and once as its requests do.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl AccountCheck<'_, '_> {
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
             let state = delivery_of(row.get(2)?)?;
-            let (fee, refunded) = (Credits::from_micros(row.get(3)?), row.get::<_, bool>(4)?);
+            let (fee, refunded) = (Credits::from_micros(row.get(3)?), row.get::<bool>(4)?);
             require!(!fee.is_negative(), "request {id} has a fee below zero");
             require!(
                 refunded == (state == DeliveryState::Expired && !fee.is_zero()),
@@ -101,7 +101,7 @@ impl AccountCheck<'_, '_> {
 
     /// The slow query that names a request; it runs only once something is known to be wrong.
     fn wrongly_charged(&self) -> Finding {
-        let mut statement = self.connection.prepare(
+        let mut statement = self.connection.prepare_cached(
             "SELECT r.created_at, r.random, r.fee, r.refunded, \
              sum(e.kind = ?3), sum(e.kind = ?4), sum(iif(e.kind = ?3, -e.amount, 0)), sum(iif(e.kind = ?4, e.amount, 0)) \
              FROM request r LEFT JOIN ledger_entry e ON e.bucket = ?1 AND e.account_id = ?2 \
@@ -119,7 +119,7 @@ impl AccountCheck<'_, '_> {
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
             let (fee, is_refunded): (i64, bool) = (row.get(2)?, row.get(3)?);
-            let count = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
+            let count = |column| row.get::<Option<i64>>(column).map(Option::unwrap_or_default);
             let (charges, refunds, charge_sum, refund_sum) = (count(4)?, count(5)?, count(6)?, count(7)?);
             let money = |micros| Credits::from_micros(micros);
             require!(
@@ -135,7 +135,7 @@ impl AccountCheck<'_, '_> {
                 money(refund_sum)
             );
         }
-        let mut statement = self.connection.prepare(
+        let mut statement = self.connection.prepare_cached(
             "SELECT e.request_created_at, e.request_random FROM ledger_entry e \
              WHERE e.bucket = ?1 AND e.account_id = ?2 AND e.request_created_at IS NOT NULL AND NOT EXISTS \
              (SELECT 1 FROM request r WHERE r.bucket = ?1 AND r.account_id = ?2 AND r.created_at = e.request_created_at \

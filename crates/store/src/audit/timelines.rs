@@ -1,10 +1,10 @@
 //! P3: states only moved forward, as the timelines tell, and so did legs.
 
+use crate::sql::{Row, params};
 use countersign_core::{DeliveryState, LegEnd, RequestId, RoutePlan};
-use rusqlite::{Row, params};
 
 use super::{AccountCheck, Finding, request_id, require};
-use crate::sqlite::{TIMELINE_BECAME, TIMELINE_LEG_ENDED, delivery_of, leg_end_of};
+use crate::sql::codec::{TIMELINE_BECAME, TIMELINE_LEG_ENDED, delivery_of, leg_end_of};
 
 impl AccountCheck<'_, '_> {
     /// P3: each request's states followed one another along the graph, up to the one it has.
@@ -23,14 +23,14 @@ impl AccountCheck<'_, '_> {
         let mut told = 0;
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
-            if row.get::<_, i64>(2)? == TIMELINE_LEG_ENDED {
+            if row.get::<i64>(2)? == TIMELINE_LEG_ENDED {
                 if let Some(finding) = legs.left(id, row)? {
                     return Ok(Some(finding));
                 }
                 continue;
             }
             let became = delivery_of(row.get(3)?)?;
-            let Some(now) = row.get::<_, Option<i64>>(4)? else {
+            let Some(now) = row.get::<Option<i64>>(4)? else {
                 return Ok(Some(format!("a timeline names request {id}, which isn't there")));
             };
             let now = delivery_of(now)?;
@@ -76,20 +76,20 @@ struct LegsLeft {
 }
 
 impl LegsLeft {
-    fn left(&mut self, id: RequestId, row: &Row<'_>) -> Finding {
+    fn left(&mut self, id: RequestId, row: Row<'_>) -> Finding {
         let plan: Option<String> = row.get(6)?;
         let Some(plan) = plan.as_deref().and_then(RoutePlan::decode) else {
             return Ok(Some(format!(
                 "a timeline tells of legs of request {id}, which has no plan"
             )));
         };
-        let name = row.get::<_, Option<String>>(5)?.unwrap_or_default();
+        let name = row.get::<Option<String>>(5)?.unwrap_or_default();
         let Some(place) = plan.legs.iter().position(|leg| leg.name.as_str() == name) else {
             return Ok(Some(format!(
                 "request {id} left the leg {name:?}, which its plan doesn't have"
             )));
         };
-        let under_way = row.get::<_, Option<u8>>(7)?.map_or(0, usize::from);
+        let under_way = row.get::<Option<u8>>(7)?.map_or(0, usize::from);
         require!(
             place < under_way,
             "request {id} left the leg {name:?}, and is at leg {under_way} of its plan"

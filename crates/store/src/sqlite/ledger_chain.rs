@@ -1,9 +1,9 @@
 //! Chains a ledger that was written before entries carried hashes; part of the migration that adds the columns.
 
+use crate::sql::{Connection, params};
 use countersign_core::{EntryHash, Timestamp};
-use rusqlite::{Connection, params};
 
-use super::codec::{ENTRY_COLUMNS, account_key, entry_from_row};
+use crate::sql::codec::{ENTRY_COLUMNS, account_key, entry_from_row};
 use crate::types::StoreError;
 
 /// What guards the entries again once they are chained.
@@ -11,26 +11,27 @@ const ENTRIES_ARE_FINAL: &str = "CREATE TRIGGER ledger_entry_is_final BEFORE UPD
                                  BEGIN SELECT RAISE(ABORT, 'a ledger entry is never edited'); END;";
 
 /// Gives every entry the hash of the one before, every account its head, and puts the guard back.
-pub(super) fn chain_all(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn chain_all(raw: &rusqlite::Connection) -> Result<(), StoreError> {
+    let connection = Connection::Sqlite(raw);
     let accounts: Vec<(i64, i64)> = connection
-        .prepare("SELECT bucket, account_id FROM account")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached("SELECT bucket, account_id FROM account")?
+        .query_map(params![], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     for (bucket, id) in accounts {
         chain(connection, bucket, id)?;
     }
-    connection.execute_batch(ENTRIES_ARE_FINAL)?;
+    raw.execute_batch(ENTRIES_ARE_FINAL)?;
     Ok(())
 }
 
-fn chain(connection: &Connection, bucket: i64, id: i64) -> Result<(), StoreError> {
+fn chain(connection: Connection<'_>, bucket: i64, id: i64) -> Result<(), StoreError> {
     let account = account_key(bucket, id)?;
     let (mut head, mut last_at, mut number) = (EntryHash::NONE, Timestamp::from_millis(0), 0_i64);
-    let mut next = connection.prepare(&format!(
+    let mut next = connection.prepare_cached(&format!(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entry WHERE bucket = ?1 AND account_id = ?2 AND number > ?3 \
          ORDER BY number LIMIT 1"
     ))?;
-    let mut update = connection.prepare(
+    let mut update = connection.prepare_cached(
         "UPDATE ledger_entry SET previous = ?4, at = ?5 WHERE bucket = ?1 AND account_id = ?2 AND number = ?3",
     )?;
     // One at a time: rows are written over behind the place where they are read.

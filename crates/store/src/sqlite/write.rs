@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use countersign_core::{Account, AdjustmentReason, Detail, LedgerEntry, LegName, SenderUsername};
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 
-use super::codec::{REQUEST_COLUMNS, RequestColumns, phone_column, request_place, timeline_numbers};
-use super::orders;
 use crate::batch::{Batch, Touched};
+use crate::sql::codec::{REQUEST_COLUMNS, RequestColumns, phone_column, request_place, timeline_numbers};
+use crate::sql::{Connection as Shared, orders};
 use crate::types::StoreError;
 use crate::vault::{Purpose, Vault};
 
@@ -253,23 +253,10 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
 /// Rows that most batches don't have: purchases, orders, timeline, kept answers.
 fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Result<(), StoreError> {
     for purchase in batch.purchases.values() {
-        connection
-            .prepare_cached(
-                "INSERT INTO purchase (bucket, account_id, entry, through, lapses_at, lapsed) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT (bucket, account_id, entry) DO UPDATE SET lapsed = excluded.lapsed",
-            )?
-            .execute(params![
-                purchase.account.bucket.0,
-                purchase.account.id.number(),
-                purchase.entry.cast_signed(),
-                purchase.through.micros(),
-                purchase.lapses_at.millis(),
-                purchase.lapsed,
-            ])?;
+        orders::write_purchase(Shared::Sqlite(connection), purchase)?;
     }
     for order in batch.orders.values() {
-        orders::write_decided(connection, order)?;
+        orders::write_decided(Shared::Sqlite(connection), order)?;
     }
     for (request, event) in &batch.timeline {
         let [bucket, account_id, created_at, random] = request_place(*request);

@@ -13,21 +13,20 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::access::AccessCache;
-use super::actions;
 use super::backup::{BackupTask, copy};
 use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
-use super::load::Facts;
-use super::reports;
-use super::settings::Settings;
-use super::usage::UsageBook;
 use super::write::write_batch;
 use crate::Outcome;
 use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
-use crate::types::{Actor, CommittedSender, StoreError};
+use crate::sql::access::AccessCache;
+use crate::sql::load::Facts;
+use crate::sql::settings::Settings;
+use crate::sql::usage::UsageBook;
+use crate::sql::{Connection as Shared, actions, reports};
+use crate::types::{Actor, CommittedSender, Lease, StoreError};
 use crate::vault::Vault;
 use crate::watches::Watches;
 
@@ -306,8 +305,9 @@ impl Writer {
         let (vault, rules, flood, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
         let written = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
+            let shared = Shared::Sqlite(transaction);
             let mut facts = Facts {
-                connection: transaction,
+                connection: shared,
                 vault,
             };
             let mut outcomes = Vec::with_capacity(commands.len());
@@ -322,13 +322,15 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
-            usage.write(transaction, vault, &rules.route, &batch.usage)?;
-            note_commands(transaction, commands, &outcomes)?;
-            let new_reports = reports::write_new(transaction, vault, &batch)?;
+            usage.write(shared, vault, &rules.route, &batch.usage)?;
+            note_commands(shared, commands, &outcomes)?;
+            let new_reports = reports::write_new(shared, vault, &batch)?;
             // After the batch's new reports: one that waits behind a report that is done now becomes due.
             let next_reports = reports
                 .iter()
-                .map(|(key, attempt, outcome, _)| reports::record(transaction, vault, *key, attempt, *outcome))
+                .map(|(key, attempt, outcome, _)| {
+                    reports::record(shared, vault, *key, attempt, *outcome, Lease::default())
+                })
                 .collect::<Result<Vec<_>, _>>()?;
             Ok((batch, new_reports, (outcomes, next_reports)))
         });
@@ -371,7 +373,7 @@ impl Writer {
             return Err(StoreError::DiskFull);
         }
         let written = in_transaction(connection, |transaction| {
-            let mut settings = Settings::new(transaction, &self.vault, &self.rules);
+            let mut settings = Settings::new(Shared::Sqlite(transaction), &self.vault, &self.rules, Lease::default());
             let answer = write(&mut settings)?;
             Ok((answer, settings.changed()))
         });
@@ -389,7 +391,7 @@ impl Writer {
 
 /// A line in the audit log for each command that a person gave and that was taken.
 fn note_commands(
-    transaction: &Connection,
+    transaction: Shared<'_>,
     commands: &[Asked],
     outcomes: &[Result<Outcome, StoreError>],
 ) -> Result<(), StoreError> {

@@ -116,7 +116,7 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
                 response: Vec::new(),
             };
             let outcome = ReportOutcome::Acknowledged;
-            acknowledged.push(driver.store.record_report(report.key, attempt, outcome));
+            acknowledged.push(driver.store.record_report(report.key, attempt, outcome, report.lease));
         }
         for recorded in futures_util::future::join_all(acknowledged).await {
             recorded.map_err(|error| error.to_string())?;

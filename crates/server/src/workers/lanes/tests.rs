@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{AccountId, CallbackUrl, RequestId, Timestamp, TokenClaim};
+use countersign_store::Lease;
 use countersign_store::RequestRef;
 
 use super::*;
@@ -40,6 +41,7 @@ fn report(of: i64, host: &str, number: u64) -> DueReport {
         token: TokenClaim::PRESENT,
         attempts: 0,
         due_at: Timestamp::from_millis(i64::try_from(number).unwrap()),
+        lease: Lease::default(),
     }
 }
 

@@ -596,12 +596,13 @@ CREATE INDEX settings_audit_subject ON settings_audit (subject, id);
 
 -- === What has no month ===
 
+-- Why so: postgres/partitions.rs, which stores the months alike.
 CREATE TABLE request_default PARTITION OF request DEFAULT
-    WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000);
+    WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000);
 CREATE TABLE timeline_default PARTITION OF timeline DEFAULT;
 CREATE TABLE report_default PARTITION OF report DEFAULT
-    WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000);
-CREATE TABLE report_attempt_default PARTITION OF report_attempt DEFAULT WITH (fillfactor = 90);
+    WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000);
+CREATE TABLE report_attempt_default PARTITION OF report_attempt DEFAULT;
 CREATE TABLE channel_handle_default PARTITION OF channel_handle DEFAULT
     WITH (autovacuum_vacuum_scale_factor = 0.05);
 

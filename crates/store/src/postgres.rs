@@ -1,0 +1,151 @@
+//! The books in a PostgreSQL database, for several nodes at once: each node has writer lanes that commit in batches, and readers
+//! beside them. Correctness comes from the locks of accounts' rows; everything that a node keeps in memory may be wrong for a moment
+//! without harm.
+//!
+//! `session` is one connection, for code that waits for its answers, `value` how columns and parameters travel, `pool` the connections
+//! for questions and settings. `lane` takes commands from its bounded queue and commits them: `load` and `write` are its SQL, `usage` and
+//! `reports` what goes with a batch. `nodes` says which node lives, and takes over the work of those that don't. `schema` makes and
+//! changes the tables, `partitions` their months. Most SQL is in [`crate::sql`], which both backends share.
+
+mod backend;
+mod batch;
+mod lane;
+mod load;
+mod nodes;
+mod partitions;
+mod pool;
+mod schema;
+mod session;
+mod settings;
+mod value;
+mod write;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use countersign_core::Rules;
+
+#[cfg(feature = "testing")]
+pub(crate) use schema::migrate;
+pub(crate) use session::{RowStream, Session, SessionError};
+pub use settings::PostgresSettings;
+pub(crate) use value::PostgresColumn;
+
+use crate::sql::access::AccessCache;
+use crate::types::{CommittedWork, HandOverGauge, StoreError};
+use crate::vault::{MasterKey, Vault};
+use crate::watches::Watches;
+use lane::{LaneEntry, LaneParts};
+use nodes::Node;
+use pool::Pool;
+
+/// The operator's rules with the price list of a moment.
+#[derive(Debug, Clone)]
+pub(crate) struct RulesNow {
+    pub(crate) rules: Rules,
+    /// The number of the newest row of the price list that is in them.
+    pub(crate) newest_price: i64,
+}
+
+/// What all parts of a node share.
+pub(crate) struct Shared {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) rules: RwLock<Arc<RulesNow>>,
+    pub(crate) access: AccessCache,
+    pub(crate) watches: Arc<Watches>,
+    pub(crate) node: Node,
+    /// Whether a batch, a claim and a sweep concern one bucket each: the tables are distributed.
+    pub(crate) sharded: bool,
+    /// Whether the database could not be reached when it was last asked for a batch.
+    pub(crate) unreachable: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn rules(&self) -> Arc<RulesNow> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_rules(&self, rules: Arc<RulesNow>) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+}
+
+/// The books in a PostgreSQL database. See the module's documentation.
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+    /// Writer lanes; an account's commands always take the same.
+    lanes: Vec<LaneEntry>,
+    handed_over: HandOverGauge,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl PostgresStore {
+    /// Opens the books, or makes them. Fails on a newer schema or another master key. It waits for the database; it may be called within a runtime.
+    pub fn open(
+        settings: PostgresSettings,
+        master_key: &MasterKey,
+        rules: Rules,
+    ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
+        let vault = Arc::new(Vault::new(master_key)?);
+        // Sessions wait on runtimes of their own, which must not begin within another's thread.
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| Self::open_here(&settings, vault, rules))
+                .join()
+                .map_err(|_| StoreError::Lost)?
+        })
+    }
+
+    fn open_here(
+        settings: &PostgresSettings,
+        vault: Arc<Vault>,
+        rules: Rules,
+    ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
+        let access = settings.access()?;
+        let first = Session::connect(&access)?;
+        schema::migrate(&first)?;
+        let connection = crate::sql::Connection::Postgres(&first);
+        crate::sql::settings::check_master_key(connection, &vault)?;
+        let sharded = schema::is_sharded(&first)?;
+        let rules = schema::with_prices(connection, rules)?;
+        let node = Node::register(&first, &settings.node_name)?;
+        let shared = Arc::new(Shared {
+            vault,
+            rules: RwLock::new(Arc::new(rules)),
+            access: AccessCache::default(),
+            watches: Arc::default(),
+            node,
+            sharded,
+            unreachable: AtomicBool::new(false),
+        });
+        let (committed, work) = CommittedWork::channel();
+        let handed_over = committed.gauge();
+        let committed = Arc::new(committed);
+        let pool = Arc::new(Pool::new(access.clone(), settings.readers, first));
+        let mut lanes = Vec::new();
+        let mut threads = Vec::new();
+        for number in 0..settings.lanes.max(1) {
+            let parts = LaneParts {
+                shared: Arc::clone(&shared),
+                access: access.clone(),
+                committed: Arc::clone(&committed),
+            };
+            let (entry, thread) = lane::start(number, parts)?;
+            lanes.push(entry);
+            threads.push(thread);
+        }
+        threads.push(nodes::keep_alive(Arc::clone(&shared), access, Arc::clone(&committed))?);
+        Ok((
+            Arc::new(Self {
+                shared,
+                pool,
+                lanes,
+                handed_over,
+                threads: Mutex::new(threads),
+            }),
+            work,
+        ))
+    }
+}

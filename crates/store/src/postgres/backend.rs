@@ -1,0 +1,256 @@
+//! What this database lends to the SQL that both share.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use countersign_core::{AccountKey, Command, Timestamp};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::lane::Job;
+use super::schema::{SETTINGS_LOCK, newer_prices};
+use super::session::Session;
+use super::{PostgresStore, Shared};
+use crate::Outcome;
+use crate::backup::{BackupDone, BackupError, BackupProgress};
+use crate::console::BooksLoad;
+use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
+use crate::sql::Connection;
+use crate::sql::access::AccessCache;
+use crate::sql::backend::Backend;
+use crate::sql::read::Reader;
+use crate::sql::settings::Settings;
+use crate::types::{Actor, Lease, StoreError, Trouble};
+use crate::vault::Vault;
+use crate::watches::Watches;
+
+/// Whether settings take turns across nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// One at a time.
+    Taken,
+    /// Each statement is right beside any other.
+    None,
+}
+
+impl PostgresStore {
+    async fn write<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let pool = Arc::clone(&self.pool);
+        pool.with(move |session| write_in_transaction(&shared, session, turn, write))
+            .await
+    }
+
+    fn lane_of(&self, account: AccountKey) -> &super::LaneEntry {
+        // There is at least one.
+        &self.lanes[usize::from(account.bucket.0) % self.lanes.len()]
+    }
+}
+
+fn write_in_transaction<T>(
+    shared: &Shared,
+    session: &Session,
+    turn: Turn,
+    write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    session.batch_execute("BEGIN")?;
+    let connection = Connection::Postgres(session);
+    let written = (|| {
+        if turn == Turn::Taken {
+            connection.query_row("SELECT pg_advisory_xact_lock(?1) IS NULL", [SETTINGS_LOCK], |_| Ok(()))?;
+        }
+        let rules = newer_prices(connection, &shared.rules())?;
+        let mut settings = Settings::new(connection, &shared.vault, &rules.rules, shared.node.lease());
+        let answer = write(&mut settings)?;
+        Ok((answer, settings.changed()))
+    })();
+    let (answer, changed) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            session.roll_back();
+            return Err(error);
+        }
+    };
+    // Without an answer to COMMIT nobody can say whether it was done.
+    session.batch_execute("COMMIT").map_err(|error| {
+        if error.ends_connection() {
+            StoreError::Lost
+        } else {
+            session.roll_back();
+            StoreError::from(error)
+        }
+    })?;
+    if changed.prices.is_some() {
+        shared.set_rules(newer_prices(connection, &shared.rules())?);
+    }
+    for id in changed.accounts {
+        shared.access.drop_entry(id);
+    }
+    Ok(answer)
+}
+
+impl Backend for PostgresStore {
+    fn vault(&self) -> &Vault {
+        &self.shared.vault
+    }
+
+    fn access(&self) -> &AccessCache {
+        &self.shared.access
+    }
+
+    fn watches(&self) -> &Arc<Watches> {
+        &self.shared.watches
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let shared = Arc::clone(&self.shared);
+        Arc::clone(&self.pool)
+            .with(move |session| {
+                ask(Reader {
+                    connection: Connection::Postgres(session),
+                    vault: &shared.vault,
+                    lease: shared.node.lease(),
+                })
+            })
+            .boxed()
+    }
+
+    fn aside<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.read(ask)
+    }
+
+    fn set<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.write(Turn::Taken, write).boxed()
+    }
+
+    fn note<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        self.write(Turn::None, write).boxed()
+    }
+
+    fn note_later(&self, write: impl FnOnce(&mut Settings<'_>) -> Result<(), StoreError> + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        let pool = Arc::clone(&self.pool);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(pool.with(move |session| write_in_transaction(&shared, session, Turn::None, write)));
+        }
+    }
+
+    fn command(
+        &self,
+        lease: Option<Lease>,
+        account: AccountKey,
+        command: Command,
+        by: Option<Actor>,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        self.lane_of(account)
+            .ask(move |reply| Job::Command {
+                lease,
+                account,
+                command,
+                by,
+                reply,
+            })
+            .boxed()
+    }
+
+    fn report_attempt(
+        &self,
+        lease: Lease,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>> {
+        self.lane_of(key.request.account)
+            .ask(move |reply| Job::Report {
+                lease,
+                key,
+                attempt,
+                outcome,
+                reply,
+            })
+            .boxed()
+    }
+
+    fn redeliver(&self, key: ReportKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
+        self.lane_of(key.request.account)
+            .ask(move |reply| Job::Redeliver { key, now, by, reply })
+            .boxed()
+    }
+
+    fn present_lease(&self) -> Lease {
+        self.shared.node.lease()
+    }
+
+    fn still_holds(&self, lease: Lease) -> bool {
+        self.shared.node.holds(lease)
+    }
+
+    fn present_trouble(&self) -> Option<Trouble> {
+        self.shared
+            .unreachable
+            .load(Ordering::Relaxed)
+            .then_some(Trouble::Unreachable)
+    }
+
+    fn present_load(&self) -> BooksLoad {
+        let [handed_over, reports_handed_over] = self.handed_over.waiting();
+        let (queued, queue_length) = self
+            .lanes
+            .iter()
+            .map(super::LaneEntry::queued)
+            .fold((0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1));
+        BooksLoad {
+            queued,
+            queue_length,
+            handed_over,
+            reports_handed_over,
+            log_bytes: 0,
+            database_bytes: 0,
+        }
+    }
+
+    fn copy_to(
+        &self,
+        _file: PathBuf,
+        _force: bool,
+        _progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>> {
+        std::future::ready(Err(BackupError::OfTheDatabase)).boxed()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            for lane in &self.lanes {
+                lane.close();
+            }
+            self.shared.node.close();
+            let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+            let ended = tokio::task::spawn_blocking(move || {
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
+            });
+            let ended = ended.await.map_err(|_| StoreError::Lost)?;
+            self.pool.close();
+            ended
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,360 @@
+//! A writer lane: a thread that takes whatever waits in its queue, judges it as one batch, commits once, and then answers everyone. An
+//! account's commands always take the same lane of a node, so a node never waits for itself; between nodes the locks of accounts' rows
+//! decide.
+//!
+//! What becomes of a batch whose connection is lost: before COMMIT was sent nothing of it was kept, and it is judged again as a whole.
+//! After that the lane's marker row says, on a new connection and under that row's lock, whether it was committed.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use countersign_core::{AccountKey, Command, Timestamp};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shared;
+use super::batch::{self, Books, Failed, Written};
+use super::session::{Access, Session};
+use crate::Outcome;
+use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
+use crate::types::{Actor, CommittedSender, Lease, StoreError};
+
+/// Commands that may wait for one lane; beyond it, callers are told to come again.
+const QUEUE_LENGTH: usize = 4_096;
+/// Commands judged in one transaction: bounds the time that one commit's callers wait for each other.
+const MAX_BATCH: usize = 512;
+/// From so many answers on, they are given from the runtime's own threads.
+const MANY_ANSWERS: usize = 8;
+/// How long a lane rests between two attempts to reach the database.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What waits for a lane.
+pub(super) enum Job {
+    /// A command through the one door.
+    Command {
+        /// Set where it is refused once this node has lost that lease.
+        lease: Option<Lease>,
+        account: AccountKey,
+        command: Command,
+        /// Whose doing goes into the audit log, if anybody's does.
+        by: Option<Actor>,
+        reply: Reply<Outcome>,
+    },
+    /// What became of an attempt to send a report.
+    Report {
+        lease: Lease,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+        reply: Reply<Option<DueReport>>,
+    },
+    /// A lost report goes again.
+    Redeliver {
+        key: ReportKey,
+        now: Timestamp,
+        by: Actor,
+        reply: Reply<ReportProfile>,
+    },
+}
+
+impl Job {
+    pub(super) const fn account(&self) -> AccountKey {
+        match self {
+            Self::Command { account, .. } => *account,
+            Self::Report { key, .. } | Self::Redeliver { key, .. } => key.request.account,
+        }
+    }
+}
+
+/// The store's end of a lane.
+pub(super) struct LaneEntry {
+    jobs: std::sync::Mutex<Option<mpsc::Sender<Job>>>,
+    sender: mpsc::WeakSender<Job>,
+}
+
+impl LaneEntry {
+    /// Queues a job at the first poll, and waits for its answer. Fails at once where the queue is full or closed.
+    pub(super) async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let Some(jobs) = self.sender.upgrade() else {
+            return Err(StoreError::Closing);
+        };
+        jobs.try_send(job(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closing,
+        })?;
+        drop(jobs);
+        answer.await.map_err(|_| StoreError::Lost)?
+    }
+
+    /// How many jobs wait, and how many may.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        self.sender.upgrade().map_or((0, QUEUE_LENGTH), |jobs| {
+            (jobs.max_capacity() - jobs.capacity(), jobs.max_capacity())
+        })
+    }
+
+    /// Takes no more; what waits is still answered.
+    pub(super) fn close(&self) {
+        drop(
+            self.jobs
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take(),
+        );
+    }
+}
+
+/// What a lane works with.
+pub(super) struct LaneParts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) access: Access,
+    pub(super) committed: Arc<CommittedSender>,
+}
+
+/// Starts a lane's thread.
+pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinHandle<()>), StoreError> {
+    let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
+    let runtime = Handle::try_current().ok();
+    let lane = Lane {
+        parts,
+        session: None,
+        books: Books::default(),
+        waiting: VecDeque::new(),
+        runtime,
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("books {number}"))
+        .spawn(move || {
+            let run = AssertUnwindSafe(|| lane.run(queue));
+            if std::panic::catch_unwind(run).is_err() {
+                // Nobody would write any more for these accounts, and nobody would notice: a supervisor starts a fresh process.
+                tracing::error!("a writer lane of the books panicked: the process ends");
+                std::process::abort();
+            }
+        })
+        .map_err(|error| StoreError::Database(format!("could not start a writer lane's thread: {error}")))?;
+    let sender = jobs.downgrade();
+    let entry = LaneEntry {
+        jobs: std::sync::Mutex::new(Some(jobs)),
+        sender,
+    };
+    Ok((entry, thread))
+}
+
+struct Lane {
+    parts: LaneParts,
+    session: Option<Session>,
+    books: Books,
+    /// What was taken out of the queue and is for a later batch, in order.
+    waiting: VecDeque<Job>,
+    runtime: Option<Handle>,
+}
+
+impl Lane {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        loop {
+            if self.waiting.is_empty() {
+                let Some(job) = queue.blocking_recv() else { return };
+                self.waiting.push_back(job);
+            }
+            while self.waiting.len() < QUEUE_LENGTH
+                && let Ok(job) = queue.try_recv()
+            {
+                self.waiting.push_back(job);
+            }
+            let jobs = self.next_batch();
+            self.work_off(jobs);
+        }
+    }
+
+    /// The jobs of the next batch: what has waited longest, and on a sharded database all of that bucket.
+    fn next_batch(&mut self) -> Vec<Job> {
+        if !self.parts.shared.sharded {
+            let count = self.waiting.len().min(MAX_BATCH);
+            return self.waiting.drain(..count).collect();
+        }
+        let Some(bucket) = self.waiting.front().map(|job| job.account().bucket) else {
+            return Vec::new();
+        };
+        let mut batch = Vec::new();
+        let mut rest = VecDeque::with_capacity(self.waiting.len());
+        for job in self.waiting.drain(..) {
+            if job.account().bucket == bucket && batch.len() < MAX_BATCH {
+                batch.push(job);
+            } else {
+                rest.push_back(job);
+            }
+        }
+        self.waiting = rest;
+        batch
+    }
+
+    /// Judges a batch, makes it durable, and only then answers.
+    fn work_off(&mut self, jobs: Vec<Job>) {
+        let written = self.commit(&jobs);
+        let unreachable = matches!(written, Err(StoreError::Unavailable | StoreError::Lost));
+        let was = self.parts.shared.unreachable.swap(unreachable, Ordering::Relaxed);
+        match &written {
+            Err(error) if !(was && unreachable) => {
+                tracing::error!(%error, jobs = jobs.len(), "a batch could not be written");
+            }
+            Ok(_) if was => tracing::info!("the database can be reached again: the books take writes"),
+            _ => {}
+        }
+        let written = written.map(|written| self.hand_over(written));
+        let many = jobs.len() >= MANY_ANSWERS;
+        let answer_all = move || answer(jobs, written);
+        match &self.runtime {
+            Some(runtime) if many => {
+                runtime.spawn(async move { answer_all() });
+            }
+            _ => answer_all(),
+        }
+    }
+
+    /// Tells who waits in memory; what is left are the answers.
+    fn hand_over(&self, written: Written) -> batch::Answers {
+        let Written {
+            answers,
+            committed,
+            new_reports,
+            changed,
+            clocks_moved,
+        } = written;
+        for account in clocks_moved {
+            self.parts.shared.access.drop_entry(account.id);
+        }
+        self.parts.shared.watches.tell(|| changed);
+        if !committed.is_empty() {
+            self.parts.committed.commands.hand_over(committed);
+        }
+        if !new_reports.is_empty() {
+            self.parts.committed.reports.hand_over(new_reports);
+        }
+        answers
+    }
+
+    /// Tries until the batch is committed, surely failed, or its time is over.
+    fn commit(&mut self, jobs: &[Job]) -> Result<Written, StoreError> {
+        let deadline = Instant::now() + self.parts.access.timeout;
+        loop {
+            let failed = match self.attempt(jobs) {
+                Ok(written) => return Ok(written),
+                Err(failed) => failed,
+            };
+            // What is remembered of rows may have been undone with them.
+            self.books.forget();
+            let error = match failed {
+                Failed::Nothing(error) => error,
+                Failed::Unknown(number, written) => match self.was_committed(number, deadline) {
+                    Some(true) => return Ok(*written),
+                    Some(false) => StoreError::Unavailable,
+                    None => return Err(StoreError::Lost),
+                },
+            };
+            let again = matches!(error, StoreError::Unavailable | StoreError::TryAgain);
+            if !again || Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, "a batch is judged again");
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn attempt(&mut self, jobs: &[Job]) -> Result<Written, Failed> {
+        let session = self.connected().map_err(Failed::Nothing)?;
+        let written = batch::write(&self.parts.shared, &session, &mut self.books, jobs);
+        // One that can't be used any more takes its writer with it: a new one begins with a marker of its own.
+        if session.is_usable() {
+            self.session = Some(session);
+        }
+        written
+    }
+
+    fn connected(&mut self) -> Result<Session, StoreError> {
+        if let Some(session) = self.session.take()
+            && session.is_still_open()
+        {
+            return Ok(session);
+        }
+        let session = Session::connect(&self.parts.access)?;
+        Ok(session)
+    }
+
+    /// Whether the batch of that number was committed, of which that can't be told from its connection; `None` where it can't be learned
+    /// in time.
+    fn was_committed(&mut self, number: i64, deadline: Instant) -> Option<bool> {
+        loop {
+            let asked = self.connected().and_then(|session| {
+                let found = self.books.marked(&session);
+                if session.is_usable() {
+                    self.session = Some(session);
+                }
+                found
+            });
+            match asked {
+                Ok(marked) => return Some(marked == Some(number)),
+                Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {
+                    tracing::error!(%error, "whether a batch was committed can't be learned in time");
+                    return None;
+                }
+                Err(_) => std::thread::sleep(RETRY_PAUSE),
+            }
+        }
+    }
+}
+
+/// A caller who went away doesn't undo what was committed.
+fn answer(jobs: Vec<Job>, written: Result<batch::Answers, StoreError>) {
+    match written {
+        Ok(answers) => {
+            let batch::Answers {
+                commands,
+                reports,
+                redelivered,
+            } = answers;
+            let (mut commands, mut reports, mut redelivered) =
+                (commands.into_iter(), reports.into_iter(), redelivered.into_iter());
+            for job in jobs {
+                match job {
+                    Job::Command { reply, .. } => {
+                        let _ = reply.send(commands.next().unwrap_or(Err(StoreError::Lost)));
+                    }
+                    Job::Report { reply, .. } => {
+                        let _ = reply.send(reports.next().unwrap_or(Err(StoreError::Lost)));
+                    }
+                    Job::Redeliver { reply, .. } => {
+                        let _ = reply.send(redelivered.next().unwrap_or(Err(StoreError::Lost)));
+                    }
+                }
+            }
+        }
+        Err(error) => {
+            for job in jobs {
+                match job {
+                    Job::Command { reply, .. } => drop(reply.send(Err(told(&error)))),
+                    Job::Report { reply, .. } => drop(reply.send(Err(told(&error)))),
+                    Job::Redeliver { reply, .. } => drop(reply.send(Err(told(&error)))),
+                }
+            }
+        }
+    }
+}
+
+/// One failure, told to each caller of its batch.
+fn told(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::DiskFull => StoreError::DiskFull,
+        StoreError::Unavailable => StoreError::Unavailable,
+        StoreError::TryAgain => StoreError::TryAgain,
+        StoreError::Lost => StoreError::Lost,
+        error => StoreError::Database(error.to_string()),
+    }
+}

@@ -1,0 +1,126 @@
+//! The tables: how they are made and changed. A migration, once released, is never edited. Several nodes may start at once: one of them
+//! migrates, under an advisory lock, and the others wait.
+
+use std::sync::Arc;
+
+use countersign_core::{Rules, Timestamp};
+
+use super::RulesNow;
+use super::partitions::{LIST_SQL, make_month, months_ahead};
+use super::session::{Session, SessionError};
+use crate::sql::{Connection, OptionalExtension as _, params, prices};
+use crate::types::StoreError;
+
+/// All migrations, in order; the schema's number is how many of them were applied.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_books.sql")];
+/// The schema that this program knows.
+pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
+/// Advisory locks: who migrates, and who changes settings. The first half says that they are this program's.
+const MIGRATION_LOCK: i64 = 0x636f_756e_0000_0001;
+pub(crate) const SETTINGS_LOCK: i64 = 0x636f_756e_0000_0002;
+
+/// Brings the schema up to date, or makes it; refuses one that this program doesn't know.
+pub(crate) fn migrate(session: &Session) -> Result<(), StoreError> {
+    // A migration may take longer than a question, and so may waiting for another node's.
+    session.batch_execute("SET statement_timeout = 0")?;
+    session.wait_long(
+        session
+            .client()
+            .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]),
+    )?;
+    let migrated = migrate_alone(session);
+    session.wait_long(
+        session
+            .client()
+            .execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]),
+    )?;
+    session.batch_execute("RESET statement_timeout")?;
+    migrated
+}
+
+fn migrate_alone(session: &Session) -> Result<(), StoreError> {
+    let found = schema_of(session)?;
+    if found > SCHEMA {
+        let oldest = number_in_meta(session, "oldest_program")?.unwrap_or(found);
+        if SCHEMA < oldest {
+            return Err(StoreError::NewerSchema { found, known: SCHEMA });
+        }
+    }
+    for (number, migration) in (1..).zip(MIGRATIONS) {
+        if number > found {
+            session.wait_long(session.client().batch_execute(&format!("BEGIN; {migration}; COMMIT")))?;
+        }
+    }
+    make_partitions(session, Timestamp::from_millis(database_now_ms(session)?))
+}
+
+/// The schema's number; 0 where there is none yet.
+pub(crate) fn schema_of(session: &Session) -> Result<i64, StoreError> {
+    let there = session.wait(
+        session
+            .client()
+            .query_one("SELECT to_regclass('meta') IS NOT NULL", &[]),
+    )?;
+    if !there.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    Ok(number_in_meta(session, "schema")?.unwrap_or(0))
+}
+
+fn number_in_meta(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
+    let value: Option<Vec<u8>> = Connection::Postgres(session)
+        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+        .optional()?;
+    let text = value.and_then(|value| String::from_utf8(value).ok());
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+/// Whether the tables are distributed, so that every statement must keep to one bucket.
+pub(crate) fn is_sharded(session: &Session) -> Result<bool, StoreError> {
+    Ok(number_in_meta(session, "sharded")?.unwrap_or(0) != 0)
+}
+
+pub(crate) fn database_now_ms(session: &Session) -> Result<i64, SessionError> {
+    let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let row = session.wait(session.client().query_one(sql, &[]))?;
+    Ok(row.get(0))
+}
+
+/// Makes the partitions of this month and the next two, where they are missing.
+pub(crate) fn make_partitions(session: &Session, now: Timestamp) -> Result<(), StoreError> {
+    let rows = session.wait(session.client().query(LIST_SQL, &[]))?;
+    let existing: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
+    for month in months_ahead(now) {
+        for transaction in make_month(month, &existing) {
+            let sql = format!("BEGIN; {}; COMMIT", transaction.join("; "));
+            if let Err(error) = session.wait_long(session.client().batch_execute(&sql)) {
+                session.batch_execute("ROLLBACK")?;
+                // The default partition takes the rows meanwhile, and it is tried again tomorrow and at the next start.
+                tracing::warn!(%error, "a month's partition could not be made");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rules with the price list as it stands.
+pub(crate) fn with_prices(connection: Connection<'_>, mut rules: Rules) -> Result<RulesNow, StoreError> {
+    let newest_price = connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| {
+        row.get(0)
+    })?;
+    prices::restore(connection, &mut rules.prices)?;
+    Ok(RulesNow { rules, newest_price })
+}
+
+/// The same with rows that were added since; nothing is read where there are none.
+pub(crate) fn newer_prices(connection: Connection<'_>, known: &Arc<RulesNow>) -> Result<Arc<RulesNow>, StoreError> {
+    let newest_price = connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| {
+        row.get(0)
+    })?;
+    if newest_price == known.newest_price {
+        return Ok(Arc::clone(known));
+    }
+    let mut rules = known.rules.clone();
+    prices::restore_after(connection, &mut rules.prices, known.newest_price)?;
+    Ok(Arc::new(RulesNow { rules, newest_price }))
+}

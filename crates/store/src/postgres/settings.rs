@@ -1,0 +1,118 @@
+//! How a PostgreSQL database is reached: what the operator set, as `tokio-postgres` takes it. TLS is asked for wherever the server is
+//! another machine, and then its certificate must be good: a password and a thousand phone numbers an hour go over this line.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::session::Access;
+use crate::types::StoreError;
+
+/// Which database, and how it is used.
+#[derive(Debug, Clone)]
+pub struct PostgresSettings {
+    /// `postgres://user:password@host:port/database`, also with several hosts, of which the one that takes writes is used.
+    pub url: String,
+    /// A PEM file with the authority that signed the server's certificate; `None` trusts the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// Writer lanes, each with a connection: how many batches this node commits at once.
+    pub lanes: usize,
+    /// Connections for questions and settings besides.
+    pub readers: usize,
+    /// The longest that one question, or one batch, may take. Beyond it callers are told that the books can't be reached.
+    pub timeout: Duration,
+    /// What this node is called in the table of nodes: its host's name, for people.
+    pub node_name: String,
+}
+
+impl PostgresSettings {
+    /// The defaults for a database.
+    pub fn new(url: String) -> Self {
+        Self {
+            url,
+            ca_file: None,
+            lanes: 4,
+            readers: 4,
+            timeout: Duration::from_secs(5),
+            node_name: String::new(),
+        }
+    }
+
+    pub(crate) fn access(&self) -> Result<Access, StoreError> {
+        let mut config: Config = self
+            .url
+            .parse()
+            .map_err(|error: tokio_postgres::Error| wrong(&error.to_string()))?;
+        let says_mode = self.url.contains("sslmode=");
+        let is_here = config.get_hosts().iter().all(|host| match host {
+            Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+            #[cfg(unix)]
+            Host::Unix(_) => true,
+        });
+        if !says_mode {
+            config.ssl_mode(if is_here { SslMode::Disable } else { SslMode::Require });
+        }
+        config
+            .connect_timeout(self.timeout)
+            .tcp_user_timeout(self.timeout)
+            .keepalives_idle(Duration::from_secs(10))
+            .application_name(format!("countersign {}", self.node_name).trim_end());
+        // The server gives up what this side gave up, soon after; and a name in a table is looked for nowhere else.
+        let timeout_ms = self.timeout.as_millis();
+        let given = config
+            .get_options()
+            .map(|options| format!("{options} "))
+            .unwrap_or_default();
+        config.options(format!(
+            "{given}-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={} -c TimeZone=UTC \
+             -c default_transaction_isolation=read\\ committed",
+            2 * timeout_ms
+        ));
+        Ok(Access {
+            config,
+            tls: self.tls()?,
+            timeout: self.timeout,
+        })
+    }
+
+    fn tls(&self) -> Result<MakeRustlsConnect, StoreError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&error.to_string()))?;
+        let config = match &self.ca_file {
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                let unreadable = |error: &dyn std::fmt::Display| wrong(&format!("{}: {error}", path.display()));
+                for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
+                    let certificate = certificate.map_err(|error| unreadable(&error))?;
+                    roots.add(certificate).map_err(|error| unreadable(&error))?;
+                }
+                if roots.is_empty() {
+                    return Err(unreadable(&"there is no certificate in it"));
+                }
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            None => {
+                let verifier =
+                    rustls_platform_verifier::Verifier::new(provider).map_err(|error| wrong(&error.to_string()))?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(verifier))
+                    .with_no_client_auth()
+            }
+        };
+        Ok(MakeRustlsConnect::new(config))
+    }
+}
+
+fn wrong(why: &str) -> StoreError {
+    StoreError::Database(format!("the database's address can't be used: {why}"))
+}

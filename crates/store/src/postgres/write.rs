@@ -1,0 +1,604 @@
+//! A batch's changes, written in bulk: one statement a table, all sent before the first is answered, the last of them COMMIT.
+//!
+//! Rows are written by `INSERT … ON CONFLICT DO UPDATE` from arrays, those that are there already too: an `UPDATE … FROM unnest(…)` that is
+//! planned while a month's partition is empty becomes a scan of all of it, and stays one when the month is full.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use countersign_core::{AdjustmentReason, Detail, LegName, SenderUsername, Timestamp};
+use foldhash::HashSet;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+use super::Shared;
+use super::load::Loaded;
+use super::session::{Session, SessionError};
+use crate::batch::{Batch, Touched};
+use crate::sql::codec::{RequestColumns, phone_column, request_place, timeline_numbers};
+use crate::sql::{Connection, orders};
+use crate::types::{RequestRef, StoreError};
+use crate::vault::Purpose;
+
+/// What marks a batch.
+pub(super) struct Marker {
+    pub(super) bucket: u8,
+    pub(super) writer: i64,
+    pub(super) number: i64,
+}
+
+/// Why a batch was not surely committed.
+pub(super) enum Failed {
+    /// It surely was not.
+    Before(StoreError),
+    /// COMMIT was sent and has no answer.
+    Unknown,
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Before(error)
+    }
+}
+
+impl From<SessionError> for Failed {
+    fn from(error: SessionError) -> Self {
+        Self::Before(error.into())
+    }
+}
+
+/// Columns as arrays, a parameter each.
+#[derive(Default)]
+struct Arrays(Vec<Box<dyn ToSql + Sync>>);
+
+impl Arrays {
+    fn put<T, V>(&mut self, rows: &[T], value: impl Fn(&T) -> V)
+    where
+        Vec<V>: ToSql + Sync + 'static,
+    {
+        self.0.push(Box::new(rows.iter().map(value).collect::<Vec<V>>()));
+    }
+
+    /// One value for all rows.
+    fn put_one(&mut self, value: impl ToSql + Sync + 'static) {
+        self.0.push(Box::new(value));
+    }
+}
+
+/// A statement with its parameters, ready to be sent.
+struct Ready {
+    statement: Statement,
+    values: Arrays,
+}
+
+/// Everything that is sent in the last round trip.
+struct Pipeline<'s> {
+    session: &'s Session,
+    sharded: bool,
+    ready: Vec<Ready>,
+}
+
+impl Pipeline<'_> {
+    fn add(&mut self, sql: &str, values: Arrays) -> Result<(), StoreError> {
+        let statement = self.session.prepare(sql)?;
+        self.ready.push(Ready { statement, values });
+        Ok(())
+    }
+
+    /// The buckets of rows: one for all on a sharded database.
+    fn put_buckets<T>(&self, arrays: &mut Arrays, rows: &[T], bucket: impl Fn(&T) -> i64) {
+        let small = |row: &T| i16::try_from(bucket(row)).unwrap_or_default();
+        if self.sharded {
+            arrays.put_one(rows.first().map(small).unwrap_or_default());
+        } else {
+            arrays.put(rows, small);
+        }
+    }
+}
+
+/// `INSERT INTO table (columns) SELECT … FROM unnest(…)`: the first column is the bucket. `types` are those of the others.
+fn insert_sql(sharded: bool, table: &str, columns: &[(&str, &str)], then: &str) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let marks: Vec<String> = (2..)
+        .zip(columns)
+        .map(|(number, (_, kind))| format!("${number}::{kind}[]"))
+        .collect();
+    let names = names.join(", ");
+    let marks = marks.join(", ");
+    if sharded {
+        format!(
+            "INSERT INTO {table} (bucket, {names}) SELECT $1::smallint, {names} FROM unnest({marks}) AS k ({names}) {then}"
+        )
+    } else {
+        format!(
+            "INSERT INTO {table} (bucket, {names}) SELECT bucket, {names} FROM unnest($1::smallint[], {marks}) \
+             AS k (bucket, {names}) {then}"
+        )
+    }
+}
+
+/// A statement's text in both modes.
+struct Both([String; 2]);
+
+impl Both {
+    fn insert(table: &str, columns: &[(&str, &str)], then: &str) -> Self {
+        Self([false, true].map(|sharded| insert_sql(sharded, table, columns, then)))
+    }
+
+    fn of(&self, sharded: bool) -> &str {
+        &self.0[usize::from(sharded)]
+    }
+}
+
+const REQUEST: [(&str, &str); 31] = [
+    ("account_id", "bigint"),
+    ("created_at", "bigint"),
+    ("random", "bigint"),
+    ("phone", "bigint"),
+    ("delivery", "smallint"),
+    ("delivery_at", "bigint"),
+    ("fee", "bigint"),
+    ("refunded", "smallint"),
+    ("verification", "smallint"),
+    ("verification_at", "bigint"),
+    ("wrong_attempts", "smallint"),
+    ("events", "integer"),
+    ("wake_at", "bigint"),
+    ("accepted", "smallint"),
+    ("entered_sealed", "bytea"),
+    ("test", "smallint"),
+    ("leg", "smallint"),
+    ("leg_at", "bigint"),
+    ("open_legs", "smallint"),
+    ("owner", "bigint"),
+    ("generation", "integer"),
+    ("code_sealed", "bytea"),
+    ("code_origin", "smallint"),
+    ("sent_at", "bigint"),
+    ("expires_at", "bigint"),
+    ("sender", "text"),
+    ("callback_url", "text"),
+    ("payload", "text"),
+    ("plan", "text"),
+    ("locale", "text"),
+    ("email_sealed", "bytea"),
+];
+/// How a request goes on: what any change of its state may change.
+const PROGRESS: &str = "delivery = excluded.delivery, delivery_at = excluded.delivery_at, fee = excluded.fee, \
+     refunded = excluded.refunded, verification = excluded.verification, verification_at = excluded.verification_at, \
+     wrong_attempts = excluded.wrong_attempts, events = excluded.events, wake_at = excluded.wake_at, \
+     accepted = excluded.accepted, entered_sealed = excluded.entered_sealed, leg = excluded.leg, leg_at = excluded.leg_at, \
+     open_legs = excluded.open_legs, owner = coalesce(excluded.owner, request.owner)";
+/// Its message and plan, which change seldom.
+const MESSAGE: &str = "code_sealed = excluded.code_sealed, code_origin = excluded.code_origin, sent_at = excluded.sent_at, \
+     expires_at = excluded.expires_at, sender = excluded.sender, callback_url = excluded.callback_url, \
+     payload = excluded.payload, generation = excluded.generation, plan = excluded.plan, locale = excluded.locale, \
+     email_sealed = excluded.email_sealed";
+
+static PUT_REQUESTS: LazyLock<Both> = LazyLock::new(|| {
+    let then = format!("ON CONFLICT (bucket, account_id, created_at, random) DO UPDATE SET {PROGRESS}, {MESSAGE}");
+    Both::insert("request", &REQUEST, &then)
+});
+static PUT_PROGRESS: LazyLock<Both> = LazyLock::new(|| {
+    let then = format!("ON CONFLICT (bucket, account_id, created_at, random) DO UPDATE SET {PROGRESS}");
+    Both::insert("request", &REQUEST, &then)
+});
+static PUT_ENTRIES: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("number", "bigint"),
+        ("kind", "smallint"),
+        ("amount", "bigint"),
+        ("balance_after", "bigint"),
+        ("at", "bigint"),
+        ("request_created_at", "bigint"),
+        ("request_random", "bigint"),
+        ("previous", "bytea"),
+        ("reason", "text"),
+    ];
+    Both::insert("ledger_entry", &columns, "")
+});
+static PUT_EVENTS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("created_at", "bigint"),
+        ("random", "bigint"),
+        ("number", "integer"),
+        ("kind", "smallint"),
+        ("state", "smallint"),
+        ("at", "bigint"),
+        ("leg", "text"),
+        ("detail", "text"),
+    ];
+    Both::insert("timeline", &columns, "")
+});
+static PUT_LIVE_CODES: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("phone", "bigint"),
+        ("sender", "text"),
+        ("test", "smallint"),
+        ("created_at", "bigint"),
+        ("random", "bigint"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, phone, sender, test) DO UPDATE SET created_at = excluded.created_at, \
+                random = excluded.random";
+    Both::insert("live_code", &columns, then)
+});
+static PUT_ANSWERS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("idempotency_key", "text"),
+        ("fingerprint", "bytea"),
+        ("result_sealed", "bytea"),
+        ("at", "bigint"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, idempotency_key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+                result_sealed = excluded.result_sealed, at = excluded.at";
+    Both::insert("first_answer", &columns, then)
+});
+
+const ACCOUNT: [(&str, &str); 15] = [
+    ("balance", "bigint"),
+    ("held", "bigint"),
+    ("entries", "bigint"),
+    ("purchased", "bigint"),
+    ("consumed", "bigint"),
+    ("next_lapse_at", "bigint"),
+    ("clock_offset_ms", "bigint"),
+    ("free_day", "bigint"),
+    ("free_sends", "bigint"),
+    ("head", "bytea"),
+    ("last_entry_at", "bigint"),
+    ("low_balance_told", "smallint"),
+    ("low_balance_reports", "bigint"),
+    ("usage_writer", "bigint"),
+    ("account_id", "bigint"),
+];
+static SET_ACCOUNTS: LazyLock<Both> = LazyLock::new(|| {
+    Both([false, true].map(|sharded| {
+        let names: Vec<&str> = ACCOUNT.iter().map(|(name, _)| *name).collect();
+        let set: Vec<String> = names[..14].iter().map(|name| format!("{name} = k.{name}")).collect();
+        let marks: Vec<String> = (2..)
+            .zip(ACCOUNT)
+            .map(|(number, (_, kind))| format!("${number}::{kind}[]"))
+            .collect();
+        let (set, marks, names) = (set.join(", "), marks.join(", "), names.join(", "));
+        if sharded {
+            format!(
+                "UPDATE account SET {set} FROM unnest({marks}) AS k ({names}) \
+                 WHERE account.bucket = $1 AND account.account_id = k.account_id"
+            )
+        } else {
+            format!(
+                "UPDATE account SET {set} FROM unnest($1::smallint[], {marks}) AS k (bucket, {names}) \
+                 WHERE account.bucket = k.bucket AND account.account_id = k.account_id"
+            )
+        }
+    }))
+});
+
+/// Writes everything that a batch changed, with its marker, and commits.
+pub(super) fn write_and_commit(
+    shared: &Shared,
+    session: &Session,
+    batch: &Batch,
+    loaded: &Loaded,
+    marker: &Marker,
+) -> Result<(), Failed> {
+    let connection = Connection::Postgres(session);
+    move_clocks(connection, batch)?;
+    write_rare_rows(connection, batch)?;
+    let mut pipeline = Pipeline {
+        session,
+        sharded: shared.sharded,
+        ready: Vec::new(),
+    };
+    put_requests(&mut pipeline, shared, batch)?;
+    put_entries(&mut pipeline, batch)?;
+    put_accounts(&mut pipeline, batch, loaded, marker.writer)?;
+    put_events(&mut pipeline, batch)?;
+    put_live_codes(&mut pipeline, batch)?;
+    put_answers(&mut pipeline, shared, batch)?;
+    let mut values = Arrays::default();
+    values.put_one(i16::from(marker.bucket));
+    values.put_one(marker.writer);
+    values.put_one(marker.number);
+    pipeline.add(
+        "UPDATE batch_marker SET number = $3 WHERE bucket = $1 AND writer = $2",
+        values,
+    )?;
+    commit(&pipeline)
+}
+
+type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
+
+fn send<'a>(client: &'a Client, ready: &'a Ready) -> Sent<'a> {
+    Box::pin(async move {
+        let values: Vec<&(dyn ToSql + Sync)> = ready
+            .values
+            .0
+            .iter()
+            .map(|value| &**value as &(dyn ToSql + Sync))
+            .collect();
+        client.execute(&ready.statement, &values).await
+    })
+}
+
+/// Sends all statements and COMMIT, and waits for their answers.
+fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
+    let client = pipeline.session.client();
+    let answered = pipeline.session.wait(async {
+        // Polled in order, so they are sent in order.
+        let mut sent: Vec<Sent<'_>> = pipeline.ready.iter().map(|ready| send(client, ready)).collect();
+        sent.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) }));
+        Ok(futures_util::future::join_all(sent).await)
+    });
+    let answers = match answered {
+        Ok(answers) => answers,
+        // All was sent, perhaps; nothing is known.
+        Err(_) => return Err(Failed::Unknown),
+    };
+    for answer in answers {
+        match answer.map_err(SessionError::from) {
+            Ok(_) => {}
+            // The server refused a statement: then it refused COMMIT as well.
+            Err(error) if !error.ends_connection() => return Err(Failed::Before(error.into())),
+            Err(_) => {
+                pipeline.session.give_up();
+                return Err(Failed::Unknown);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that wait for a time move with their account's clock, before new rows join them.
+fn move_clocks(connection: Connection<'_>, batch: &Batch) -> Result<(), StoreError> {
+    for (account, moved_ms) in &batch.clocks_moved {
+        connection.execute(
+            "UPDATE request SET wake_at = wake_at - ?3 WHERE bucket = ?1 AND wake_at IS NOT NULL AND account_id = ?2",
+            [i64::from(account.bucket.0), account.id.number(), *moved_ms],
+        )?;
+    }
+    Ok(())
+}
+
+fn write_rare_rows(connection: Connection<'_>, batch: &Batch) -> Result<(), StoreError> {
+    for purchase in batch.purchases.values() {
+        crate::sql::orders::write_purchase(connection, purchase)?;
+    }
+    for order in batch.orders.values() {
+        orders::write_decided(connection, order)?;
+    }
+    Ok(())
+}
+
+fn put_requests(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> Result<(), StoreError> {
+    let with_work: HashSet<RequestRef> = batch
+        .committed
+        .iter()
+        .filter(|committed| committed.work.is_some())
+        .map(|committed| RequestRef {
+            account: committed.request.account,
+            id: committed.request.id,
+        })
+        .collect();
+    let mut changed: Vec<&Touched<_>> = batch
+        .requests
+        .values()
+        .flatten()
+        .filter(|touched| touched.changed)
+        .collect();
+    // In key order: new rows are appended one behind the other, and no two lanes lock rows crosswise.
+    changed.sort_unstable_by_key(|touched| (touched.row.account, touched.row.id));
+    let (mut whole, mut progress) = (Vec::new(), Vec::new());
+    for Touched {
+        row,
+        stored,
+        message_changed,
+        ..
+    } in changed
+    {
+        let offset_ms = batch
+            .accounts
+            .get(&row.account)
+            .map_or(0, |account| account.row.clock_offset_ms);
+        let with_message = !stored || *message_changed;
+        let columns = RequestColumns::of(row, offset_ms, &shared.vault, with_message)?;
+        let reference = RequestRef {
+            account: row.account,
+            id: row.id,
+        };
+        let owner = with_work.contains(&reference).then_some(batch.lease.0);
+        if with_message { &mut whole } else { &mut progress }.push((columns, owner));
+    }
+    for (rows, sql) in [(whole, &PUT_REQUESTS), (progress, &PUT_PROGRESS)] {
+        if !rows.is_empty() {
+            let values = request_arrays(pipeline, rows);
+            pipeline.add(sql.of(pipeline.sharded), values)?;
+        }
+    }
+    Ok(())
+}
+
+fn request_arrays(pipeline: &Pipeline<'_>, mut rows: Vec<(RequestColumns, Option<i64>)>) -> Arrays {
+    let small = |number: i64| i16::try_from(number).unwrap_or_default();
+    let mut arrays = Arrays::default();
+    pipeline.put_buckets(&mut arrays, &rows, |(c, _)| c.place[0]);
+    for part in [1, 2, 3] {
+        arrays.put(&rows, |(c, _)| c.place[part]);
+    }
+    arrays.put(&rows, |(c, _)| c.phone);
+    arrays.put(&rows, |(c, _)| small(c.delivery));
+    arrays.put(&rows, |(c, _)| c.delivery_at);
+    arrays.put(&rows, |(c, _)| c.fee);
+    arrays.put(&rows, |(c, _)| i16::from(c.refunded));
+    arrays.put(&rows, |(c, _)| small(c.verification));
+    arrays.put(&rows, |(c, _)| c.verification_at);
+    arrays.put(&rows, |(c, _)| i16::from(c.wrong_attempts));
+    arrays.put(&rows, |(c, _)| i32::from(c.events));
+    arrays.put(&rows, |(c, _)| c.wake_at);
+    arrays.put(&rows, |(c, _)| c.accepted.map(i16::from));
+    arrays.take(&mut rows, |(c, _)| c.entered_sealed.take());
+    arrays.put(&rows, |(c, _)| i16::from(c.test));
+    arrays.put(&rows, |(c, _)| c.leg.map(i16::from));
+    arrays.put(&rows, |(c, _)| c.leg_at);
+    arrays.put(&rows, |(c, _)| c.open_legs.map(i16::from));
+    arrays.put(&rows, |(_, owner)| *owner);
+    arrays.put(&rows, |(c, _)| c.generation.cast_signed());
+    arrays.take(&mut rows, |(c, _)| c.code_sealed.take());
+    arrays.put(&rows, |(c, _)| c.code_origin.map(small));
+    arrays.put(&rows, |(c, _)| c.sent_at);
+    arrays.put(&rows, |(c, _)| c.expires_at);
+    arrays.take(&mut rows, |(c, _)| c.sender.take());
+    arrays.take(&mut rows, |(c, _)| c.callback_url.take());
+    arrays.take(&mut rows, |(c, _)| c.payload.take());
+    arrays.take(&mut rows, |(c, _)| c.plan.take());
+    arrays.take(&mut rows, |(c, _)| c.locale.take());
+    arrays.take(&mut rows, |(c, _)| c.email_sealed.take());
+    arrays
+}
+
+impl Arrays {
+    /// Moves values out of rows: texts and bytes aren't copied.
+    fn take<T, V>(&mut self, rows: &mut [T], value: impl Fn(&mut T) -> V)
+    where
+        Vec<V>: ToSql + Sync + 'static,
+    {
+        self.0.push(Box::new(rows.iter_mut().map(value).collect::<Vec<V>>()));
+    }
+}
+
+fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let entries = &batch.entries;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut arrays = Arrays::default();
+    pipeline.put_buckets(&mut arrays, entries, |entry| i64::from(entry.account.bucket.0));
+    arrays.put(entries, |entry| entry.account.id.number());
+    arrays.put(entries, |entry| entry.number.cast_signed());
+    arrays.put(entries, |entry| i16::try_from(entry.kind.number()).unwrap_or_default());
+    arrays.put(entries, |entry| entry.amount.micros());
+    arrays.put(entries, |entry| entry.balance_after.micros());
+    arrays.put(entries, |entry| entry.at.millis());
+    arrays.put(entries, |entry| {
+        entry.request.map(|request| request.created_at().millis())
+    });
+    arrays.put(entries, |entry| {
+        entry.request.map(|request| request.random().cast_signed())
+    });
+    arrays.put(entries, |entry| entry.previous.as_bytes().to_vec());
+    arrays.put(entries, |entry| {
+        entry.reason.as_ref().map(AdjustmentReason::as_str).map(str::to_owned)
+    });
+    pipeline.add(PUT_ENTRIES.of(pipeline.sharded), arrays)
+}
+
+fn put_accounts(pipeline: &mut Pipeline<'_>, batch: &Batch, loaded: &Loaded, writer: i64) -> Result<(), StoreError> {
+    let used: HashSet<_> = batch.usage.iter().map(|change| change.account).collect();
+    let others: HashSet<_> = loaded.not_ours(writer).collect();
+    let mut accounts: Vec<_> = batch
+        .accounts
+        .values()
+        .filter(|touched| {
+            let key = touched.row.key;
+            touched.changed || (used.contains(&key) && others.contains(&key))
+        })
+        .map(|touched| &touched.row)
+        .collect();
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    accounts.sort_unstable_by_key(|account| account.key);
+    let mut arrays = Arrays::default();
+    pipeline.put_buckets(&mut arrays, &accounts, |account| i64::from(account.key.bucket.0));
+    arrays.put(&accounts, |account| account.balance.micros());
+    arrays.put(&accounts, |account| account.held.micros());
+    arrays.put(&accounts, |account| account.entries.cast_signed());
+    arrays.put(&accounts, |account| account.purchased.micros());
+    arrays.put(&accounts, |account| account.consumed.micros());
+    arrays.put(&accounts, |account| account.next_lapse_at.map(Timestamp::millis));
+    arrays.put(&accounts, |account| account.clock_offset_ms);
+    arrays.put(&accounts, |account| account.free_day);
+    arrays.put(&accounts, |account| i64::from(account.free_sends));
+    arrays.put(&accounts, |account| account.head.as_bytes().to_vec());
+    arrays.put(&accounts, |account| account.last_entry_at.millis());
+    arrays.put(&accounts, |account| i16::from(account.low_balance_told));
+    arrays.put(&accounts, |account| account.low_balance_reports.cast_signed());
+    arrays.put(&accounts, |_| writer);
+    arrays.put(&accounts, |account| account.key.id.number());
+    pipeline.add(SET_ACCOUNTS.of(pipeline.sharded), arrays)
+}
+
+fn put_events(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
+    if batch.timeline.is_empty() {
+        return Ok(());
+    }
+    let events: Vec<_> = batch
+        .timeline
+        .iter()
+        .map(|(request, event)| (request_place(*request), event))
+        .collect();
+    let mut arrays = Arrays::default();
+    pipeline.put_buckets(&mut arrays, &events, |(place, _)| place[0]);
+    for part in [1, 2, 3] {
+        arrays.put(&events, |(place, _)| place[part]);
+    }
+    arrays.put(&events, |(_, event)| i32::from(event.number));
+    arrays.put(&events, |(_, event)| {
+        i16::try_from(timeline_numbers(event.kind).0).unwrap_or_default()
+    });
+    arrays.put(&events, |(_, event)| {
+        i16::try_from(timeline_numbers(event.kind).1).unwrap_or_default()
+    });
+    arrays.put(&events, |(_, event)| event.at.millis());
+    arrays.put(&events, |(_, event)| {
+        event.leg.as_ref().map(LegName::as_str).map(str::to_owned)
+    });
+    arrays.put(&events, |(_, event)| {
+        event.detail.as_ref().map(Detail::as_str).map(str::to_owned)
+    });
+    pipeline.add(PUT_EVENTS.of(pipeline.sharded), arrays)
+}
+
+fn put_live_codes(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
+    if batch.live_codes.is_empty() {
+        return Ok(());
+    }
+    let codes: Vec<_> = batch.live_codes.iter().collect();
+    let mut arrays = Arrays::default();
+    pipeline.put_buckets(&mut arrays, &codes, |(key, _)| i64::from(key.account.bucket.0));
+    arrays.put(&codes, |(key, _)| key.account.id.number());
+    arrays.put(&codes, |(key, _)| phone_column(key.phone));
+    arrays.put(&codes, |(key, _)| {
+        key.sender.as_ref().map_or("", SenderUsername::as_str).to_owned()
+    });
+    arrays.put(&codes, |(key, _)| i16::from(key.test));
+    arrays.put(&codes, |(_, id)| id.created_at().millis());
+    arrays.put(&codes, |(_, id)| id.random().cast_signed());
+    pipeline.add(PUT_LIVE_CODES.of(pipeline.sharded), arrays)
+}
+
+fn put_answers(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> Result<(), StoreError> {
+    if batch.answers.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(batch.answers.len());
+    for ((account, key), answer) in &batch.answers {
+        let place = [i64::from(account.bucket.0), account.id.number()];
+        let sealed = shared.vault.seal(Purpose::Answer, &place, &answer.result)?;
+        rows.push((place, key, answer, sealed));
+    }
+    let mut arrays = Arrays::default();
+    pipeline.put_buckets(&mut arrays, &rows, |(place, ..)| place[0]);
+    arrays.put(&rows, |(place, ..)| place[1]);
+    arrays.put(&rows, |(_, key, ..)| key.as_str().to_owned());
+    arrays.put(&rows, |(_, _, answer, _)| answer.idempotency.fingerprint.to_vec());
+    arrays.take(&mut rows, |(_, _, _, sealed)| std::mem::take(sealed));
+    // The last column, of rows whose sealed bytes were moved out.
+    arrays.put(&rows, |(_, _, answer, _)| answer.at.millis());
+    pipeline.add(PUT_ANSWERS.of(pipeline.sharded), arrays)
+}

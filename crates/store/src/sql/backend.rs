@@ -1,0 +1,87 @@
+//! What a backend lends to the SQL that both share. Whoever has this has the whole contract ([`crate::Store`], [`crate::SiteStore`]).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countersign_core::{AccountKey, Command, Timestamp};
+use futures_util::future::BoxFuture;
+
+use super::access::AccessCache;
+use super::read::Reader;
+use super::settings::Settings;
+use crate::Outcome;
+use crate::backup::{BackupDone, BackupError, BackupProgress};
+use crate::console::BooksLoad;
+use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
+use crate::types::{Actor, Lease, StoreError, Trouble};
+use crate::vault::Vault;
+use crate::watches::Watches;
+
+/// A database with its connections, its writers, and what is kept in memory beside it.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// What seals.
+    fn vault(&self) -> &Vault;
+    /// Whose tokens are whose, in memory.
+    fn access(&self) -> &AccessCache;
+    /// Who waits for a request to change.
+    fn watches(&self) -> &Arc<Watches>;
+
+    /// Asks a reading connection. Questions are short: bounded rows, found by key.
+    fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>>;
+    /// The same on a thread that may block: for questions that look through thousands of rows.
+    fn aside<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>>;
+    /// Runs a write that is no command in a transaction of its own; one at a time, whichever node it is asked of.
+    fn set<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>>;
+    /// The same for the traffic of messages, whose statements each are right beside any other: no turn is taken.
+    fn note<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>>;
+    /// The same where nobody waits, and nothing is lost if it can't be done now.
+    fn note_later(&self, write: impl FnOnce(&mut Settings<'_>) -> Result<(), StoreError> + Send + 'static);
+
+    /// See [`crate::Store::submit`].
+    fn command(
+        &self,
+        lease: Option<Lease>,
+        account: AccountKey,
+        command: Command,
+        by: Option<Actor>,
+    ) -> BoxFuture<'_, Result<Outcome, StoreError>>;
+    /// See [`crate::Store::record_report`].
+    fn report_attempt(
+        &self,
+        lease: Lease,
+        key: ReportKey,
+        attempt: ReportAttempt,
+        outcome: ReportOutcome,
+    ) -> BoxFuture<'_, Result<Option<DueReport>, StoreError>>;
+    /// See [`crate::Store::redeliver_report`].
+    fn redeliver(&self, key: ReportKey, now: Timestamp, by: Actor) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
+    /// See [`crate::Store::lease`].
+    fn present_lease(&self) -> Lease;
+    /// See [`crate::Store::holds`].
+    fn still_holds(&self, lease: Lease) -> bool;
+    /// See [`crate::Store::trouble`].
+    fn present_trouble(&self) -> Option<Trouble>;
+    /// See [`crate::Console::load`].
+    fn present_load(&self) -> BooksLoad;
+    /// See [`crate::Store::back_up`].
+    fn copy_to(
+        &self,
+        file: PathBuf,
+        force: bool,
+        progress: Arc<BackupProgress>,
+    ) -> BoxFuture<'_, Result<BackupDone, BackupError>>;
+    /// See [`crate::Store::close`].
+    fn end(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

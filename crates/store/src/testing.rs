@@ -1,0 +1,113 @@
+//! For tests whose books can be either: SQLite in the folder that they name, or, where `COUNTERSIGN_TEST_BOOKS=postgres` says so, a database of
+//! their own on the throw-away server that `COUNTERSIGN_TEST_POSTGRES` names. The same folder is the same database, in one process; those
+//! of processes that have ended are dropped by whoever makes the next.
+
+use std::hash::{Hash as _, Hasher as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_core::Rules;
+
+use crate::postgres::{PostgresSettings, Session};
+use crate::types::{CommittedWork, StoreError};
+use crate::vault::MasterKey;
+use crate::{Books, Database, StoreOptions};
+
+/// The database that others are copied from.
+const TEMPLATE: &str = "countersign_template";
+/// Under which databases are made, one at a time.
+const LOCK: i64 = 0x636f_756e_0000_0101;
+
+/// Opens the books of a folder.
+pub fn open(folder: &Path, master_key: MasterKey, rules: Rules) -> Result<(Arc<dyn Books>, CommittedWork), StoreError> {
+    crate::open(StoreOptions {
+        database: database(folder)?,
+        master_key,
+        rules,
+    })
+}
+
+/// Which database holds the books of a folder.
+pub fn database(folder: &Path) -> Result<Database, StoreError> {
+    Ok(match database_url(folder)? {
+        None => Database::Sqlite(folder.to_owned()),
+        Some(url) => Database::Postgres(PostgresSettings {
+            lanes: 2,
+            readers: 3,
+            ..PostgresSettings::new(url)
+        }),
+    })
+}
+
+/// Whether tests with either kind of books take PostgreSQL.
+pub fn on_postgres() -> bool {
+    std::env::var("COUNTERSIGN_TEST_BOOKS").is_ok_and(|books| books == "postgres")
+}
+
+/// The URL of the folder's database; `None` where its books are SQLite. It is made at the first call.
+pub fn database_url(folder: &Path) -> Result<Option<String>, StoreError> {
+    if !on_postgres() {
+        return Ok(None);
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    folder.hash(&mut hasher);
+    new_database(&format!("t_{}_{:x}", std::process::id(), hasher.finish())).map(Some)
+}
+
+/// A database of that name on the tests' server, made if it isn't there; its URL.
+pub fn new_database(name: &str) -> Result<String, StoreError> {
+    let server = std::env::var("COUNTERSIGN_TEST_POSTGRES").map_err(|_| {
+        StoreError::Database("COUNTERSIGN_TEST_POSTGRES names no server: run the tests by ./test".into())
+    })?;
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| make(&server, name))
+            .join()
+            .map_err(|_| StoreError::Lost)?
+    })
+}
+
+fn url_of(server: &str, database: &str) -> String {
+    let (place, query) = server
+        .split_once('?')
+        .map_or((server, None), |(place, query)| (place, Some(query)));
+    let end = place
+        .rfind('/')
+        .filter(|end| *end > "postgres://".len())
+        .unwrap_or(place.len());
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}/{database}{query}", &place[..end])
+}
+
+fn make(server: &str, name: &str) -> Result<String, StoreError> {
+    let access = |database: &str| PostgresSettings::new(url_of(server, database)).access();
+    let session = Session::connect(&access("postgres")?)?;
+    session.batch_execute("SET statement_timeout = 0")?;
+    session.wait_long(session.client().execute("SELECT pg_advisory_lock($1)", &[&LOCK]))?;
+    let rows = session.wait_long(session.client().query("SELECT datname::text FROM pg_database", &[]))?;
+    let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let run = |sql: &str| session.wait_long(session.client().batch_execute(sql));
+    for old in there.iter().filter(|old| is_left_over(old)) {
+        run(&format!("DROP DATABASE IF EXISTS {old} WITH (FORCE)"))?;
+    }
+    if !there.iter().any(|there| there == TEMPLATE) {
+        run("DROP DATABASE IF EXISTS countersign_template_new WITH (FORCE)")?;
+        run("CREATE DATABASE countersign_template_new TEMPLATE template0 ENCODING 'UTF8'")?;
+        crate::postgres::migrate(&Session::connect(&access("countersign_template_new")?)?)?;
+        // Its connection may take a moment to end.
+        run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'countersign_template_new'")?;
+        run("ALTER DATABASE countersign_template_new RENAME TO countersign_template")?;
+    }
+    if !there.iter().any(|there| there == name) {
+        run(&format!(
+            "CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy"
+        ))?;
+    }
+    Ok(url_of(server, name))
+}
+
+/// Whether a database belongs to a test process that has ended.
+fn is_left_over(name: &str) -> bool {
+    let process = name.strip_prefix("t_").and_then(|rest| rest.split('_').next());
+    process.is_some_and(|process| process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists())
+}
