@@ -17,6 +17,7 @@ mod pool;
 mod schema;
 mod session;
 mod settings;
+mod usage;
 mod value;
 mod write;
 
@@ -30,6 +31,7 @@ use countersign_core::Rules;
 pub(crate) use schema::migrate;
 pub(crate) use session::{RowStream, Session, SessionError};
 pub use settings::PostgresSettings;
+pub(crate) use usage::tail_of;
 pub(crate) use value::PostgresColumn;
 
 use crate::sql::access::AccessCache;
