@@ -181,7 +181,7 @@ pub(super) fn load(
     );
     let lock = session.prepare("SELECT pg_advisory_xact_lock_shared($1, $2)")?;
     let present = session.prepare(
-        "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1), (SELECT coalesce(max(number), 0) FROM price_row)",
+        "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), (SELECT coalesce(max(number), 0) FROM price_row)",
     )?;
     let accounts_statement = session.prepare(&accounts_sql)?;
     let requests_statement = session.prepare(&requests_sql)?;
