@@ -14,6 +14,7 @@ mod load;
 mod nodes;
 mod partitions;
 mod pool;
+mod reports;
 mod schema;
 mod session;
 mod settings;

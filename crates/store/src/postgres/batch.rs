@@ -8,6 +8,7 @@ use countersign_core::AccountKey;
 use super::Shared;
 use super::lane::Job;
 use super::load::{self, Loaded, Source};
+use super::reports::{self, ReportRows};
 use super::schema::newer_prices;
 use super::session::{Session, SessionError};
 use super::usage::{UsageBook, UsageRows};
@@ -16,7 +17,7 @@ use crate::Outcome;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportProfile};
 use crate::sql::settings::Settings;
-use crate::sql::{Connection, actions, reports};
+use crate::sql::{Connection, actions};
 use crate::types::{Committed, Lease, RequestRef, StoreError};
 
 /// What a lane remembers from one batch to the next. All of it stands in the database as well, or may be forgotten.
@@ -126,14 +127,14 @@ pub(super) fn write(shared: &Shared, session: &Session, books: &mut Books, jobs:
     let lease = shared.node.lease();
     let marker = books.next_marker(session, bucket, lease)?;
     let judged = judge(shared, session, books, jobs, lease, marker.writer);
-    let (batch, loaded, usage, mut written) = match judged {
+    let (batch, loaded, usage, reports, mut written) = match judged {
         Ok(judged) => judged,
         Err(error) => {
             session.roll_back();
             return Err(Failed::Nothing(error));
         }
     };
-    match write_and_commit(shared, session, &batch, &loaded, usage, &marker) {
+    match write_and_commit(shared, session, &batch, &loaded, usage, reports, &marker) {
         Ok(()) => {}
         Err(super::write::Failed::Before(error)) => {
             session.roll_back();
@@ -160,7 +161,7 @@ fn note(mut batch: Batch, written: &mut Written, jobs: &[Job]) {
     written.committed = std::mem::take(&mut batch.committed);
 }
 
-type Judged = (Batch, Loaded, UsageRows, Written);
+type Judged = (Batch, Loaded, UsageRows, ReportRows, Written);
 
 fn judge(
     shared: &Shared,
@@ -230,17 +231,14 @@ fn judge(
             actions::note_command(connection, *by, *account, command)?;
         }
     }
-    let mut new_reports = reports::write_new(connection, &shared.vault, &batch)?;
+    let mut reports = reports::gather(shared, session, &batch, jobs, lease)?;
+    let mut next = std::mem::take(&mut reports.next).into_iter();
+    let mut new_reports = std::mem::take(&mut reports.due);
     for job in jobs {
         match job {
             Job::Command { .. } => {}
             Job::Report { lease: held, .. } if *held != lease => answers.reports.push(Err(StoreError::Stale)),
-            Job::Report {
-                key, attempt, outcome, ..
-            } => {
-                let next = reports::record(connection, &shared.vault, *key, attempt, *outcome, lease)?;
-                answers.reports.push(Ok(next));
-            }
+            Job::Report { .. } => answers.reports.push(Ok(next.next().flatten())),
             Job::Redeliver { key, now, by, .. } => {
                 let settings = Settings::new(connection, &shared.vault, &rules.rules, lease);
                 answers
@@ -263,5 +261,5 @@ fn judge(
         changed: Vec::new(),
         clocks_moved: Vec::new(),
     };
-    Ok((batch, loaded, usage, written))
+    Ok((batch, loaded, usage, reports, written))
 }

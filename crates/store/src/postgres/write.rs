@@ -14,12 +14,13 @@ use tokio_postgres::{Client, Statement};
 
 use super::Shared;
 use super::load::{Loaded, flood_columns};
+use super::reports::ReportRows;
 use super::session::{Session, SessionError};
 use super::usage::UsageRows;
 use crate::batch::{Batch, Touched};
 use crate::sql::codec::{RequestColumns, phone_column, request_place, timeline_numbers};
 use crate::sql::{Connection, orders};
-use crate::types::{RequestRef, StoreError};
+use crate::types::{Lease, RequestRef, StoreError};
 use crate::vault::Purpose;
 
 /// What marks a batch.
@@ -262,6 +263,47 @@ static PUT_SKETCHES: LazyLock<Both> = LazyLock::new(|| {
     let then = "ON CONFLICT (bucket, account_id, level, start) DO UPDATE SET sketch = excluded.sketch";
     Both::insert("usage_numbers", &columns, then)
 });
+static PUT_REPORTS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("created_at", "bigint"),
+        ("random", "bigint"),
+        ("number", "bigint"),
+        ("kind", "smallint"),
+        ("state", "smallint"),
+        ("attempts", "integer"),
+        ("tries", "integer"),
+        ("due_at", "bigint"),
+        ("made_at", "bigint"),
+        ("finished_at", "bigint"),
+        ("host", "text"),
+        ("callback_url", "text"),
+        ("body_sealed", "bytea"),
+        ("test", "smallint"),
+        ("generation", "integer"),
+        ("owner", "bigint"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, created_at, random, number) DO UPDATE SET state = excluded.state, \
+                attempts = excluded.attempts, tries = excluded.tries, due_at = excluded.due_at, \
+                finished_at = excluded.finished_at, owner = excluded.owner";
+    Both::insert("report", &columns, then)
+});
+static PUT_ATTEMPTS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("created_at", "bigint"),
+        ("random", "bigint"),
+        ("number", "bigint"),
+        ("try", "integer"),
+        ("at", "bigint"),
+        ("duration_ms", "bigint"),
+        ("status", "integer"),
+        ("error", "text"),
+        ("response_sealed", "bytea"),
+        ("held", "integer"),
+    ];
+    Both::insert("report_attempt", &columns, "")
+});
 static PUT_FLOOD: LazyLock<Both> = LazyLock::new(|| {
     let columns = [
         ("account_id", "bigint"),
@@ -321,6 +363,7 @@ pub(super) fn write_and_commit(
     batch: &Batch,
     loaded: &Loaded,
     mut usage: UsageRows,
+    mut reports: ReportRows,
     marker: &Marker,
 ) -> Result<(), Failed> {
     let connection = Connection::Postgres(session);
@@ -336,6 +379,7 @@ pub(super) fn write_and_commit(
     put_accounts(&mut pipeline, batch, loaded, &usage, marker.writer)?;
     put_usage(&mut pipeline, &mut usage)?;
     put_flood(&mut pipeline, batch)?;
+    put_reports(&mut pipeline, batch.lease, &mut reports)?;
     put_events(&mut pipeline, batch)?;
     put_live_codes(&mut pipeline, batch)?;
     put_answers(&mut pipeline, shared, batch)?;
@@ -604,6 +648,52 @@ fn put_usage(pipeline: &mut Pipeline<'_>, usage: &mut UsageRows) -> Result<(), S
         arrays.put(sketches, |((.., start), _)| *start);
         arrays.take(sketches, |(_, bytes)| std::mem::take(bytes));
         pipeline.add(PUT_SKETCHES.of(pipeline.sharded), arrays)?;
+    }
+    Ok(())
+}
+
+fn put_reports(pipeline: &mut Pipeline<'_>, lease: Lease, rows: &mut ReportRows) -> Result<(), StoreError> {
+    let small = |number: i64| i16::try_from(number).unwrap_or_default();
+    let reports = &mut rows.reports;
+    if !reports.is_empty() {
+        reports.sort_unstable_by_key(|report| (report.place, report.number));
+        let mut arrays = Arrays::default();
+        pipeline.put_buckets(&mut arrays, reports, |report| report.place[0]);
+        for part in [1, 2, 3] {
+            arrays.put(reports, |report| report.place[part]);
+        }
+        arrays.put(reports, |report| i64::from(report.number));
+        arrays.put(reports, |report| small(report.kind));
+        arrays.put(reports, |report| small(report.state_number()));
+        arrays.put(reports, |report| i32::from(report.attempts));
+        arrays.put(reports, |report| report.tries.cast_signed());
+        arrays.put(reports, |report| report.due_at);
+        arrays.put(reports, |report| report.made_at);
+        arrays.put(reports, |report| report.finished_at);
+        arrays.take(reports, |report| std::mem::take(&mut report.host));
+        arrays.take(reports, |report| std::mem::take(&mut report.callback_url));
+        arrays.take(reports, |report| std::mem::take(&mut report.body_sealed));
+        arrays.put(reports, |report| i16::from(report.test));
+        arrays.put(reports, |report| report.generation.cast_signed());
+        arrays.put(reports, |report| report.due_at.map(|_| lease.0));
+        pipeline.add(PUT_REPORTS.of(pipeline.sharded), arrays)?;
+    }
+    let attempts = &mut rows.attempts;
+    if !attempts.is_empty() {
+        let mut arrays = Arrays::default();
+        pipeline.put_buckets(&mut arrays, attempts, |attempt| attempt.place[0]);
+        for part in [1, 2, 3] {
+            arrays.put(attempts, |attempt| attempt.place[part]);
+        }
+        arrays.put(attempts, |attempt| i64::from(attempt.number));
+        arrays.put(attempts, |attempt| attempt.try_number.cast_signed());
+        arrays.put(attempts, |attempt| attempt.at);
+        arrays.put(attempts, |attempt| attempt.duration_ms);
+        arrays.put(attempts, |attempt| attempt.status.map(i32::from));
+        arrays.take(attempts, |attempt| attempt.error.take());
+        arrays.take(attempts, |attempt| attempt.response_sealed.take());
+        arrays.put(attempts, |_| 0_i32);
+        pipeline.add(PUT_ATTEMPTS.of(pipeline.sharded), arrays)?;
     }
     Ok(())
 }
