@@ -14,10 +14,12 @@ mod load;
 mod nodes;
 mod partitions;
 mod pool;
+mod reports;
 mod schema;
 mod session;
 mod settings;
 mod takeover;
+mod usage;
 mod value;
 mod write;
 
@@ -31,6 +33,7 @@ use countersign_core::Rules;
 pub(crate) use schema::migrate;
 pub(crate) use session::{RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
+pub(crate) use usage::tail_of;
 pub(crate) use value::PostgresColumn;
 
 use crate::sql::access::AccessCache;

@@ -151,6 +151,8 @@ CREATE TABLE account (
     test_sealed          bytea,
     test_previous_lookup bytea,
     test_previous_sealed bytea,
+    -- Numbers that the sketches don't have yet: an hour (4 bytes, counted from the epoch) and a keyed hash (8 bytes) each, some dozens.
+    number_tail          bytea    NOT NULL DEFAULT '',
     name                 text COLLATE "C" NOT NULL,
     allow_list           text COLLATE "C" NOT NULL,
     low_balance_url      text COLLATE "C",
@@ -450,7 +452,9 @@ CREATE TABLE usage_numbers (
     level      smallint NOT NULL,
     sketch     bytea    NOT NULL,
     PRIMARY KEY (bucket, account_id, level, start)
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+-- A sketch of many numbers is 4 KiB of noise: it stays on its page, and nobody tries to compress it.
+ALTER TABLE usage_numbers ALTER COLUMN sketch SET STORAGE EXTERNAL;
 
 
 -- === Senders ===
