@@ -1,7 +1,11 @@
 //! Lines to a PostgreSQL server that fail at the worst moments: before the server was told to commit, while it is told, before it can
 //! answer. What a caller is told must be true then and stay true, whatever still arrives at the server later.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it leaves out"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +44,18 @@ enum Fault {
 struct Plan {
     fault: Fault,
     at: &'static str,
+    /// How long after that what was on its way arrives; if nothing is named, once the books have answered.
+    for_so_long: Option<Duration>,
+}
+
+impl Plan {
+    const fn new(fault: Fault, at: &'static str) -> Self {
+        Self {
+            fault,
+            at,
+            for_so_long: None,
+        }
+    }
 }
 
 /// The way from the books to the server, through this test.
@@ -326,7 +342,18 @@ async fn tried(test: &str, plan: Plan) -> Option<Tried> {
     books.submit(account, send(1)).await.unwrap().unwrap();
 
     line.befall(plan);
-    let told = books.submit(account, send(2)).await;
+    let mend_itself = async {
+        match plan.for_so_long {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+        line.mend();
+        std::future::pending::<()>().await;
+    };
+    let told = tokio::select! {
+        told = books.submit(account, send(2)) => told,
+        () = mend_itself => return None,
+    };
     assert!(line.shared.befallen.load(Ordering::Relaxed), "nothing befell the line");
     line.mend();
     // It waits for the account's row, and so for whatever is still under way.
@@ -352,8 +379,7 @@ const REQUESTS: &str = "INSERT INTO request";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_was_not_committed_is_judged_again() {
     for (test, at) in [("cut_rows", REQUESTS), ("cut_marker", MARKER), ("cut_commit", COMMIT)] {
-        let fault = Fault::CutBefore;
-        let Some(tried) = tried(test, Plan { fault, at }).await else {
+        let Some(tried) = tried(test, Plan::new(Fault::CutBefore, at)).await else {
             return;
         };
         assert!(tried.told.is_ok(), "{at}: {:?}", tried.told);
@@ -364,7 +390,7 @@ async fn a_batch_that_was_not_committed_is_judged_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_commit_got_no_answer_is_found_by_its_marker() {
     for (test, fault) in [("after_commit", Fault::CutAfter), ("late_answer", Fault::LateAnswer)] {
-        let Some(tried) = tried(test, Plan { fault, at: COMMIT }).await else {
+        let Some(tried) = tried(test, Plan::new(fault, COMMIT)).await else {
             return;
         };
         assert!(tried.told.is_ok(), "{fault:?}: {:?}", tried.told);
@@ -379,8 +405,7 @@ async fn what_arrives_late_makes_no_answer_wrong() {
         ("late_marker", MARKER),
         ("late_commit", COMMIT),
     ] {
-        let fault = Fault::Late;
-        let Some(tried) = tried(test, Plan { fault, at }).await else {
+        let Some(tried) = tried(test, Plan::new(Fault::Late, at)).await else {
             return;
         };
         println!(
@@ -390,4 +415,18 @@ async fn what_arrives_late_makes_no_answer_wrong() {
         );
         tried.assert_true();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_arrives_while_the_books_ask_for_its_marker_is_waited_for() {
+    let plan = Plan {
+        // The books have given the connection up by then, and the server hasn't.
+        for_so_long: Some(TIMEOUT + TIMEOUT / 2),
+        ..Plan::new(Fault::Late, MARKER)
+    };
+    let Some(tried) = tried("late_asked", plan).await else {
+        return;
+    };
+    assert!(tried.told.is_ok(), "{:?}", tried.told);
+    tried.assert_true();
 }

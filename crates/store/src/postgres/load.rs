@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 
 use super::lane::Job;
 use super::session::{Session, SessionError};
+use super::write::Marker;
 use super::{RulesNow, Shared};
 use crate::batch::{FactSource, FloodCounter, LiveKey, flood_phone, named_request};
 use crate::sql::codec::{
@@ -29,6 +30,8 @@ pub(super) const EPOCH_LOCKS: i32 = 0x636f_756e;
 pub(super) struct Loaded {
     /// Whether this node's epoch is still there.
     pub(super) epoch_lives: bool,
+    /// Whether the batch's marker is there, and is locked now.
+    pub(super) marker_is_there: bool,
     pub(super) newest_price: i64,
     accounts: HashMap<AccountKey, Account>,
     /// Whose batch last wrote an account's usage.
@@ -146,6 +149,7 @@ pub(super) fn load(
     rules: &RulesNow,
     jobs: &[Job],
     lease: Lease,
+    marker: &Marker,
 ) -> Result<Loaded, StoreError> {
     let mut accounts: Vec<AccountKey> = jobs.iter().map(Job::account).collect();
     accounts.sort_unstable();
@@ -183,6 +187,9 @@ pub(super) fn load(
     let present = session.prepare(
         "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), (SELECT coalesce(max(number), 0) FROM price_row)",
     )?;
+    // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
+    // are still on their way to the server.
+    let mark = session.prepare("SELECT 1 FROM batch_marker WHERE bucket = $1 AND writer = $2 FOR UPDATE")?;
     let accounts_statement = session.prepare(&accounts_sql)?;
     let requests_statement = session.prepare(&requests_sql)?;
     let client = session.client();
@@ -199,6 +206,8 @@ pub(super) fn load(
     let epoch = i32::try_from(lease.0).unwrap_or(i32::MAX);
     let (lock_values, present_values): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 1]) =
         ([&EPOCH_LOCKS, &epoch], [&lease.0]);
+    let marked_bucket = i16::from(marker.bucket);
+    let mark_values: [&(dyn ToSql + Sync); 2] = [&marked_bucket, &marker.writer];
     let account_values: [&(dyn ToSql + Sync); 2] = [account_buckets.parameter(), &account_ids];
     let request_values: [&(dyn ToSql + Sync); 6] = [
         request_buckets.parameter(),
@@ -226,6 +235,7 @@ pub(super) fn load(
         let mut asked = vec![
             client.query(&lock, &lock_values),
             client.query(&present, &present_values),
+            client.query(&mark, &mark_values),
             client.query(&accounts_statement, &account_values),
         ];
         if !named_requests.is_empty() {
@@ -237,12 +247,13 @@ pub(super) fn load(
         let (_, answers) = futures_util::future::try_join(begin, try_join_all(asked)).await?;
         Ok(answers)
     })?;
-    let [_, present, account_rows, rest @ ..] = answers.as_slice() else {
+    let [_, present, mark, account_rows, rest @ ..] = answers.as_slice() else {
         return Err(StoreError::Lost);
     };
     let present = present.first().ok_or(StoreError::Lost)?;
     let failed = |error: tokio_postgres::Error| StoreError::from(SessionError::from(error));
     let mut loaded = Loaded {
+        marker_is_there: !mark.is_empty(),
         epoch_lives: present.try_get(0).map_err(failed)?,
         newest_price: present.try_get(1).map_err(failed)?,
         accounts: HashMap::default(),
