@@ -7,6 +7,7 @@
 //! `reports` what goes with a batch. `nodes` says which node lives, and `takeover` claims the work of those that don't. `schema` makes and
 //! changes the tables, `partitions` their months. Most SQL is in [`crate::sql`], which both backends share.
 
+mod arrays;
 mod backend;
 mod batch;
 mod lane;
