@@ -58,6 +58,8 @@ pub use orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
     OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
 };
+#[doc(hidden)]
+pub use postgres::NodeTimes;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};

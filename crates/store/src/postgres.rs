@@ -4,7 +4,7 @@
 //!
 //! `session` is one connection, for code that waits for its answers, `value` how columns and parameters travel, `pool` the connections
 //! for questions and settings. `lane` takes commands from its bounded queue and commits them: `load` and `write` are its SQL, `usage` and
-//! `reports` what goes with a batch. `nodes` says which node lives, and takes over the work of those that don't. `schema` makes and
+//! `reports` what goes with a batch. `nodes` says which node lives, and `takeover` claims the work of those that don't. `schema` makes and
 //! changes the tables, `partitions` their months. Most SQL is in [`crate::sql`], which both backends share.
 
 mod backend;
@@ -14,9 +14,12 @@ mod load;
 mod nodes;
 mod partitions;
 mod pool;
+mod reports;
 mod schema;
 mod session;
 mod settings;
+mod takeover;
+mod usage;
 mod value;
 mod write;
 
@@ -29,7 +32,8 @@ use countersign_core::Rules;
 #[cfg(feature = "testing")]
 pub(crate) use schema::migrate;
 pub(crate) use session::{RowStream, Session, SessionError};
-pub use settings::PostgresSettings;
+pub use settings::{NodeTimes, PostgresSettings};
+pub(crate) use usage::tail_of;
 pub(crate) use value::PostgresColumn;
 
 use crate::sql::access::AccessCache;
@@ -78,7 +82,16 @@ pub struct PostgresStore {
     /// Writer lanes; an account's commands always take the same.
     lanes: Vec<LaneEntry>,
     handed_over: HandOverGauge,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    lane_threads: Mutex<Vec<JoinHandle<()>>>,
+    /// These end last: the epoch must outlive the last batch.
+    node_threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Without [`crate::Store::close`], too, the others needn't wait until this node counts as dead.
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.shared.node.close();
+    }
 }
 
 impl PostgresStore {
@@ -98,6 +111,12 @@ impl PostgresStore {
         })
     }
 
+    /// Ends this node as a loss of power would: nothing more is said to the database, and the others find out.
+    #[cfg(feature = "testing")]
+    pub fn crash(&self) {
+        self.shared.node.crash();
+    }
+
     fn open_here(
         settings: &PostgresSettings,
         vault: Arc<Vault>,
@@ -110,7 +129,7 @@ impl PostgresStore {
         crate::sql::settings::check_master_key(connection, &vault)?;
         let sharded = schema::is_sharded(&first)?;
         let rules = schema::with_prices(connection, rules)?;
-        let node = Node::register(&first, &settings.node_name)?;
+        let node = Node::register(&first, &settings.node_name, settings.times)?;
         let shared = Arc::new(Shared {
             vault,
             rules: RwLock::new(Arc::new(rules)),
@@ -120,12 +139,13 @@ impl PostgresStore {
             sharded,
             unreachable: AtomicBool::new(false),
         });
+        nodes::take_what_is_left(&first, &shared)?;
         let (committed, work) = CommittedWork::channel();
         let handed_over = committed.gauge();
         let committed = Arc::new(committed);
         let pool = Arc::new(Pool::new(access.clone(), settings.readers, first));
         let mut lanes = Vec::new();
-        let mut threads = Vec::new();
+        let mut lane_threads = Vec::new();
         for number in 0..settings.lanes.max(1) {
             let parts = LaneParts {
                 shared: Arc::clone(&shared),
@@ -134,16 +154,17 @@ impl PostgresStore {
             };
             let (entry, thread) = lane::start(number, parts)?;
             lanes.push(entry);
-            threads.push(thread);
+            lane_threads.push(thread);
         }
-        threads.push(nodes::keep_alive(Arc::clone(&shared), access, Arc::clone(&committed))?);
+        let node_thread = nodes::keep_alive(Arc::clone(&shared), access, Arc::clone(&committed))?;
         Ok((
             Arc::new(Self {
                 shared,
                 pool,
                 lanes,
                 handed_over,
-                threads: Mutex::new(threads),
+                lane_threads: Mutex::new(lane_threads),
+                node_threads: Mutex::new(vec![node_thread]),
             }),
             work,
         ))

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use countersign_core::{AccountKey, Command, Timestamp};
 use futures_util::FutureExt as _;
@@ -240,17 +241,22 @@ impl Backend for PostgresStore {
             for lane in &self.lanes {
                 lane.close();
             }
+            let lanes = join_all(&self.lane_threads).await;
             self.shared.node.close();
-            let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-            let ended = tokio::task::spawn_blocking(move || {
-                threads
-                    .into_iter()
-                    .try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
-            });
-            let ended = ended.await.map_err(|_| StoreError::Lost)?;
+            let node = join_all(&self.node_threads).await;
             self.pool.close();
-            ended
+            lanes.and(node)
         }
         .boxed()
     }
+}
+
+async fn join_all(threads: &Mutex<Vec<JoinHandle<()>>>) -> Result<(), StoreError> {
+    let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
+    let ended = tokio::task::spawn_blocking(move || {
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
+    });
+    ended.await.map_err(|_| StoreError::Lost)?
 }

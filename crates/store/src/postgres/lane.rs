@@ -176,8 +176,14 @@ impl Lane {
 
     /// The jobs of the next batch: what has waited longest, and on a sharded database all of that bucket.
     fn next_batch(&mut self) -> Vec<Job> {
+        // What is asked of the rows one by one stands alone: it must see what batches before it wrote.
+        if let Some(Job::Redeliver { .. }) = self.waiting.front() {
+            return self.waiting.drain(..1).collect();
+        }
         if !self.parts.shared.sharded {
-            let count = self.waiting.len().min(MAX_BATCH);
+            let most = self.waiting.len().min(MAX_BATCH);
+            let alone = |job: &Job| matches!(job, Job::Redeliver { .. });
+            let count = self.waiting.iter().take(most).position(alone).unwrap_or(most);
             return self.waiting.drain(..count).collect();
         }
         let Some(bucket) = self.waiting.front().map(|job| job.account().bucket) else {
@@ -185,8 +191,11 @@ impl Lane {
         };
         let mut batch = Vec::new();
         let mut rest = VecDeque::with_capacity(self.waiting.len());
+        let mut ended = false;
         for job in self.waiting.drain(..) {
-            if job.account().bucket == bucket && batch.len() < MAX_BATCH {
+            let is_here = job.account().bucket == bucket;
+            ended |= is_here && (matches!(job, Job::Redeliver { .. }) || batch.len() == MAX_BATCH);
+            if is_here && !ended {
                 batch.push(job);
             } else {
                 rest.push_back(job);

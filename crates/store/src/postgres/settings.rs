@@ -31,6 +31,35 @@ pub struct PostgresSettings {
     pub timeout: Duration,
     /// What this node is called in the table of nodes: its host's name, for people.
     pub node_name: String,
+    /// When nodes speak up, and when they count as dead: the same on all nodes, so no setting of the operator's.
+    #[doc(hidden)]
+    pub times: NodeTimes,
+}
+
+/// How nodes tell each other that they live. What was promised (a dead node's work goes on within 30 s) hangs on these; tests have shorter
+/// ones.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct NodeTimes {
+    /// How often a node says that it lives.
+    pub heartbeat: Duration,
+    /// How long after its last heartbeat a node stops working by itself. Shorter than `dead_after` by what a message under way takes.
+    pub holds_for: Duration,
+    /// How long after its last heartbeat, by the database's clock, the others take a node's work over.
+    pub dead_after: Duration,
+    /// How often they look for such nodes.
+    pub look: Duration,
+}
+
+impl Default for NodeTimes {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            holds_for: Duration::from_secs(20),
+            dead_after: Duration::from_secs(25),
+            look: Duration::from_secs(2),
+        }
+    }
 }
 
 /// Without the password.
@@ -83,6 +112,7 @@ impl PostgresSettings {
             readers: 4,
             timeout: Duration::from_secs(5),
             node_name: String::new(),
+            times: NodeTimes::default(),
         }
     }
 
