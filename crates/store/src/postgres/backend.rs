@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::events::Event;
 use super::lane::Job;
 use super::schema::{SETTINGS_LOCK, newer_prices};
-use super::session::Session;
+use super::session::{COMMIT, Session};
 use super::{PostgresStore, Shared};
 use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
@@ -79,7 +79,7 @@ fn write_in_transaction<T>(
         }
     };
     // Without an answer to COMMIT nobody can say whether it was done.
-    session.batch_execute("COMMIT").map_err(|error| {
+    session.batch_execute(COMMIT).map_err(|error| {
         if error.ends_connection() {
             StoreError::Lost
         } else {

@@ -304,6 +304,8 @@ impl Lane {
             return Ok(session);
         }
         let session = Session::connect(&self.parts.access)?;
+        // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
+        session.batch_execute("SET plan_cache_mode = force_generic_plan")?;
         Ok(session)
     }
 

@@ -14,7 +14,7 @@ use super::Shared;
 use super::arrays::{Arrays, Ready};
 use super::load::{Loaded, flood_columns};
 use super::reports::ReportRows;
-use super::session::{Session, SessionError};
+use super::session::{COMMIT, Session, SessionError};
 use super::usage::UsageRows;
 use crate::batch::{Batch, Touched};
 use crate::sql::codec::{RequestColumns, phone_column, request_place, timeline_numbers};
@@ -371,7 +371,7 @@ fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
             .iter()
             .map(|ready| Box::pin(ready.execute(client)) as Sent<'_>)
             .collect();
-        sent.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) }));
+        sent.push(Box::pin(async { client.batch_execute(COMMIT).await.map(|()| 0) }));
         Ok(futures_util::future::join_all(sent).await)
     });
     let answers = match answered {
