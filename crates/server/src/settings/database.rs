@@ -49,7 +49,7 @@ impl DatabaseSettings {
                 readers: self.readers,
                 timeout: self.timeout,
                 node_name: self.node_name.clone().unwrap_or_else(host_name),
-                ..PostgresSettings::new(url.0.clone())..PostgresSettings::new(url.0.clone())
+                ..PostgresSettings::new(url.0.clone())
             }),
         }
     }
