@@ -36,6 +36,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// A command that starts the binary in surroundings of its own: a program and its arguments, to which the binary is added.
     pub wrapper: Vec<String>,
+    /// The PostgreSQL database with its books, where a test has one of its own.
+    pub database: Option<String>,
     /// Its books are SQLite's also where tests take PostgreSQL: for tests about that file and the disk below it.
     pub sqlite: bool,
     /// No file may grow beyond so many KiB: a disk that is full at a known moment.
@@ -83,10 +85,10 @@ impl Server {
             Some(named) => named.clone(),
             None => scratch.path().join("data"),
         };
-        let database = if options.sqlite {
-            None
-        } else {
-            testing::database_url(&data_dir)?
+        let database = match &options.database {
+            Some(named) => Some(named.clone()),
+            None if options.sqlite => None,
+            None => testing::database_url(&data_dir)?,
         };
         let log = scratch.path().join("server.log");
         let (child, ready, ready_in) = spawn(&options, &data_dir, database.as_deref(), &log)?;
