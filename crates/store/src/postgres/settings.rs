@@ -79,6 +79,7 @@ impl PostgresSettings {
             config,
             tls: self.tls()?,
             timeout: self.timeout,
+            sharded: false,
         })
     }
 

@@ -302,6 +302,11 @@ impl<'c> Connection<'c> {
     pub(crate) const fn is_postgres(self) -> bool {
         matches!(self, Self::Postgres(_))
     }
+
+    /// Whether its tables are distributed, so that each statement keeps to one bucket.
+    pub(crate) fn is_sharded(self) -> bool {
+        matches!(self, Self::Postgres(session) if session.is_sharded())
+    }
 }
 
 /// A transaction that only reads.
