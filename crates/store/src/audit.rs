@@ -198,7 +198,9 @@ fn check_all(
 /// Since when requests are kept.
 fn requests_from(connection: Connection<'_>) -> Result<i64, StoreError> {
     let value: Option<Vec<u8>> = connection
-        .query_row("SELECT value FROM meta WHERE name = ?1", [REQUESTS_FROM], |row| row.get(0))
+        .query_row("SELECT value FROM meta WHERE name = ?1", [REQUESTS_FROM], |row| {
+            row.get(0)
+        })
         .optional()?;
     let Some(value) = value else { return Ok(i64::MIN) };
     let text = String::from_utf8(value).ok();

@@ -336,6 +336,15 @@ pub(crate) enum Statement<'c> {
 }
 
 impl Statement<'_> {
+    /// How many columns its rows have.
+    #[cfg(feature = "testing")]
+    pub(crate) fn column_count(&self) -> usize {
+        match self {
+            Self::Sqlite(statement) => statement.column_count(),
+            Self::Postgres(_, statement) => statement.columns().len(),
+        }
+    }
+
     /// All rows. SQLite steps from one to the next; from PostgreSQL all come at once, so every question has a limit.
     pub(crate) fn query(&mut self, params: impl Params) -> Result<Rows<'_>, Error> {
         params.with(|values| match self {
@@ -467,7 +476,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    fn column(self, column: usize) -> Result<Column<'r>, Error> {
+    pub(crate) fn column(self, column: usize) -> Result<Column<'r>, Error> {
         use rusqlite::types::ValueRef;
         match self {
             Self::Sqlite(row) => Ok(match row.get_ref(column)? {

@@ -66,7 +66,13 @@ impl Reader<'_> {
                      WHERE bucket = ?1 AND account_id = ?2 AND kind = 3 AND kind <> 2 AND number > ?3 AND number <= ?4 \
                      ORDER BY number LIMIT ?5"
                 );
-                entries.extend(find_request(connection.prepare_cached(&sql)?, account, request, first, count)?);
+                entries.extend(find_request(
+                    connection.prepare_cached(&sql)?,
+                    account,
+                    request,
+                    first,
+                    count,
+                )?);
             }
             // Charged when it was made, or once its reachability was known, some seconds later.
             if times.charged {
@@ -76,7 +82,13 @@ impl Reader<'_> {
                      WHERE bucket = ?1 AND account_id = ?2 AND number > ?3 AND number <= ?4 ORDER BY number LIMIT ?5"
                 );
                 let last = count.min(first + LOOK_AHEAD);
-                entries.extend(find_request(connection.prepare_cached(&sql)?, account, request, first, last)?);
+                entries.extend(find_request(
+                    connection.prepare_cached(&sql)?,
+                    account,
+                    request,
+                    first,
+                    last,
+                )?);
             }
             Ok(entries)
         })

@@ -143,7 +143,9 @@ pub(crate) fn write_decided(connection: Connection<'_>, order: &Order) -> Result
         ])?;
     if decided != 1 {
         // The account's lock and `decide` see to it; the books don't rely on that (P2).
-        return Err(StoreError::Database("an order that was decided already was decided again".into()));
+        return Err(StoreError::Database(
+            "an order that was decided already was decided again".into(),
+        ));
     }
     let (actor, at) = match (order.decided_by, order.decided_at) {
         (Some(OrderParty::Owner), Some(at)) => (Actor::Owner, at),
@@ -262,9 +264,11 @@ impl Reader<'_> {
         self.with(|connection| {
             if connection.is_postgres() {
                 let place = connection
-                    .query_row("SELECT bucket, account_id FROM order_place WHERE id = ?1", [number], |row| {
-                        Ok((row.get(0)?, row.get(1)?))
-                    })
+                    .query_row(
+                        "SELECT bucket, account_id FROM order_place WHERE id = ?1",
+                        [number],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )
                     .optional()?;
                 return match place {
                     Some((bucket, account_id)) => load(connection, account_key(bucket, account_id)?, id),
@@ -284,10 +288,9 @@ impl Reader<'_> {
         let (index, wanted) = match (filter.account, filter.state) {
             (None, None) => ("credit_order_by_time", "/* spans buckets: orders */"),
             (None, Some(_)) => ("credit_order_by_state", "/* spans buckets: orders */ state = ?4 AND"),
-            (Some(_), Some(OrderState::Open)) => (
-                "credit_order_open",
-                "bucket = ?4 AND account_id = ?5 AND state = 1 AND",
-            ),
+            (Some(_), Some(OrderState::Open)) => {
+                ("credit_order_open", "bucket = ?4 AND account_id = ?5 AND state = 1 AND")
+            }
             (Some(_), None) => ("credit_order_by_account", "bucket = ?4 AND account_id = ?5 AND"),
             (Some(_), Some(_)) => (
                 "credit_order_by_account",

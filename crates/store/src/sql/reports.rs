@@ -63,8 +63,21 @@ fn write_report(
     let (kind, state, made_at) = (report_kind_number(kind), REPORT_PENDING, report.created_at.millis());
     let url = report.callback_url.as_str();
     let values = params![
-        bucket, account_id, created_at, random, report.number, kind, state, due_at, made_at, host, url, sealed, is_test,
-        report.token.generation, lease.0,
+        bucket,
+        account_id,
+        created_at,
+        random,
+        report.number,
+        kind,
+        state,
+        due_at,
+        made_at,
+        host,
+        url,
+        sealed,
+        is_test,
+        report.token.generation,
+        lease.0,
     ];
     connection.execute(sql, with_owner(connection, values))?;
     Ok(is_first.then(|| DueReport {

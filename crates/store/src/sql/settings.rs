@@ -340,9 +340,10 @@ pub(crate) fn check_master_key(connection: Connection<'_>, vault: &Vault) -> Res
         "INSERT INTO meta (name, value) VALUES ('key_check', ?1) ON CONFLICT DO NOTHING",
         [check.as_slice()],
     )?;
-    let stored: Vec<u8> = connection.query_row("SELECT value FROM meta WHERE name = 'key_check'", params![], |row| {
-        row.get(0)
-    })?;
+    let stored: Vec<u8> =
+        connection.query_row("SELECT value FROM meta WHERE name = 'key_check'", params![], |row| {
+            row.get(0)
+        })?;
     if stored == check {
         Ok(())
     } else {

@@ -7,9 +7,15 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Questions that go through all buckets. Such a statement says `/* spans buckets: NAME */`. None of them locks or writes.
 const SPANNING: [(&str, &str); 4] = [
-    ("open reports", "the operator's overview counts what waits and what was lost"),
+    (
+        "open reports",
+        "the operator's overview counts what waits and what was lost",
+    ),
     ("accounts by name", "the operator's search"),
-    ("orders", "the operator's list of orders of all accounts, by time or by state"),
+    (
+        "orders",
+        "the operator's list of orders of all accounts, by time or by state",
+    ),
     ("all entries", "how long an audit will take"),
 ];
 const MARK: &str = "/* spans buckets: ";
