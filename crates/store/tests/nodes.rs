@@ -436,15 +436,23 @@ async fn a_page_that_watches_a_request_hears_of_what_another_node_does() {
     let account = first.account().await;
     let sent = first.send(account, 1).await;
     let mut watch = second.store.watch(sent).unwrap();
-    // It says that it watches; what happens before the other has heard of that, the page finds by looking.
+    let onlooker = onlooker(&url).await;
+    let watching = "SELECT count(*) FROM node WHERE watching = 1";
+    in_time("that it watches", async {
+        while onlooker.query_one(watching, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    // What happens before the other node has heard of it, the page finds by looking.
     in_time("news", async {
-        let mut wrong = tokio::time::interval(Duration::from_millis(100));
-        loop {
-            tokio::select! {
-                () = watch.changed() => break,
-                _ = wrong.tick() => first.ask(account, Action::news(sent.id, News::Delivered)).await,
+        for news in [News::Delivered, News::Read] {
+            first.ask(account, Action::news(sent.id, news)).await;
+            if tokio::time::timeout(Duration::from_secs(2), watch.changed()).await.is_ok() {
+                return;
             }
         }
+        panic!("nothing was told");
     })
     .await;
 }
