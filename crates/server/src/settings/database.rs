@@ -50,7 +50,6 @@ impl DatabaseSettings {
                 timeout: self.timeout,
                 node_name: self.node_name.clone().unwrap_or_else(host_name),
                 ..PostgresSettings::new(url.0.clone())
-                ..PostgresSettings::new(url.0.clone())
             }),
         }
     }
