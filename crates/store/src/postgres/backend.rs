@@ -210,6 +210,10 @@ impl Backend for PostgresStore {
         self.shared.node.holds(lease)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn has_no_others(&self) -> bool {
         self.shared.node.is_alone()
     }

@@ -304,6 +304,9 @@ impl Settings<'_> {
     /// Deletes attempts, blocks and links that are over, at most so many of each.
     pub(crate) fn forget_ended_logins(&mut self, now: Timestamp, limit: i64) -> Result<usize, StoreError> {
         let mut forgotten = 0;
+        if self.connection.is_postgres() {
+            forgotten += self.forget_spent_limits(now, limit)?;
+        }
         for (table, key, end) in [
             ("login_attempt", "token_lookup", "expires_at"),
             ("login_block", "phone", "until"),

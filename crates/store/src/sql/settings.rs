@@ -29,7 +29,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) vault: &'a Vault,
     rules: &'a Rules,
     /// Under which what it makes due is this node's.
-    lease: Lease,
+    pub(crate) lease: Lease,
     new_prices: Option<PriceList>,
     changed_accounts: Vec<AccountId>,
     pub(crate) answered_logins: Vec<i64>,

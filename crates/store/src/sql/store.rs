@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, Command, Limit, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
     TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
@@ -48,6 +48,27 @@ impl<B: Backend> Store for B {
 
     fn is_alone(&self) -> bool {
         self.has_no_others()
+    }
+
+    fn claim_task(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(true)));
+        }
+        let name = name.to_owned();
+        self.note(move |settings| settings.claim_task(&name))
+    }
+
+    fn count_call(
+        &self,
+        limit_name: &'static str,
+        who: String,
+        limit: Limit,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Result<(), u32>, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(Ok(()))));
+        }
+        self.note(move |settings| settings.count_call(limit_name, &who, limit, now))
     }
 
     fn messages_elsewhere(
