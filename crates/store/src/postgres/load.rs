@@ -15,6 +15,7 @@ use tokio_postgres::types::ToSql;
 use super::arrays::{Arrays, Ready};
 use super::lane::Job;
 use super::session::Session;
+use super::write::Marker;
 use super::{RulesNow, Shared};
 use crate::batch::{FactSource, FloodCounter, LiveKey, flood_phone, named_request};
 use crate::sql::codec::{
@@ -32,6 +33,8 @@ pub(super) const EPOCH_LOCKS: i32 = 0x636f_756e;
 pub(super) struct Loaded {
     /// Whether this node's epoch is still there.
     pub(super) epoch_lives: bool,
+    /// Whether the batch's marker is there, and is locked now.
+    pub(super) marker_is_there: bool,
     pub(super) newest_price: i64,
     accounts: HashMap<AccountKey, Account>,
     /// Whose batch last wrote an account's usage.
@@ -189,6 +192,8 @@ enum About {
     /// The lock of the epoch, whose answer says nothing.
     Lock,
     Present,
+    /// The lane's marker.
+    Marker,
     Accounts,
     Requests,
     Flood,
@@ -325,6 +330,7 @@ pub(super) fn load(
     rules: &RulesNow,
     jobs: &[Job],
     lease: Lease,
+    marker: &Marker,
 ) -> Result<Loaded, StoreError> {
     let named = Named::by(rules, jobs);
     let mut questions = Questions {
@@ -341,6 +347,13 @@ pub(super) fn load(
     let present =
         "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1), (SELECT coalesce(max(number), 0) FROM price_row)";
     questions.ask(About::Present, present, values)?;
+    // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
+    // are still on their way to the server.
+    let mut values = Arrays::default();
+    values.put_one(i16::from(marker.bucket));
+    values.put_one(marker.writer);
+    let mark = "SELECT 1 FROM batch_marker WHERE bucket = $1 AND writer = $2 FOR UPDATE";
+    questions.ask(About::Marker, mark, values)?;
     let texts = ACCOUNTS_SQL.each_ref().map(String::as_str);
     questions.ask_of(
         About::Accounts,
@@ -425,6 +438,7 @@ impl Loaded {
     fn nothing(named: &Named) -> Self {
         Self {
             epoch_lives: false,
+            marker_is_there: false,
             newest_price: 0,
             accounts: HashMap::default(),
             usage_writers: HashMap::default(),
@@ -455,6 +469,7 @@ impl Loaded {
                     self.epoch_lives = row.get(0)?;
                     self.newest_price = row.get(1)?;
                 }
+                About::Marker => self.marker_is_there = true,
                 About::Accounts => self.take_account(row)?,
                 About::Requests => self.take_request(vault, row)?,
                 About::Flood => {
