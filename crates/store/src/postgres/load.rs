@@ -344,8 +344,8 @@ pub(super) fn load(
     questions.ask(About::Lock, "SELECT pg_advisory_xact_lock_shared($1, $2)", values)?;
     let mut values = Arrays::default();
     values.put_one(lease.0);
-    let present =
-        "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1), (SELECT coalesce(max(number), 0) FROM price_row)";
+    let present = "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), \
+         (SELECT coalesce(max(number), 0) FROM price_row)";
     questions.ask(About::Present, present, values)?;
     // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
     // are still on their way to the server.
