@@ -20,8 +20,8 @@ use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
 use crate::sql::Connection;
 use crate::sql::access::AccessCache;
-use crate::sql::backend::Backend;
-use crate::sql::read::Reader;
+use crate::sql::backend::{Backend, Part};
+use crate::sql::read::{Reader, buckets};
 use crate::sql::settings::Settings;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
@@ -136,6 +136,10 @@ impl Backend for PostgresStore {
         ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         self.read(ask)
+    }
+
+    fn parts(&self) -> BoxFuture<'_, Result<Vec<Part>, StoreError>> {
+        self.read(|reader| Ok(buckets(reader.connection)?.into_iter().map(Part::bucket).collect()))
     }
 
     fn set<T: Send + 'static>(

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, Limit, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    TokenClaim, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, DAY_MS, Limit, LimitState, LowBalance, PhoneNumber, RequestId,
+    SenderUsername, Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
-use super::backend::Backend;
+use super::backend::{Backend, sweep};
 use super::message_summaries::Summarising;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::prices::{PriceRecord, PriceSetting, PricesSet};
@@ -23,6 +23,9 @@ use crate::types::{
     StoreError, Trouble,
 };
 use crate::{Outcome, Store};
+
+/// Kept answers deleted in one go.
+const FORGET_AT_MOST: i64 = 5_000;
 
 impl<B: Backend> Store for B {
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
@@ -164,7 +167,35 @@ impl<B: Backend> Store for B {
     }
 
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.set(move |settings| settings.forget_old_answers(now))
+        let over = now.plus_millis(-DAY_MS).millis();
+        Box::pin(async move {
+            let forgotten = sweep(self, FORGET_AT_MOST, move |settings, part| {
+                let sql = |part: &str| {
+                    format!(
+                        "DELETE FROM first_answer WHERE {part}at < ?1 AND (bucket, account_id, idempotency_key) IN \
+                         (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE {part}at < ?1 \
+                         ORDER BY at LIMIT ?2)"
+                    )
+                };
+                part.forget(settings.connection, sql, over, FORGET_AT_MOST)
+            })
+            .await?;
+            // One database's flood counters are rows, since its nodes share them.
+            if !self.is_shared() {
+                return Ok(forgotten);
+            }
+            let spent_us = LimitState::until(now).spread_until_us();
+            let counters = sweep(self, FORGET_AT_MOST, move |settings, part| {
+                let sql = |part: &str| {
+                    format!(
+                        "DELETE FROM flood_counter WHERE {part}spread_until_us < ?1 AND (bucket, account_id, test, phone) IN \
+                         (SELECT bucket, account_id, test, phone FROM flood_counter WHERE {part}spread_until_us < ?1 LIMIT ?2)"
+                    )
+                };
+                part.forget(settings.connection, sql, spent_us, FORGET_AT_MOST)
+            });
+            Ok(forgotten + counters.await?)
+        })
     }
 
     fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -174,7 +205,7 @@ impl<B: Backend> Store for B {
             if matches!(what, Summarising::Nothing) {
                 return Ok(false);
             }
-            self.set(move |settings| settings.summarise(account, &what)).await?;
+            self.note(move |settings| settings.summarise(account, &what)).await?;
             Ok(true)
         })
     }
