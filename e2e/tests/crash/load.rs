@@ -261,6 +261,10 @@ impl Load {
 const SEND: &str = "sendVerificationMessage";
 const CHECK: &str = "checkVerificationStatus";
 const CHECK_ABILITY: &str = "checkSendAbility";
+/// Nothing was done.
+const UNAVAILABLE: &str = "UNAVAILABLE";
+/// A database that was lost in the middle of a commit: nobody knows. The servers' logs say whether it was that.
+const OUTCOME_UNKNOWN: &str = "INTERNAL_ERROR";
 /// Kinds of requests, which take turns.
 const KINDS: u64 = 9;
 
@@ -321,7 +325,7 @@ impl Caller {
             "payload": number.to_string(),
         });
         let answer = self.call(SEND, &send).await?;
-        if answer["error"] == "UNAVAILABLE" {
+        if is_undone(&answer) {
             return Ok(());
         }
         let result = &answer["result"];
@@ -345,7 +349,11 @@ impl Caller {
     /// The answer to what makes a request, where something was done. Where nothing was, a pause; where nobody knows, a note.
     async fn taken(&mut self, answered: Result<Value>, attempt: &Attempt) -> Result<Option<Value>> {
         match answered {
-            Ok(answer) if answer["error"] == "UNAVAILABLE" => {}
+            Ok(answer) if answer["error"] == UNAVAILABLE => {}
+            Ok(answer) if answer["error"] == OUTCOME_UNKNOWN => {
+                self.record.unknown.push(attempt.clone());
+                return Ok(None);
+            }
             Ok(answer) => return Ok(Some(answer)),
             Err(error)
                 if error
@@ -397,7 +405,7 @@ impl Caller {
 
     async fn check(&mut self, id: &str, code: &str) -> Result<()> {
         let answer = self.call(CHECK, &json!({ "request_id": id, "code": code })).await?;
-        if answer["error"] == "UNAVAILABLE" {
+        if is_undone(&answer) {
             return Ok(());
         }
         self.known(id)?.told(&answer["result"])
@@ -407,7 +415,7 @@ impl Caller {
         let answer = self
             .call("revokeVerificationMessage", &json!({ "request_id": id }))
             .await?;
-        if answer["error"] == "UNAVAILABLE" {
+        if is_undone(&answer) {
             return Ok(());
         }
         ensure!(answer["result"] == true, "a revocation was answered {answer}");
@@ -471,7 +479,7 @@ impl Caller {
     /// A call that must be answered with `ok`, unless the server is busy or gone.
     async fn call(&self, method: &str, parameters: &Value) -> Result<Value> {
         let answer = self.shared.nodes.next().call(method, parameters).await?;
-        if answer["ok"] != true && answer["error"] != "UNAVAILABLE" {
+        if answer["ok"] != true && !is_undone(&answer) {
             bail!("{method} {parameters} was answered {answer}");
         }
         Ok(answer)
@@ -487,6 +495,11 @@ async fn send(api: &Api, attempt: &Attempt) -> Result<Value> {
         Some(key) => api.call_once(SEND, &attempt.parameters, key).await,
         None => api.call(SEND, &attempt.parameters).await,
     }
+}
+
+/// Whether a call did nothing, or perhaps nothing: its answer says no more.
+fn is_undone(answer: &Value) -> bool {
+    answer["error"] == UNAVAILABLE || answer["error"] == OUTCOME_UNKNOWN
 }
 
 fn delivery_of(status: &Value) -> String {

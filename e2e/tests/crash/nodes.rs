@@ -144,6 +144,7 @@ impl Site {
             wait_until_well(&caller(server)?)
                 .await
                 .with_context(|| format!("round {round}; a node's log:\n{}", server.log()))?;
+            proof::log_is_clean(server)?;
         }
         let (made, mut of_round) = load.end().await.with_context(|| format!("round {round}"))?;
         self.next_number = made;
@@ -174,6 +175,7 @@ impl Site {
     }
 
     fn start_again(&mut self, index: usize) -> Result<()> {
+        proof::log_is_clean(&self.servers[index])?;
         self.servers[index].restart()?;
         self.nodes.replace(index, caller(&self.servers[index])?);
         Ok(())

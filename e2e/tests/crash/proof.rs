@@ -174,6 +174,18 @@ pub(crate) fn nothing_is_under_way(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// Nothing failed within a server since its start, but commits of which nobody knows whether they happened.
+pub(crate) fn log_is_clean(server: &Server) -> Result<()> {
+    let log = server.log();
+    for line in log
+        .lines()
+        .filter(|line| line.contains("INTERNAL_ERROR") || line.contains("panicked"))
+    {
+        ensure!(line.contains("the outcome is unknown"), "a server logged: {line}");
+    }
+    Ok(())
+}
+
 /// Messages to a scripted number arrive by themselves, whichever node has them by now.
 pub(crate) async fn scripted_ones_arrive(api: &Api, record: &Record, deadline: Duration) -> Result<()> {
     let started = Instant::now();
