@@ -18,6 +18,7 @@ mod nodes;
 mod partitions;
 mod pool;
 mod questions;
+mod reach;
 mod reports;
 mod schema;
 mod session;
@@ -34,6 +35,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+pub use reach::ReachError;
 #[cfg(feature = "testing")]
 pub(crate) use schema::migrate;
 pub(crate) use schema::{is_sharded, require_books};
@@ -134,6 +136,7 @@ impl PostgresStore {
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
+        reach::examine(&first)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;
