@@ -129,7 +129,7 @@ async fn cut_once(api: &Api, cable: &mut Cable, what: Cut, numbers: &Arc<AtomicU
 
 /// What was done is there once, and what was refused isn't; the books balance.
 fn books_hold(server: &Server, sent: &[Sent]) -> Result<()> {
-    let audit = server.cli_json(["audit"])?;
+    let audit = server.audit()?;
     let done = sent.iter().filter(|send| matches!(send.told, Told::Done(_))).count();
     let unknown = sent.iter().filter(|send| send.told == Told::Unknown).count();
     let requests = audit["requests"].as_u64().with_context(|| format!("{audit}"))?;

@@ -57,7 +57,7 @@ pub(crate) struct Record {
     pub(crate) unknown: Vec<Attempt>,
     /// The latest time on the account's clock that was told.
     pub(crate) clock: i64,
-    /// Sends that were refused with `UNAVAILABLE`, or that no server took.
+    /// Calls that were refused with `UNAVAILABLE`, or that no server took.
     pub(crate) refused: u64,
 }
 
@@ -477,8 +477,9 @@ impl Caller {
     }
 
     /// A call that must be answered with `ok`, unless the server is busy or gone.
-    async fn call(&self, method: &str, parameters: &Value) -> Result<Value> {
+    async fn call(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         let answer = self.shared.nodes.next().call(method, parameters).await?;
+        self.record.refused += u64::from(answer["error"] == UNAVAILABLE);
         if answer["ok"] != true && !is_undone(&answer) {
             bail!("{method} {parameters} was answered {answer}");
         }

@@ -21,7 +21,7 @@ const REPORTS_DEADLINE: Duration = Duration::from_mins(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_the_loss_of_either_node_and_of_the_database() -> Result<()> {
-    let Some(database) = Postgres::start(&[])? else {
+    let Some(database) = Postgres::start(&["recovery_init_sync_method=syncfs"])? else {
         println!("PostgreSQL isn't installed: not tried");
         return Ok(());
     };
@@ -35,8 +35,10 @@ async fn what_was_acknowledged_survives_the_loss_of_either_node_and_of_the_datab
             _ => {
                 database.stop(Stop::Immediate)?;
                 site.servers[0].kill9()?;
+                let lost_at = Instant::now();
                 database.restart()?;
-                site.start_again(0)
+                site.start_again(0)?;
+                Ok(lost_at)
             }
         };
         let told = site.round(round, fault).await?;
@@ -60,7 +62,7 @@ async fn what_was_acknowledged_survives_the_loss_of_the_primary() -> Result<()> 
         let mut killed = String::new();
         let fault = async |_: &mut Site| {
             killed = database.kill(lost)?;
-            Ok(())
+            Ok(Instant::now())
         };
         let told = site.round(round, fault).await?;
         println!("failover {round}, {lost:?} of {killed} lost: {told}");
@@ -72,9 +74,11 @@ async fn what_was_acknowledged_survives_the_loss_of_the_primary() -> Result<()> 
     site.prove().await
 }
 
-fn stop_and_start(database: &Postgres, how: Stop) -> Result<()> {
+fn stop_and_start(database: &Postgres, how: Stop) -> Result<Instant> {
     database.stop(how)?;
-    database.restart()
+    let lost_at = Instant::now();
+    database.restart()?;
+    Ok(lost_at)
 }
 
 /// Two nodes on one database, their callers, and what these were told.
@@ -127,36 +131,36 @@ impl Site {
         })
     }
 
-    /// Load, a fault in the middle of it, the first success afterwards, some more load, and the proofs.
-    async fn round(&mut self, round: u32, fault: impl AsyncFnOnce(&mut Self) -> Result<()>) -> Result<String> {
+    /// Load, a fault in the middle of it, the first success afterwards, some more load, and the proofs. The fault says from when on nobody
+    /// could be served by what it took away.
+    async fn round(&mut self, round: u32, fault: impl AsyncFnOnce(&mut Self) -> Result<Instant>) -> Result<String> {
+        let told = self.fault_under_load(round, fault).await;
+        let logs: Vec<_> = self.servers.iter().map(Server::log).collect();
+        told.with_context(|| format!("in round {round}; the nodes' logs:\n{}", logs.join("\n")))
+    }
+
+    async fn fault_under_load(
+        &mut self,
+        round: u32,
+        fault: impl AsyncFnOnce(&mut Self) -> Result<Instant>,
+    ) -> Result<String> {
         self.sink.answer(StatusCode::OK);
         let mut load = Load::start(&self.nodes, self.sink.url(), self.next_number);
         // No two rounds meet their fault at the same point of their work.
         load.acknowledged(30 + moment(round)).await?;
-        let before = Instant::now();
-        fault(self).await?;
-        let back = load
-            .success_after(before, BACK_DEADLINE)
-            .await
-            .with_context(|| format!("round {round}"))?;
+        let lost_at = fault(self).await?;
+        let back = load.success_after(lost_at, BACK_DEADLINE).await?;
         load.acknowledged(50).await?;
         for server in &self.servers {
-            wait_until_well(&caller(server)?)
-                .await
-                .with_context(|| format!("round {round}; a node's log:\n{}", server.log()))?;
+            wait_until_well(&caller(server)?).await?;
             proof::log_is_clean(server)?;
         }
-        let (made, mut of_round) = load.end().await.with_context(|| format!("round {round}"))?;
+        let (made, mut of_round) = load.end().await?;
         self.next_number = made;
         let unanswered = of_round.unknown.len();
-        of_round
-            .resolve(&self.nodes)
-            .await
-            .with_context(|| format!("round {round}"))?;
+        of_round.resolve(&self.nodes).await?;
         let api = self.nodes.next();
-        proof::requests(&api, &mut of_round)
-            .await
-            .with_context(|| format!("after round {round}"))?;
+        proof::requests(&api, &mut of_round).await?;
         proof::clock(&api, &of_round).await?;
         let told = format!(
             "first success after {back:.1?}; {} acknowledged, {} refused, {unanswered} without an answer",
@@ -164,14 +168,15 @@ impl Site {
             of_round.refused,
         );
         self.record.absorb(of_round);
-        proof::money(&self.servers[0], OWNER, self.first_balance, &self.record)
-            .with_context(|| format!("after round {round}"))?;
+        proof::money(&self.servers[0], OWNER, self.first_balance, &self.record)?;
         Ok(told)
     }
 
-    fn lose_node(&mut self, index: usize) -> Result<()> {
+    fn lose_node(&mut self, index: usize) -> Result<Instant> {
         self.servers[index].kill9()?;
-        self.start_again(index)
+        let lost_at = Instant::now();
+        self.start_again(index)?;
+        Ok(lost_at)
     }
 
     fn start_again(&mut self, index: usize) -> Result<()> {
@@ -183,6 +188,12 @@ impl Site {
 
     /// What must hold at the end: all that was under way came to its end, was paid for once, and was reported.
     async fn prove(mut self) -> Result<()> {
+        let proved = self.prove_all().await;
+        let logs: Vec<_> = self.servers.iter().map(Server::log).collect();
+        proved.with_context(|| format!("at the end; the nodes' logs:\n{}", logs.join("\n")))
+    }
+
+    async fn prove_all(&mut self) -> Result<()> {
         let api = self.nodes.next();
         proof::scripted_ones_arrive(&api, &self.record, REPORTS_DEADLINE).await?;
         let moved = api.advance_clock(2 * 3600).await?;
