@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::value::Parameter;
+use super::value::{Mismatch, Parameter};
 use crate::sql::connection::Value;
 use crate::sql::dialect::for_postgres;
 use crate::types::StoreError;
@@ -71,12 +72,17 @@ impl SessionError {
         })
     }
 
+    /// Whether nothing was asked at all, because a parameter doesn't fit.
+    pub(crate) fn is_mismatch(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.source().is_some_and(|source| source.is::<Mismatch>()))
+    }
+
     /// Whether the connection is of no use any more.
     pub(crate) fn ends_connection(&self) -> bool {
         match self {
             Self::Postgres(error) => {
                 error.is_closed()
-                    || error.code().is_none()
+                    || (error.code().is_none() && !self.is_mismatch())
                     || self.state().is_some_and(|state| {
                         state.code().starts_with("57P") || state.code().starts_with("08") || state.code() == "25006"
                     })

@@ -344,7 +344,7 @@ fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
         match answer.map_err(SessionError::from) {
             Ok(_) => {}
             // The server refused a statement: then it refused COMMIT as well.
-            Err(error) if !error.ends_connection() => return Err(Failed::Before(error.into())),
+            Err(error) if !error.ends_connection() && !error.is_mismatch() => return Err(Failed::Before(error.into())),
             Err(_) => {
                 pipeline.session.give_up();
                 return Err(Failed::Unknown);

@@ -89,6 +89,18 @@ pub(crate) enum Column<'r> {
     Blob(&'r [u8]),
 }
 
+impl Column<'_> {
+    /// What it is, without saying it (P7).
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Integer(_) => "a number",
+            Self::Text(_) => "a text",
+            Self::Blob(_) => "bytes",
+        }
+    }
+}
+
 /// A type that a column is read as.
 pub(crate) trait FromColumn: Sized {
     fn from_column(column: Column<'_>) -> Result<Self, Error>;
