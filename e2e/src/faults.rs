@@ -44,6 +44,7 @@ impl FaultyDisk {
         let variable = |name: &str, path: PathBuf| (name.to_owned(), path.display().to_string());
         Options {
             data_dir: Some(self.scratch.path().join("disk").join("data")),
+            sqlite: true,
             env: vec![
                 variable("LD_PRELOAD", self.scratch.path().join("faults.so")),
                 variable("FAULTS_DIR", self.scratch.path().join("disk")),
@@ -136,6 +137,7 @@ impl SmallDisk {
         Options {
             data_dir: Some(self.mount_point.path().join("data")),
             wrapper,
+            sqlite: true,
             ..Options::default()
         }
     }

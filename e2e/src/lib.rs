@@ -1,12 +1,14 @@
 //! What the whole-system tests share: the real binary as a child process ([`Server`]), a caller of its API ([`Api`]),
 //! a receiver of delivery reports ([`Sink`]), a real browser ([`Browser`]), the pages
-//! that it shows ([`site`]), and disks that fail ([`FaultyDisk`],
-//! [`SmallDisk`]). The tests themselves are in `tests/`, one file a subject.
+//! that it shows ([`site`]), disks that fail ([`FaultyDisk`], [`SmallDisk`]), a PostgreSQL of a test's own ([`Postgres`]), and networks
+//! that are cut ([`network`]). The tests themselves are in `tests/`, one file a subject.
 
 mod api;
 mod binary;
 pub mod browser;
 mod faults;
+pub mod network;
+mod postgres;
 mod server;
 mod sink;
 pub mod site;
@@ -15,5 +17,6 @@ pub use api::{Api, http_client};
 pub use binary::binary;
 pub use browser::{Browser, Look};
 pub use faults::{FaultyDisk, SmallDisk};
+pub use postgres::{Postgres, Stop};
 pub use server::{Options, Ready, Server};
 pub use sink::{Report, Sink};

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use countersign_store::testing;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -20,6 +21,9 @@ use crate::binary::binary;
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a clean end may take.
 const END_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Names the books' database, to the server and to the command line.
+const DATABASE_VARIABLE: &str = "COUNTERSIGN_DATABASE_URL";
 
 /// How to start a server.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// A command that starts the binary in surroundings of its own: a program and its arguments, to which the binary is added.
     pub wrapper: Vec<String>,
+    /// Its books are SQLite's also where tests take PostgreSQL: for tests about that file and the disk below it.
+    pub sqlite: bool,
     /// No file may grow beyond so many KiB: a disk that is full at a known moment.
     pub max_file_kib: Option<u32>,
 }
@@ -60,6 +66,8 @@ pub struct Ready {
 pub struct Server {
     options: Options,
     data_dir: PathBuf,
+    /// The PostgreSQL database with its books; `None`: SQLite in the data directory.
+    database: Option<String>,
     child: Child,
     ready: Ready,
     ready_in: Duration,
@@ -75,10 +83,17 @@ impl Server {
             Some(named) => named.clone(),
             None => scratch.path().join("data"),
         };
-        let (child, ready, ready_in) = spawn(&options, &data_dir, &scratch.path().join("server.log"))?;
+        let database = if options.sqlite {
+            None
+        } else {
+            testing::database_url(&data_dir)?
+        };
+        let log = scratch.path().join("server.log");
+        let (child, ready, ready_in) = spawn(&options, &data_dir, database.as_deref(), &log)?;
         Ok(Self {
             options,
             data_dir,
+            database,
             child,
             ready,
             ready_in,
@@ -164,7 +179,7 @@ impl Server {
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.child.try_wait()?.is_some(), "the server still runs");
         let log = self.scratch.path().join("server.log");
-        (self.child, self.ready, self.ready_in) = spawn(&self.options, &self.data_dir, &log)?;
+        (self.child, self.ready, self.ready_in) = spawn(&self.options, &self.data_dir, self.database.as_deref(), &log)?;
         Ok(())
     }
 
@@ -177,6 +192,7 @@ impl Server {
             .arg(&self.data_dir)
             .env("COUNTERSIGN_URL", self.api_url())
             .env_remove("COUNTERSIGN_OPERATOR_KEY")
+            .envs(self.database.iter().map(|url| (DATABASE_VARIABLE, url)))
             .stdin(Stdio::null());
         if let Some(token) = &self.ready.token {
             command.env("COUNTERSIGN_TOKEN", token);
@@ -217,7 +233,7 @@ fn wrapped(wrapper: &[String]) -> Result<Command> {
     Ok(command)
 }
 
-fn spawn(options: &Options, data_dir: &Path, log: &Path) -> Result<(Child, Ready, Duration)> {
+fn spawn(options: &Options, data_dir: &Path, database: Option<&str>, log: &Path) -> Result<(Child, Ready, Duration)> {
     let mut command = match options.max_file_kib {
         None => wrapped(&options.wrapper)?,
         Some(kib) => {
@@ -239,6 +255,7 @@ fn spawn(options: &Options, data_dir: &Path, log: &Path) -> Result<(Child, Ready
         .arg(data_dir)
         .arg("--json")
         .args(&options.args)
+        .envs(few_connections(database))
         .envs(options.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -254,6 +271,16 @@ fn spawn(options: &Options, data_dir: &Path, log: &Path) -> Result<(Child, Ready
             Err(error.context(format!("the server did not become ready; its log:\n{}", read_log(log))))
         }
     }
+}
+
+/// What tells a server its database, and that it isn't alone on it: many tests run at once.
+fn few_connections(database: Option<&str>) -> Vec<(&'static str, String)> {
+    let Some(url) = database else { return Vec::new() };
+    vec![
+        (DATABASE_VARIABLE, url.to_owned()),
+        ("COUNTERSIGN_DATABASE_LANES", "2".to_owned()),
+        ("COUNTERSIGN_DATABASE_READERS", "3".to_owned()),
+    ]
 }
 
 /// Reads the readiness line; then a thread of its own swallows what else comes, so that the child never blocks.

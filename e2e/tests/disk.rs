@@ -117,7 +117,10 @@ async fn a_failed_sync_ends_the_process_and_a_restart_has_all_that_was_acknowled
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_is_restored_elsewhere_with_all_that_was_acknowledged_before_it() -> Result<()> {
-    let mut server = Server::start(Options::default())?;
+    let mut server = Server::start(Options {
+        sqlite: true,
+        ..Options::default()
+    })?;
     let api = server.api()?;
     let mut before = Load::start(&api, 0);
     before.acknowledged(300).await?;
@@ -150,6 +153,7 @@ async fn a_backup_under_load_is_restored_elsewhere_with_all_that_was_acknowledge
     );
     let other = Server::start(Options {
         data_dir: Some(elsewhere),
+        sqlite: true,
         ..Options::default()
     })?;
     statuses(&other.api()?, &before).await?;

@@ -16,6 +16,7 @@ async fn a_failed_commit_ends_the_process_and_loses_nothing_that_was_acknowledge
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut server = Server::start(Options {
         max_file_kib: Some(MAX_FILE_KIB),
+        sqlite: true,
         ..Options::default()
     })?;
     let token = server.ready().token.clone().context("the sandbox printed no token")?;

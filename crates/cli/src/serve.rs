@@ -35,6 +35,9 @@ pub(crate) struct ServeArguments {
     /// Address and port of the API; port 0 takes a free one [default: 127.0.0.1:8099]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+    /// Where the books are: postgres://USER@HOST:PORT/NAME, for several nodes [default: SQLite in DIR]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// The configuration file [env: COUNTERSIGN_CONFIG] [default: ./countersign.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -70,6 +73,7 @@ pub(crate) fn run(arguments: &ServeArguments, common: &Common, output: &Output) 
     let overrides = Overrides {
         config: arguments.config.clone(),
         data_dir: common.named_data_dir(),
+        database: arguments.database.clone(),
         listen: arguments.listen.clone(),
         sandbox_exposed: arguments.sandbox_exposed,
         sandbox_tls: arguments.sandbox_tls,

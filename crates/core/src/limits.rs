@@ -22,6 +22,16 @@ impl LimitState {
         Self(time.millis().saturating_mul(1000))
     }
 
+    /// As it is kept between processes.
+    pub const fn spread_until_us(self) -> i64 {
+        self.0
+    }
+
+    /// What [`LimitState::spread_until_us`] told.
+    pub const fn from_spread_until_us(time_us: i64) -> Self {
+        Self(time_us)
+    }
+
     /// Whether it counts for nothing any more: it may be forgotten.
     pub const fn is_spent(self, now: Timestamp) -> bool {
         self.0 <= Self::until(now).0

@@ -150,6 +150,12 @@ impl From<StoreError> for Refusal {
             StoreError::DiskFull => Self::unavailable(
                 "nothing was done: the disk of the data directory is full; make room on it, and try again",
             ),
+            StoreError::Unavailable => Self::unavailable(
+                "nothing was done: the server can’t reach its database at present; try again in a moment",
+            ),
+            StoreError::TryAgain => {
+                Self::unavailable("nothing was done: the database was too busy; try again in a second")
+            }
             StoreError::NotFound(what) => Self::not_found(format!("there is no such {what}")),
             StoreError::Conflict(what) => Self::conflict(format!("{what} exists already")),
             error => {

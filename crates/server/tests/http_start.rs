@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_server::Mode;
-use countersign_server::settings::Settings;
+use countersign_server::settings::{DatabaseUrl, Settings};
 use countersign_server::start::{RunningServer, StartError, start};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn settings(data_dir: &Path) -> Settings {
     let mut settings = Settings::defaults(Mode::Sandbox);
     data_dir.clone_into(&mut settings.data_dir);
+    let database = countersign_store::testing::database_url(data_dir).unwrap();
+    settings.database.url = database.and_then(|url| DatabaseUrl::parse(&url));
     settings.server.listen = free_port();
     settings.sandbox.tls_listen = free_port();
     settings

@@ -59,7 +59,7 @@ impl LiveKey {
     }
 
     /// Of the message that a command would send.
-    fn named(account: AccountKey, command: &Command, request: Option<&VerificationRequest>) -> Option<Self> {
+    pub(crate) fn named(account: AccountKey, command: &Command, request: Option<&VerificationRequest>) -> Option<Self> {
         match &command.action {
             Action::Send(send) => Some(Self {
                 account,
@@ -75,6 +75,15 @@ impl LiveKey {
 
 /// Whose calls are counted: an account's tests don't use up what its customers need.
 type Caller = (AccountKey, TokenKind);
+
+/// What a flood counter counts, of one account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum FloodCounter {
+    /// All its calls, with tokens of one kind.
+    OfAccount(TokenKind),
+    /// Those to one number.
+    OfNumber(PhoneNumber),
+}
 
 /// Flood counters, in memory: a restart starts them anew.
 #[derive(Debug)]
@@ -95,6 +104,15 @@ impl Default for FloodBook {
 }
 
 impl FloodBook {
+    /// Takes in what another process may have counted: of two states of a counter the later is the truth.
+    pub(crate) fn take_in(&mut self, account: AccountKey, counter: FloodCounter, state: LimitState) {
+        let kept = match counter {
+            FloodCounter::OfAccount(kind) => self.accounts.entry((account, kind)).or_default(),
+            FloodCounter::OfNumber(phone) => self.numbers.entry((account, phone)).or_default(),
+        };
+        *kept = state.max(*kept);
+    }
+
     fn note(&mut self, caller: Caller, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
         if self.numbers.len() >= self.sweep_at {
             self.sweep(now);
@@ -386,6 +404,15 @@ impl Batch {
         }
     }
 
+    /// The flood counters that the batch changed.
+    pub(crate) fn flood_counters(&self) -> impl Iterator<Item = (AccountKey, FloodCounter, LimitState)> + '_ {
+        let accounts = self.flood.accounts.iter();
+        let accounts = accounts.map(|((account, kind), state)| (*account, FloodCounter::OfAccount(*kind), *state));
+        let numbers = self.flood.numbers.iter();
+        accounts
+            .chain(numbers.map(|((account, phone), (_, state, _))| (*account, FloodCounter::OfNumber(*phone), *state)))
+    }
+
     /// Notes the flood counters of a batch that was committed.
     pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
         for ((account, phone), (kind, number, now)) in self.flood.numbers.drain() {
@@ -520,7 +547,8 @@ fn named_order(action: &Action) -> Option<OrderId> {
     }
 }
 
-fn flood_phone(action: &Action) -> Option<PhoneNumber> {
+/// The number whose flood counter an action counts on.
+pub(crate) fn flood_phone(action: &Action) -> Option<PhoneNumber> {
     match action {
         Action::Send(send) => Some(send.phone),
         Action::CheckAbility { phone, .. } => Some(*phone),

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 pub enum Handed<T> {
     /// A batch's work, in order.
     Batch(Vec<T>),
-    /// Some work didn't fit the bounded hand-over: read it back from the books.
+    /// Some work didn't fit the bounded hand-over, or became this node's otherwise: read it back from the books.
     Missed,
 }
 
@@ -99,9 +99,14 @@ impl<T> HandOverSender<T> {
         let refused = !fits || matches!(self.batches.try_send(batch), Err(TrySendError::Full(_)));
         if refused {
             self.waiting.fetch_sub(count, Ordering::AcqRel);
-            self.missed.store(true, Ordering::Release);
-            // Where the receiver has just taken everything and sleeps, this wakes it.
-            let _ = self.batches.try_send(Vec::new());
+            self.miss();
         }
+    }
+
+    /// There is work in the books that is in no batch.
+    pub(crate) fn miss(&self) {
+        self.missed.store(true, Ordering::Release);
+        // Where the receiver has just taken everything and sleeps, this wakes it.
+        let _ = self.batches.try_send(Vec::new());
     }
 }

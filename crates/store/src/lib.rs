@@ -58,6 +58,8 @@ pub use orders::{
     HistoryFilter, HistoryPage, MAX_LISTED_ORDERS, MAX_OPEN_ORDERS, MAX_ORDERS_PER_DAY, NewOrder, NextLapse,
     OrderFilter, OrderPlace, Ordered, Orders, StatementTotals,
 };
+#[doc(hidden)]
+pub use postgres::NodeTimes;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
@@ -70,8 +72,8 @@ pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
-    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Lease, MessageRef, NewAccount, RequestRef,
-    SenderProfile, StatementPage, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Elsewhere, Lease, MessageRef, NewAccount,
+    NewsElsewhere, RequestRef, SenderProfile, StatementPage, StoreError, Trouble,
 };
 pub use usage::{Usage, UsageBy, UsageFilter};
 pub use vault::{KeyFingerprint, MasterKey, Vault};
@@ -80,7 +82,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Limit, LowBalance, PhoneNumber, RequestId, Rules,
     SenderUsername, Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
@@ -179,6 +181,35 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Outcome, StoreError>>;
     /// Under which this node works at present. Ask before reading work back from the books.
     fn lease(&self) -> Lease;
+    /// Whether no other node lives at present, as far as this one knows.
+    fn is_alone(&self) -> bool {
+        true
+    }
+    /// Whether what one node does for all the others under that name is this one's to do: it is until this node ends. Asked again before
+    /// each piece of the work, or together with [`Store::holds`].
+    fn claim_task(&self, _name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+    /// Counts a call against a limit that holds over all nodes: `Ok(Err(…))` says in how many seconds the next one may come. Books that
+    /// one process alone has count nothing: that process's memory is enough.
+    fn count_call(
+        &self,
+        _limit_name: &'static str,
+        _who: String,
+        _limit: Limit,
+        _now: Timestamp,
+    ) -> BoxFuture<'_, Result<Result<(), u32>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Ok(()))))
+    }
+    /// Messages that no channel has accepted and that are other nodes' to deliver, at most `limit`: the built-in inbox shows them on
+    /// every node.
+    fn messages_elsewhere(
+        &self,
+        _now: Timestamp,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
     /// Whether work that was handed over under that lease is still this node's: asked before each message and report goes out.
     fn holds(&self, lease: Lease) -> bool;
 

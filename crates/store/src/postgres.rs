@@ -4,19 +4,25 @@
 //!
 //! `session` is one connection, for code that waits for its answers, `value` how columns and parameters travel, `pool` the connections
 //! for questions and settings. `lane` takes commands from its bounded queue and commits them: `load` and `write` are its SQL, `usage` and
-//! `reports` what goes with a batch. `nodes` says which node lives, and takes over the work of those that don't. `schema` makes and
+//! `reports` what goes with a batch. `nodes` says which node lives, `takeover` claims the work of those that don't, and by `events` they
+//! tell each other what changed. `schema` makes and
 //! changes the tables, `partitions` their months. Most SQL is in [`crate::sql`], which both backends share.
 
+mod arrays;
 mod backend;
 mod batch;
+mod events;
 mod lane;
 mod load;
 mod nodes;
 mod partitions;
 mod pool;
+mod reports;
 mod schema;
 mod session;
 mod settings;
+mod takeover;
+mod usage;
 mod value;
 mod write;
 
@@ -30,13 +36,15 @@ use countersign_core::Rules;
 pub(crate) use schema::migrate;
 pub(crate) use schema::{is_sharded, require_books};
 pub(crate) use session::{RowStream, Session, SessionError};
-pub use settings::PostgresSettings;
+pub use settings::{NodeTimes, PostgresSettings};
+pub(crate) use usage::tail_of;
 pub(crate) use value::PostgresColumn;
 
 use crate::sql::access::AccessCache;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
+use events::Events;
 use lane::{LaneEntry, LaneParts};
 use nodes::Node;
 use pool::Pool;
@@ -56,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) access: AccessCache,
     pub(crate) watches: Arc<Watches>,
     pub(crate) node: Node,
+    pub(crate) events: Events,
     /// Whether a batch, a claim and a sweep concern one bucket each: the tables are distributed.
     pub(crate) sharded: bool,
     /// Whether the database could not be reached when it was last asked for a batch.
@@ -79,7 +88,17 @@ pub struct PostgresStore {
     /// Writer lanes; an account's commands always take the same.
     lanes: Vec<LaneEntry>,
     handed_over: HandOverGauge,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    lane_threads: Mutex<Vec<JoinHandle<()>>>,
+    /// These end last: the epoch must outlive the last batch.
+    node_threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Without [`crate::Store::close`], too, the others needn't wait until this node counts as dead.
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.shared.node.close();
+        self.shared.events.close();
+    }
 }
 
 impl PostgresStore {
@@ -99,6 +118,13 @@ impl PostgresStore {
         })
     }
 
+    /// Ends this node as a loss of power would: nothing more is said to the database, and the others find out.
+    #[cfg(feature = "testing")]
+    pub fn crash(&self) {
+        self.shared.node.crash();
+        self.shared.events.close();
+    }
+
     fn open_here(
         settings: &PostgresSettings,
         vault: Arc<Vault>,
@@ -113,22 +139,25 @@ impl PostgresStore {
         access.sharded = sharded;
         first.set_sharded(sharded);
         let rules = schema::with_prices(connection, rules)?;
-        let node = Node::register(&first, &settings.node_name)?;
+        let node = Node::register(&first, &settings.node_name, settings.times)?;
+        let (events, events_queue) = Events::channel();
         let shared = Arc::new(Shared {
             vault,
             rules: RwLock::new(Arc::new(rules)),
-            access: AccessCache::default(),
+            access: AccessCache::that_asks_again(),
             watches: Arc::default(),
             node,
+            events,
             sharded,
             unreachable: AtomicBool::new(false),
         });
+        nodes::take_what_is_left(&first, &shared)?;
         let (committed, work) = CommittedWork::channel();
         let handed_over = committed.gauge();
         let committed = Arc::new(committed);
         let pool = Arc::new(Pool::new(access.clone(), settings.readers, first));
         let mut lanes = Vec::new();
-        let mut threads = Vec::new();
+        let mut lane_threads = Vec::new();
         for number in 0..settings.lanes.max(1) {
             let parts = LaneParts {
                 shared: Arc::clone(&shared),
@@ -137,16 +166,18 @@ impl PostgresStore {
             };
             let (entry, thread) = lane::start(number, parts)?;
             lanes.push(entry);
-            threads.push(thread);
+            lane_threads.push(thread);
         }
-        threads.push(nodes::keep_alive(Arc::clone(&shared), access, Arc::clone(&committed))?);
+        let node_thread = nodes::keep_alive(Arc::clone(&shared), access.clone(), Arc::clone(&committed))?;
+        let events_thread = events::start(Arc::clone(&shared), access, committed, events_queue)?;
         Ok((
             Arc::new(Self {
                 shared,
                 pool,
                 lanes,
                 handed_over,
-                threads: Mutex::new(threads),
+                lane_threads: Mutex::new(lane_threads),
+                node_threads: Mutex::new(vec![node_thread, events_thread]),
             }),
             work,
         ))

@@ -1,10 +1,10 @@
-//! The load: callers that send, check, read, revoke and move the clock at the same time, and write down what they were told,
-//! until the server is gone.
+//! The load: callers that send, check, read, revoke and move the clock at the same time, on one server or on several by turns, and
+//! write down what they were told, whatever becomes of the servers and their database.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_e2e::Api;
@@ -18,6 +18,8 @@ const CALLERS: usize = 12;
 const OWN_CODE: &str = "471100";
 /// How long a round may wait for its acknowledgements.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// When a caller that was refused, or found nobody, comes again. Sooner than it is asked to: the first success counts.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The delivery state, here, of a request whose number was checked and to which nothing was sent so far.
 pub(crate) const NOT_SENT: &str = "not sent";
@@ -53,6 +55,8 @@ pub(crate) struct Record {
     pub(crate) unknown: Vec<Attempt>,
     /// The latest time on the account's clock that was told.
     pub(crate) clock: i64,
+    /// Sends that were refused with `UNAVAILABLE`, or that no server took.
+    pub(crate) refused: u64,
 }
 
 impl Record {
@@ -60,13 +64,14 @@ impl Record {
         self.known.extend(other.known);
         self.unknown.extend(other.unknown);
         self.clock = self.clock.max(other.clock);
+        self.refused += other.refused;
     }
 
     /// Asks again where no answer came and a key makes that safe; asks again where one came, and gets the same.
-    pub(crate) async fn resolve(&mut self, api: &Api) -> Result<()> {
+    pub(crate) async fn resolve(&mut self, nodes: &Nodes) -> Result<()> {
         for known in self.known.values() {
             let Some(key) = &known.attempt.key else { continue };
-            let again = api.call_once(SEND, &known.attempt.parameters, key).await?;
+            let again = nodes.next().call_once(SEND, &known.attempt.parameters, key).await?;
             ensure!(
                 again["result"] == known.answer,
                 "{key} was answered {} and then {again}",
@@ -78,7 +83,7 @@ impl Record {
             .partition::<Vec<_>, _>(|attempt| attempt.key.is_some());
         self.unknown = others;
         for attempt in keyed {
-            let answer = send(api, &attempt).await?;
+            let answer = send(&nodes.next(), &attempt).await?;
             self.know(attempt, &answer)?;
         }
         Ok(())
@@ -137,31 +142,67 @@ impl Known {
     }
 }
 
+/// The servers, which callers ask by turns: what one acknowledged, another is asked about.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    apis: Mutex<Vec<Arc<Api>>>,
+    turn: AtomicUsize,
+}
+
+impl Nodes {
+    pub(crate) fn new(apis: impl IntoIterator<Item = Api>) -> Arc<Self> {
+        Arc::new(Self {
+            apis: Mutex::new(apis.into_iter().map(Arc::new).collect()),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// The next one's turn.
+    pub(crate) fn next(&self) -> Arc<Api> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let apis = self.apis.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&apis[turn % apis.len()])
+    }
+}
+
 /// A load that runs.
 pub(crate) struct Load {
     callers: JoinSet<Result<Record>>,
-    acknowledged: mpsc::UnboundedReceiver<()>,
-    numbers: Arc<AtomicU64>,
+    /// When each acknowledged send began.
+    acknowledged: mpsc::UnboundedReceiver<Instant>,
+    shared: Arc<Shared>,
+}
+
+/// What all callers have in common.
+struct Shared {
+    nodes: Arc<Nodes>,
+    sink: String,
+    numbers: AtomicU64,
+    over: AtomicBool,
 }
 
 impl Load {
-    pub(crate) fn start(api: &Arc<Api>, sink: &str, first_number: u64) -> Self {
-        let numbers = Arc::new(AtomicU64::new(first_number));
+    pub(crate) fn start(nodes: &Arc<Nodes>, sink: &str, first_number: u64) -> Self {
+        let shared = Arc::new(Shared {
+            nodes: Arc::clone(nodes),
+            sink: sink.to_owned(),
+            numbers: AtomicU64::new(first_number),
+            over: AtomicBool::new(false),
+        });
         let (told, acknowledged) = mpsc::unbounded_channel();
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
             let caller = Caller {
-                api: Arc::clone(api),
-                sink: sink.to_owned(),
+                shared: Arc::clone(&shared),
                 told: told.clone(),
                 record: Record::default(),
             };
-            callers.spawn(caller.run(Arc::clone(&numbers)));
+            callers.spawn(caller.run());
         }
         Self {
             callers,
             acknowledged,
-            numbers,
+            shared,
         }
     }
 
@@ -179,13 +220,14 @@ impl Load {
             .with_context(|| format!("fewer than {count} acknowledgements in {DEADLINE:?}"))?
     }
 
-    /// What all callers were told, once the server is gone, and the next free number.
+    /// What all callers were told, and the next free number. Each ends its call first.
     pub(crate) async fn end(mut self) -> Result<(u64, Record)> {
+        self.shared.over.store(true, Ordering::Relaxed);
         let mut record = Record::default();
         while let Some(ended) = self.callers.join_next().await {
             record.absorb(ended??);
         }
-        Ok((self.numbers.load(Ordering::Relaxed), record))
+        Ok((self.shared.numbers.load(Ordering::Relaxed), record))
     }
 }
 
@@ -196,42 +238,41 @@ const CHECK_ABILITY: &str = "checkSendAbility";
 const KINDS: u64 = 9;
 
 struct Caller {
-    api: Arc<Api>,
-    sink: String,
-    told: mpsc::UnboundedSender<()>,
+    shared: Arc<Shared>,
+    told: mpsc::UnboundedSender<Instant>,
     record: Record,
 }
 
 impl Caller {
-    /// Calls until the server is gone.
-    async fn run(mut self, numbers: Arc<AtomicU64>) -> Result<Record> {
-        loop {
-            let number = numbers.fetch_add(1, Ordering::Relaxed);
-            if number % KINDS == 8 {
-                match self.check_ability_then_send(number).await {
-                    Ok(()) => continue,
-                    Err(error) if error.is::<reqwest::Error>() => return Ok(self.record),
-                    Err(error) => return Err(error),
-                }
-            }
-            let attempt = self.attempt(number);
-            let Ok(answer) = send(&self.api, &attempt).await else {
-                self.record.unknown.push(attempt);
-                return Ok(self.record);
+    /// Calls until the load is over.
+    async fn run(mut self) -> Result<Record> {
+        while !self.shared.over.load(Ordering::Relaxed) {
+            let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
+            let done = match number % KINDS {
+                8 => self.check_ability_then_send(number).await,
+                _ => self.send_and_go_on(number).await,
             };
-            if answer["error"] == "UNAVAILABLE" {
-                // Nothing was done; the books are full or closing.
-                continue;
-            }
-            let id = self.record.know(attempt, &answer)?;
-            // Nobody counts any more once the round is over.
-            let _ = self.told.send(());
-            match self.go_on(number, &id).await {
+            match done {
                 Ok(()) => {}
-                Err(error) if error.is::<reqwest::Error>() => return Ok(self.record),
+                // The server is gone, or another one's turn is next.
+                Err(error) if error.is::<reqwest::Error>() => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
         }
+        Ok(self.record)
+    }
+
+    async fn send_and_go_on(&mut self, number: u64) -> Result<()> {
+        let attempt = self.attempt(number);
+        let began = Instant::now();
+        let answered = send(&self.shared.nodes.next(), &attempt).await;
+        let Some(answer) = self.taken(answered, &attempt).await? else {
+            return Ok(());
+        };
+        let id = self.record.know(attempt, &answer)?;
+        // Nobody counts any more once the round is over.
+        let _ = self.told.send(began);
+        self.go_on(number, &id).await
     }
 
     /// Two calls, one request, one fee.
@@ -241,22 +282,19 @@ impl Caller {
             parameters: json!({ "phone_number": phone }),
             key: None,
         };
-        let answer = match self.api.call(CHECK_ABILITY, &ability.parameters).await {
-            Ok(answer) if answer["error"] == "UNAVAILABLE" => return Ok(()),
-            Ok(answer) => answer,
-            Err(error) => {
-                self.record.unknown.push(ability);
-                return Err(error);
-            }
+        let began = Instant::now();
+        let answered = self.shared.nodes.next().call(CHECK_ABILITY, &ability.parameters).await;
+        let Some(answer) = self.taken(answered, &ability).await? else {
+            return Ok(());
         };
         let id = self.record.know(ability, &answer)?;
         let send = json!({
             "phone_number": phone,
             "request_id": id,
-            "callback_url": format!("{}/reports/{number}", self.sink),
+            "callback_url": format!("{}/reports/{number}", self.shared.sink),
             "payload": number.to_string(),
         });
-        let answer = call(&self.api, SEND, &send).await?;
+        let answer = self.call(SEND, &send).await?;
         if answer["error"] == "UNAVAILABLE" {
             return Ok(());
         }
@@ -269,8 +307,27 @@ impl Caller {
         known.told(result)?;
         known.answer = result.clone();
         // Nobody counts any more once the round is over.
-        let _ = self.told.send(());
+        let _ = self.told.send(began);
         Ok(())
+    }
+
+    /// The answer to what makes a request, where something was done. Where nothing was, a pause; where nobody knows, a note.
+    async fn taken(&mut self, answered: Result<Value>, attempt: &Attempt) -> Result<Option<Value>> {
+        match answered {
+            Ok(answer) if answer["error"] == "UNAVAILABLE" => {}
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error)
+                if error
+                    .downcast_ref::<reqwest::Error>()
+                    .is_some_and(reqwest::Error::is_connect) => {}
+            Err(error) => {
+                self.record.unknown.push(attempt.clone());
+                return Err(error);
+            }
+        }
+        self.record.refused += 1;
+        tokio::time::sleep(PAUSE).await;
+        Ok(None)
     }
 
     fn attempt(&self, number: u64) -> Attempt {
@@ -280,7 +337,7 @@ impl Caller {
         };
         let mut parameters = json!({
             "phone_number": phone,
-            "callback_url": format!("{}/reports/{number}", self.sink),
+            "callback_url": format!("{}/reports/{number}", self.shared.sink),
             "payload": number.to_string(),
         });
         match number % KINDS {
@@ -294,7 +351,7 @@ impl Caller {
         }
     }
 
-    /// What follows on a send. An error of the connection says that the server is gone; every other one is a failure.
+    /// What follows on a send, on any server. An error of the connection says that one is gone; every other one is a failure.
     async fn go_on(&mut self, number: u64, id: &str) -> Result<()> {
         match number % KINDS {
             1 => self.check(id, OWN_CODE).await,
@@ -308,7 +365,7 @@ impl Caller {
     }
 
     async fn check(&mut self, id: &str, code: &str) -> Result<()> {
-        let answer = call(&self.api, CHECK, &json!({ "request_id": id, "code": code })).await?;
+        let answer = self.call(CHECK, &json!({ "request_id": id, "code": code })).await?;
         if answer["error"] == "UNAVAILABLE" {
             return Ok(());
         }
@@ -316,7 +373,9 @@ impl Caller {
     }
 
     async fn revoke(&mut self, id: &str) -> Result<()> {
-        let answer = call(&self.api, "revokeVerificationMessage", &json!({ "request_id": id })).await?;
+        let answer = self
+            .call("revokeVerificationMessage", &json!({ "request_id": id }))
+            .await?;
         if answer["error"] == "UNAVAILABLE" {
             return Ok(());
         }
@@ -335,10 +394,10 @@ impl Caller {
     /// Reads the message in the inbox, and enters the code that stands there.
     async fn read_and_check(&mut self, id: &str) -> Result<()> {
         let phone = self.known(id)?.attempt.parameters["phone_number"].clone();
-        let read = self
-            .api
+        let api = self.shared.nodes.next();
+        let read = api
             .client()
-            .post(format!("{}/inbox/read", self.api.url()))
+            .post(format!("{}/inbox/read", api.url()))
             .json(&json!({ "phone_number": phone }))
             .send()
             .await?;
@@ -358,10 +417,10 @@ impl Caller {
     /// Opens the inbox of the number, which takes the message; looks at one event only.
     async fn open_inbox(&mut self, id: &str) -> Result<()> {
         let phone = text(&self.known(id)?.attempt.parameters["phone_number"])?;
-        let mut events = self
-            .api
+        let api = self.shared.nodes.next();
+        let mut events = api
             .client()
-            .get(format!("{}/inbox/events", self.api.url()))
+            .get(format!("{}/inbox/events", api.url()))
             .query(&[("phone", phone)])
             .send()
             .await?;
@@ -371,11 +430,20 @@ impl Caller {
 
     /// Lets messages with a short life expire under load.
     async fn move_clock(&mut self) -> Result<()> {
-        let answer = call(&self.api, "sandbox/clock", &json!({ "advance_seconds": 31 })).await?;
+        let answer = self.call("sandbox/clock", &json!({ "advance_seconds": 31 })).await?;
         if let Some(now) = answer["result"]["now"].as_i64() {
             self.record.clock = self.record.clock.max(now);
         }
         Ok(())
+    }
+
+    /// A call that must be answered with `ok`, unless the server is busy or gone.
+    async fn call(&self, method: &str, parameters: &Value) -> Result<Value> {
+        let answer = self.shared.nodes.next().call(method, parameters).await?;
+        if answer["ok"] != true && answer["error"] != "UNAVAILABLE" {
+            bail!("{method} {parameters} was answered {answer}");
+        }
+        Ok(answer)
     }
 
     fn known(&mut self, id: &str) -> Result<&mut Known> {
@@ -388,15 +456,6 @@ async fn send(api: &Api, attempt: &Attempt) -> Result<Value> {
         Some(key) => api.call_once(SEND, &attempt.parameters, key).await,
         None => api.call(SEND, &attempt.parameters).await,
     }
-}
-
-/// A call that must be answered with `ok`, unless the server is busy or gone.
-async fn call(api: &Api, method: &str, parameters: &Value) -> Result<Value> {
-    let answer = api.call(method, parameters).await?;
-    if answer["ok"] != true && answer["error"] != "UNAVAILABLE" {
-        bail!("{method} {parameters} was answered {answer}");
-    }
-    Ok(answer)
 }
 
 fn delivery_of(status: &Value) -> String {

@@ -18,7 +18,7 @@ pub(crate) enum Refusal {
     Api(ApiError),
     /// The body is longer than [`super::MAX_BODY_BYTES`].
     BodyTooLarge,
-    /// Draining, the queue or the disk full, or the books closing; nothing is half done.
+    /// Draining, the queue or the disk full, the database out of reach, or the books closing; nothing is half done.
     Unavailable,
     /// The outcome may be unknown.
     Internal,
@@ -33,7 +33,11 @@ impl From<ApiError> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Closing | StoreError::DiskFull => Self::Unavailable,
+            StoreError::Busy
+            | StoreError::Closing
+            | StoreError::DiskFull
+            | StoreError::Unavailable
+            | StoreError::TryAgain => Self::Unavailable,
             error => {
                 tracing::error!(%error, "a call was answered with INTERNAL_ERROR");
                 Self::Internal
@@ -126,6 +130,8 @@ mod tests {
             (StoreError::Busy, 503),
             (StoreError::Closing, 503),
             (StoreError::DiskFull, 503),
+            (StoreError::Unavailable, 503),
+            (StoreError::TryAgain, 503),
             (StoreError::Lost, 500),
             (StoreError::Database("malformed".to_owned()), 500),
         ] {

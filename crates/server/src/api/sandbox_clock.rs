@@ -88,7 +88,11 @@ async fn submit(app: &App, caller: &Caller, token: Option<TokenClaim>, action: A
             action: action.clone(),
         };
         match app.store.submit(caller.access.key, command).await {
-            Err(StoreError::Busy | StoreError::DiskFull) if has_moved => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(StoreError::Busy | StoreError::DiskFull | StoreError::Unavailable | StoreError::TryAgain)
+                if has_moved =>
+            {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
             answer => return Ok(answer?.map(|_| ())?),
         }
     }

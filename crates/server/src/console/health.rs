@@ -10,7 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use countersign_core::LegName;
-use countersign_store::{BooksLoad, OpenReports};
+use countersign_store::{BooksLoad, OpenReports, Trouble};
 
 use super::orders;
 use crate::app::{App, Mode};
@@ -187,8 +187,12 @@ fn troubles(
 ) -> Vec<String> {
     let mut troubles = Vec::new();
     if let Some(trouble) = app.store.trouble() {
+        let remedy = match trouble {
+            Trouble::DiskFull => "Make room on the data directory’s disk",
+            Trouble::Unreachable => "See to the database and to the network between",
+        };
         troubles.push(format!(
-            "The books take no writes: {trouble}. Make room on the data directory’s disk; they go on by themselves."
+            "The books take no writes: {trouble}. {remedy}; they go on by themselves."
         ));
     }
     if load.queued * 2 > load.queue_length {

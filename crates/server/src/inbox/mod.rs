@@ -191,9 +191,13 @@ impl IntoResponse for Refusal {
                 countersign_channels::TooManyReaders.to_string(),
             ),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "the server is ending".to_owned()),
-            Self::Books(error @ (StoreError::Busy | StoreError::Closing | StoreError::DiskFull)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-            }
+            Self::Books(
+                error @ (StoreError::Busy
+                | StoreError::Closing
+                | StoreError::DiskFull
+                | StoreError::Unavailable
+                | StoreError::TryAgain),
+            ) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             Self::Books(error) => {
                 tracing::error!(%error, "the inbox could not read the books");
                 (

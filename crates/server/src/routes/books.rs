@@ -185,19 +185,15 @@ impl Accounts for Books {
 #[cfg(test)]
 mod tests {
     use countersign_core::{AccountId, ApiToken, Rules, Timestamp};
-    use countersign_store::{Actor, MasterKey, NewAccount, Profiles as _, SqliteOptions, SqliteStore, Store as _};
+    use countersign_store::{Actor, MasterKey, NewAccount, testing};
 
     use super::*;
 
     #[tokio::test]
     async fn a_channel_is_told_what_an_account_wants_at_the_end_of_its_messages() {
         let directory = tempfile::tempdir().unwrap();
-        let options = SqliteOptions {
-            path: directory.path().to_owned(),
-            master_key: MasterKey::from_bytes([7; 32]),
-            rules: Rules::default(),
-        };
-        let (store, _committed) = SqliteStore::open(options).unwrap();
+        let master_key = MasterKey::from_bytes([7; 32]);
+        let (store, _committed) = testing::open(directory.path(), master_key, Rules::default()).unwrap();
         let key = AccountKey::of_new(AccountId::from_entropy(1 << 20));
         let now = Timestamp::from_millis(1_800_000_000_000);
         let new = NewAccount {

@@ -64,8 +64,8 @@ async fn note_costs(app: Arc<App>, mut costs: mpsc::Receiver<UpstreamCost>) {
         while failures < RETRIES {
             match app.site.note_costs(noted.clone()).await {
                 Ok(()) => break,
-                // They wait for room as long as it takes.
-                Err(StoreError::DiskFull | StoreError::Busy) => {}
+                // They wait for room, or for the database, as long as it takes.
+                Err(StoreError::DiskFull | StoreError::Busy | StoreError::Unavailable | StoreError::TryAgain) => {}
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(%error, failures, "what an upstream charged could not be written down");

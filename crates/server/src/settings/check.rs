@@ -1,6 +1,6 @@
 //! The rules that concern several settings at once. Each refusal is a sentence with its remedy.
 
-use super::{Settings, SettingsError};
+use super::{DatabaseUrl, Settings, SettingsError};
 use crate::Mode;
 
 impl Settings {
@@ -8,6 +8,21 @@ impl Settings {
     pub fn check(&mut self) -> Result<(), SettingsError> {
         if self.server.tls_cert_file.is_some() != self.server.tls_key_file.is_some() {
             return refuse("server.tls_cert_file and server.tls_key_file belong together: set both or neither");
+        }
+        if let Some(DatabaseUrl::DataDir(directory)) = &self.database.url
+            && *directory != self.data_dir
+        {
+            return refuse(&format!(
+                "database.url names the data directory {}, and data_dir is {}: name one of the two",
+                directory.display(),
+                self.data_dir.display()
+            ));
+        }
+        if let Some(authority) = self.database.ca_file.as_ref().filter(|file| !file.is_file()) {
+            return refuse(&format!(
+                "the file {} (database.ca_file) isn't there: put the authority's certificate in it, or leave the setting out",
+                authority.display()
+            ));
         }
         let payment = &self.payment;
         if payment.least_order > payment.most_order {

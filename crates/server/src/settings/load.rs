@@ -8,10 +8,11 @@ use countersign_core::Credits;
 use toml::{Table, Value};
 
 use super::channels;
+use super::database::without_secret;
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
-    CallbackSettings, DEFAULT_FILE, DeliverySettings, InboxSettings, KeySettings, LimitSettings, PaymentSettings,
-    SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
+    CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, InboxSettings, KeySettings, LimitSettings,
+    PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -27,6 +28,8 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// `--data-dir DIR`.
     pub data_dir: Option<PathBuf>,
+    /// `--database URL`.
+    pub database: Option<String>,
     /// `--listen ADDRESS`.
     pub listen: Option<String>,
     /// `--sandbox-exposed`.
@@ -113,11 +116,16 @@ impl Settings {
         self.sandbox.exposed |= overrides.sandbox_exposed;
         self.sandbox.tls |= overrides.sandbox_tls || overrides.sandbox_tls_listen.is_some();
         let addresses = [
-            ("listen", "--listen", &overrides.listen),
-            ("tls_listen", "--sandbox-tls-listen", &overrides.sandbox_tls_listen),
+            ("database.url", "--database", &overrides.database),
+            ("server.listen", "--listen", &overrides.listen),
+            (
+                "sandbox.tls_listen",
+                "--sandbox-tls-listen",
+                &overrides.sandbox_tls_listen,
+            ),
         ];
-        for (key, option, text) in addresses {
-            let setting = TABLE.iter().find(|setting| setting.key == key);
+        for (name, option, text) in addresses {
+            let setting = TABLE.iter().find(|setting| setting.name() == name);
             if let (Some(setting), Some(text)) = (setting, text) {
                 apply(self, setting, text, || option.to_owned())?;
             }
@@ -238,7 +246,16 @@ fn apply(
     text: &str,
     place: impl FnOnce() -> String,
 ) -> Result<(), SettingsError> {
-    (setting.set)(settings, text).ok_or_else(|| wrong(setting, format!("{text:?}"), place()))
+    (setting.set)(settings, text).ok_or_else(|| wrong(setting, shown(setting, text), place()))
+}
+
+/// What was found, as an error may show it.
+fn shown(setting: &Setting, text: &str) -> String {
+    if setting.name() == "database.url" {
+        without_secret(text)
+    } else {
+        format!("{text:?}")
+    }
 }
 
 fn wrong(setting: &Setting, found: String, place: String) -> SettingsError {
@@ -319,6 +336,7 @@ fn blank(mode: Mode) -> Settings {
     Settings {
         mode,
         data_dir: PathBuf::new(),
+        database: DatabaseSettings::blank(),
         server: ServerSettings {
             listen: nowhere,
             public_url: None,

@@ -6,12 +6,14 @@
 
 mod channels;
 mod check;
+mod database;
 mod error;
 mod load;
 mod table;
 mod text;
 
 pub use channels::{ChannelSettings, LegSettings, MessageKind, RouteSettings};
+pub use database::{DatabaseSettings, DatabaseUrl, PostgresUrl};
 pub use error::SettingsError;
 pub use load::{Environment, Overrides};
 pub use table::{Kind, Setting, TABLE};
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use countersign_channels::{OwnTexts, Texts, TextsError};
 use countersign_core::{Credits, LegName, Limit, PriceList, RouteName, Rules};
+use countersign_store::Database;
 use ipnet::IpNet;
 
 use crate::Mode;
@@ -39,6 +42,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Where the books and the keys are.
     pub data_dir: PathBuf,
+    /// Where the books are, where it isn't the data directory.
+    pub database: DatabaseSettings,
     /// How callers reach the server.
     pub server: ServerSettings,
     /// What exists in the sandbox only.
@@ -197,6 +202,11 @@ impl Settings {
         let channels = self.channels.iter().map(|channel| channel.config.name.clone());
         let channels: Vec<_> = std::iter::once(LegName::INBOX).chain(channels).collect();
         Texts::with_own(&self.texts, &channels)
+    }
+
+    /// Which database holds the books.
+    pub fn database(&self) -> Database {
+        self.database.of(&self.data_dir)
     }
 
     /// The file that opens the books.

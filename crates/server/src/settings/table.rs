@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::Settings;
+use super::database::put_database;
 use crate::Mode;
 use crate::workers::{MAX_RETRIES, RetrySchedule};
 
@@ -106,6 +107,73 @@ pub static TABLE: &[Setting] = &[
         production: "countersign-data",
         doc: "Where the database and the keys are; made where it is missing. One server at a time uses it.",
         set: |settings, text| put(&mut settings.data_dir, path(text)),
+    },
+    Setting {
+        section: "database",
+        key: "url",
+        kind: Kind::Text,
+        expects: "postgres://USER:PASSWORD@HOST:PORT/NAME, or sqlite://DIR, a data directory",
+        sandbox: "",
+        production: "",
+        doc: "The PostgreSQL database that holds the books, for several nodes at once; docs/postgresql.md. Where none is named, \
+              they are a file in data_dir. Several hosts are separated by commas: the one that takes writes is used.",
+        set: put_database,
+    },
+    Setting {
+        section: "database",
+        key: "ca_file",
+        kind: Kind::Text,
+        expects: A_FILE,
+        sandbox: "",
+        production: "",
+        doc: "PEM certificate of the authority that signed the database server's; the system's authorities where none is named.",
+        set: |settings, text| put_optional(&mut settings.database.ca_file, text, path),
+    },
+    Setting {
+        section: "database",
+        key: "lanes",
+        kind: Kind::Whole,
+        expects: "a whole number from 1 to 32",
+        sandbox: "4",
+        production: "4",
+        doc: "How many batches this node commits at once, each on a connection of its own.",
+        set: |settings, text| put(&mut settings.database.lanes, within(text, 1, 32)),
+    },
+    Setting {
+        section: "database",
+        key: "readers",
+        kind: Kind::Whole,
+        expects: "a whole number from 1 to 64",
+        sandbox: "4",
+        production: "4",
+        doc: "How many connections this node has for pages, status calls and settings besides.",
+        set: |settings, text| put(&mut settings.database.readers, within(text, 1, 64)),
+    },
+    Setting {
+        section: "database",
+        key: "timeout_seconds",
+        kind: Kind::Whole,
+        expects: "a whole number of seconds from 1 to 60",
+        sandbox: "5",
+        production: "5",
+        doc: "How long the database may take for one question or one batch; then callers get UNAVAILABLE (503).",
+        set: |settings, text| {
+            put(
+                &mut settings.database.timeout,
+                within(text, 1, 60).map(|seconds: u32| Duration::from_secs(seconds.into())),
+            )
+        },
+    },
+    Setting {
+        section: "database",
+        key: "node_name",
+        kind: Kind::Text,
+        expects: "a name of at most 63 bytes",
+        sandbox: "",
+        production: "",
+        doc: "What this node is called in `countersign database status` and in the database's list of connections; the host's \
+              name where none is named.",
+        set: |settings, text| put_optional(&mut settings.database.node_name, text, node_name),
     },
     Setting {
         section: "server",
@@ -489,6 +557,11 @@ fn put_limit(place: &mut Option<u32>, text: &str) -> Option<()> {
 
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn node_name(text: &str) -> Option<String> {
+    let is_name = text.len() <= 63 && !text.contains(char::is_control);
+    is_name.then(|| text.to_owned())
 }
 
 fn flag(text: &str) -> Option<bool> {

@@ -131,6 +131,51 @@ fn the_command_line_wins_over_variables_and_those_over_the_file() {
 }
 
 #[test]
+fn the_books_are_in_the_data_directory_or_in_the_database_that_is_named() {
+    let dir = Path::new("countersign-data");
+    let of = |settings: &Settings| format!("{:?}", settings.database());
+    assert_eq!(
+        of(&Given::file("").load().unwrap()),
+        format!("{:?}", Database::Sqlite(dir.into()))
+    );
+    let given = Given::file("[database]\nurl = \"postgres://kim:secret@db1:5433,db2/books\"\nnode_name = \"one\"\n");
+    let shown = of(&given.load().unwrap());
+    assert!(
+        shown.contains("db1:5433,db2:5432/books") && shown.contains("\"one\""),
+        "{shown}"
+    );
+    assert!(!shown.contains("secret") && !format!("{:?}", given.load()).contains("secret"));
+    let mut given = given.variable("COUNTERSIGN_DATABASE_URL", "sqlite:///var/lib/books");
+    let settings = given.load().unwrap();
+    assert_eq!(settings.data_dir, Path::new("/var/lib/books"));
+    assert!(matches!(settings.database(), Database::Sqlite(_)));
+    given.overrides.data_dir = Some("elsewhere".into());
+    assert!(given.refusal().contains("name one of the two"), "{}", given.refusal());
+    given.overrides.database = Some("postgres:///books".into());
+    assert!(matches!(given.load().unwrap().database(), Database::Postgres(_)));
+}
+
+#[test]
+fn a_wrong_address_of_the_database_is_not_repeated_since_it_may_hold_a_password() {
+    for wrong in [
+        "mysql://kim:secret@db/books",
+        "postgres://kim:secret@db:port/books",
+        "kim:secret@db",
+    ] {
+        let refusal = Given::file("").variable("COUNTERSIGN_DATABASE_URL", wrong).refusal();
+        assert!(
+            refusal.contains("expected postgres://") && !refusal.contains("secret"),
+            "{refusal}"
+        );
+        let refusal = Given::file(&format!("[database]\nurl = {wrong:?}\n")).refusal();
+        assert!(
+            refusal.contains("database.url") && !refusal.contains("secret"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
 fn lists_are_arrays_in_the_file_and_separated_by_commas_in_a_variable() {
     let given = Given::file("[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n");
     let of_file = given.load().unwrap().server.trusted_proxies;

@@ -133,7 +133,7 @@ impl PageError {
                 "The server is ending",
                 "Nothing was changed. Try again in a second.",
             ),
-            Self::Books(StoreError::Busy | StoreError::Closing) => told(
+            Self::Books(StoreError::Busy | StoreError::Closing | StoreError::TryAgain) => told(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The books are busy",
                 "Nothing was changed. Try again in a second.",
@@ -142,6 +142,11 @@ impl PageError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The server’s disk is full",
                 "Nothing was changed. Try again once the operator has made room.",
+            ),
+            Self::Books(StoreError::Unavailable) => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The books can’t be reached",
+                "Nothing was changed. Try again in a moment.",
             ),
             Self::Books(StoreError::Conflict(what)) => (
                 StatusCode::CONFLICT,
@@ -166,7 +171,12 @@ impl IntoResponse for PageError {
             Self::Books(error)
                 if !matches!(
                     error,
-                    StoreError::Busy | StoreError::Closing | StoreError::DiskFull | StoreError::Conflict(_)
+                    StoreError::Busy
+                        | StoreError::Closing
+                        | StoreError::DiskFull
+                        | StoreError::Unavailable
+                        | StoreError::TryAgain
+                        | StoreError::Conflict(_)
                 ) =>
             {
                 tracing::error!(%error, "the books failed under a page");

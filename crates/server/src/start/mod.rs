@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use countersign_channels::{ConfigError, Inbox, TextsError};
-use countersign_store::{SiteStore, SqliteOptions, SqliteStore, Store, StoreError};
+use countersign_store::{SiteStore, Store, StoreError, StoreOptions};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -123,15 +123,16 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let texts = settings.open_texts()?;
     files::make_data_dir(&settings.data_dir)?;
     let lock = files::lock(&settings.data_dir)?;
+    let database = settings.database();
     let listeners = Listeners::open(&settings)?;
     let operator_key = OperatorKey::load_or_create(&settings.operator_key_file())?;
     let master_key = files::master_key(&settings.master_key_file(), &settings.data_dir, settings.mode)?;
-    let options = SqliteOptions {
-        path: settings.data_dir.clone(),
+    let options = StoreOptions {
+        database,
         master_key,
         rules: settings.rules(),
     };
-    let (store, committed) = SqliteStore::open(options)?;
+    let (store, committed) = countersign_store::open(options)?;
     let site: Arc<dyn SiteStore> = Arc::clone(&store) as Arc<dyn SiteStore>;
     let store: Arc<dyn Store> = store;
     let first_account = match settings.mode {

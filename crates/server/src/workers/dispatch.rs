@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use countersign_channels::{Channel as _, Inbox, OutgoingMessage};
 use countersign_core::{AccountKey, Action, DAY_MS, DeliveryState, Detail, LegName, News, VerificationRequest, Work};
-use countersign_store::{Committed, CommittedWork, Handed, MessageRef, RequestRef, SiteStore, Store, StoreError};
+use countersign_store::{
+    Committed, CommittedWork, Handed, Lease, MessageRef, RequestRef, SiteStore, Store, StoreError,
+};
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -109,7 +111,7 @@ impl Dispatch {
         match handed {
             Handed::Batch(batch) => self.work_off(batch).await,
             Handed::Missed => {
-                tracing::warn!("more was committed than could be handed over; the rest is read out of the books");
+                tracing::warn!("there is work that wasn’t handed over: it is read out of the books");
                 self.recovery = Some(Recovery::new());
             }
         }
@@ -118,15 +120,15 @@ impl Dispatch {
     async fn work_off(&mut self, batch: Vec<Committed>) {
         self.in_batch = true;
         let now = Instant::now();
-        for Committed { work, request, .. } in batch {
+        for Committed { work, request, lease } in batch {
             let (account, id) = (request.account, request.id);
             match work {
                 // What finds no room waits in the books: its lane says so once there is some.
-                Some(Work::Deliver) => drop(self.deliver(request, now).await),
+                Some(Work::Deliver) => drop(self.deliver(request, now, lease).await),
                 Some(Work::Wake) => {
                     // Scripted numbers are shown in the inbox too; what becomes of them is the script's affair.
-                    self.deliver_to_inbox(request).await;
-                    self.follow_up(account, Action::Wake { request: id }).await;
+                    self.deliver_to_inbox(request, lease).await;
+                    self.follow_up(account, Action::Wake { request: id }, lease).await;
                 }
                 Some(Work::Withdraw) => self.withdraw(&request, None),
                 Some(Work::WithdrawOthers { arrived_on }) => self.withdraw(&request, Some(arrived_on)),
@@ -141,9 +143,9 @@ impl Dispatch {
     }
 
     /// Hands a message to the leg that is under way. It was read, or committed, at `read_at` at the earliest.
-    async fn deliver(&mut self, request: VerificationRequest, read_at: Instant) -> Taken {
+    async fn deliver(&mut self, request: VerificationRequest, read_at: Instant, lease: Lease) -> Taken {
         let Some((name, leg)) = leg_under_way(&request).filter(|(name, _)| **name != LegName::INBOX) else {
-            self.deliver_to_inbox(request).await;
+            self.deliver_to_inbox(request, lease).await;
             return Taken::Yes;
         };
         let place = Place {
@@ -155,20 +157,20 @@ impl Dispatch {
         };
         let Some(lane) = self.lanes.get(name).cloned() else {
             // The operator took the channel away while the message was under way.
-            self.no_channel(&request, name.clone()).await;
+            self.no_channel(&request, name.clone(), lease).await;
             return Taken::Yes;
         };
         match self.outgoing(request).await {
-            Some((message, _)) => lane.deliver(place, message, read_at),
+            Some((message, _)) => lane.deliver(place, message, read_at, lease),
             None => Taken::Yes,
         }
     }
 
     /// The inbox keeps what it has: nothing needs to be noted, and a second hand-over changes nothing.
-    async fn deliver_to_inbox(&mut self, request: VerificationRequest) {
+    async fn deliver_to_inbox(&mut self, request: VerificationRequest, lease: Lease) {
         let Some(inbox) = self.inbox.clone() else {
             if let Some((name, _)) = leg_under_way(&request) {
-                self.no_channel(&request, name.clone()).await;
+                self.no_channel(&request, name.clone(), lease).await;
             }
             return;
         };
@@ -177,7 +179,7 @@ impl Dispatch {
         }
     }
 
-    async fn no_channel(&self, request: &VerificationRequest, leg: LegName) {
+    async fn no_channel(&self, request: &VerificationRequest, leg: LegName, lease: Lease) {
         let failed = Action::News {
             request: request.id,
             leg: Some(leg),
@@ -185,7 +187,7 @@ impl Dispatch {
             detail: Some(Detail::new("there is no such channel any more")),
             receipts: false,
         };
-        self.follow_up(request.account, failed).await;
+        self.follow_up(request.account, failed, lease).await;
     }
 
     /// Takes a message back from every leg that it went over, but for the one on which it arrived.
@@ -219,11 +221,12 @@ impl Dispatch {
         }
     }
 
-    async fn follow_up(&self, account: AccountKey, action: Action) {
+    async fn follow_up(&self, account: AccountKey, action: Action, lease: Lease) {
         // The other end outlives this worker. Were it gone, a restart would find the same work in the books.
         let _ = self
             .follow_ups
             .send(FollowUp {
+                lease: Some(lease),
                 account,
                 action,
                 at: clock::now(),
@@ -233,25 +236,9 @@ impl Dispatch {
 
     /// The message of a request as a channel takes it, and its state; `None` where nothing was sent.
     async fn outgoing(&mut self, request: VerificationRequest) -> Option<(OutgoingMessage, DeliveryState)> {
-        let message = request.message?;
-        let account = request.account;
-        let offset_ms = self
-            .clocks
-            .offset_ms(&*self.store, account.id, message.sent_at, clock::now())
-            .await;
-        let outgoing = OutgoingMessage {
-            account,
-            request: request.id,
-            phone: request.phone,
-            code: message.code,
-            sender: message.sender,
-            locale: message.locale,
-            email: message.email,
-            sent_at: message.sent_at,
-            expires_at: message.expires_at,
-            clock_offset_ms: offset_ms,
-        };
-        Some((outgoing, request.delivery))
+        let delivery = request.delivery;
+        let message = outgoing(request, &mut self.clocks, &*self.store).await?;
+        Some((message, delivery))
     }
 
     /// Goes one step on with the recovery. Batches are worked off only between steps: a message that is withdrawn while a
@@ -285,11 +272,12 @@ impl Dispatch {
         }
         self.restore().await?;
         let read_at = Instant::now();
+        let lease = self.store.lease();
         let page = self.store.waiting_messages(clock::now(), after, RECOVERY_PAGE).await?;
         let last = page.last().map(|(place, _)| *place);
         let full = page.len() == RECOVERY_PAGE;
         for (_, request) in page {
-            self.deliver(request, read_at).await;
+            self.deliver(request, read_at, lease).await;
         }
         Ok(last.filter(|_| full).map(|after| Recovery {
             after: Some(after),
@@ -323,6 +311,29 @@ impl Dispatch {
         self.restored = true;
         Ok(())
     }
+}
+
+/// The message of a request as a channel takes it; `None` where nothing was sent.
+pub(super) async fn outgoing(
+    request: VerificationRequest,
+    clocks: &mut ClockOffsets,
+    store: &dyn Store,
+) -> Option<OutgoingMessage> {
+    let message = request.message?;
+    let account = request.account;
+    let offset_ms = clocks.offset_ms(store, account.id, message.sent_at, clock::now()).await;
+    Some(OutgoingMessage {
+        account,
+        request: request.id,
+        phone: request.phone,
+        code: message.code,
+        sender: message.sender,
+        locale: message.locale,
+        email: message.email,
+        sent_at: message.sent_at,
+        expires_at: message.expires_at,
+        clock_offset_ms: offset_ms,
+    })
 }
 
 impl Worker for Dispatch {

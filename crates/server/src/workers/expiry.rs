@@ -85,9 +85,9 @@ impl Worker for Expiry {
         while !rest(pause, &mut self.draining).await {
             pause = match self.sweep().await {
                 // Busy: callers come first; what is due stays due.
-                Ok(()) | Err(StoreError::Busy) => POLL_INTERVAL,
-                // The books have told it already; what is due stays due until there is room.
-                Err(StoreError::DiskFull) => ERROR_PAUSE,
+                Ok(()) | Err(StoreError::Busy | StoreError::TryAgain) => POLL_INTERVAL,
+                // The books have told it already; what is due stays due until there is room, or the database is back.
+                Err(StoreError::DiskFull | StoreError::Unavailable) => ERROR_PAUSE,
                 Err(error) => {
                     tracing::error!(%error, "what is due could not be settled; it is tried again");
                     ERROR_PAUSE

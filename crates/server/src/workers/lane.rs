@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use countersign_channels::{Handle, Handover, OutgoingMessage, Receipts};
 use countersign_core::{AccountKey, Action, DeliveryState, Detail, LegName, Message, News, RequestId};
-use countersign_store::{NamedMessage, RequestRef, SiteStore, Store, StoreError};
+use countersign_store::{Lease, NamedMessage, RequestRef, SiteStore, Store, StoreError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -101,6 +101,8 @@ struct Delivery {
     message: OutgoingMessage,
     /// When it was read, or committed, at the earliest.
     read_at: Instant,
+    /// Under which it is this node's to deliver.
+    lease: Lease,
 }
 
 /// The dispatcher's end of a lane.
@@ -125,7 +127,7 @@ pub(super) enum Taken {
 
 impl LaneEntry {
     /// Hands a message in that was read, or committed, at `read_at` at the earliest.
-    pub(super) fn deliver(&self, place: Place, message: OutgoingMessage, read_at: Instant) -> Taken {
+    pub(super) fn deliver(&self, place: Place, message: OutgoingMessage, read_at: Instant, lease: Lease) -> Taken {
         let Ok(permit) = self.deliveries.try_reserve() else {
             self.behind.store(true, Ordering::Release);
             return Taken::Full;
@@ -135,6 +137,7 @@ impl LaneEntry {
                 place,
                 message,
                 read_at,
+                lease,
             });
         }
         Taken::Yes
@@ -250,6 +253,7 @@ struct Tools {
     store: Arc<dyn Store>,
     site: Arc<dyn SiteStore>,
     known: Arc<Known>,
+    behind: Arc<AtomicBool>,
 }
 
 impl Tools {
@@ -266,6 +270,12 @@ impl Tools {
                 }
                 None => return Done::Later(Box::new(delivery), NOTE_PAUSE),
             }
+        }
+        if !self.store.holds(delivery.lease) {
+            // It is another node's by now, or this one's again under a new lease: then a walk finds it.
+            self.known.forget(delivery.place);
+            self.behind.store(true, Ordering::Release);
+            return Done::Over;
         }
         leg.health.began();
         let began = Instant::now();
@@ -285,7 +295,7 @@ impl Tools {
         }
         self.watch(leg, &handover, began.elapsed());
         let accepted = matches!(handover, Handover::Accepted(_));
-        self.note(delivery.place, leg.channel.receipts(), handover).await;
+        self.note(&delivery, leg.channel.receipts(), handover).await;
         self.known.done(delivery.place);
         if accepted && self.is_not_wanted_any_more(delivery.place).await {
             return self
@@ -341,22 +351,22 @@ impl Tools {
     }
 
     /// Brings into the books what the channel did with a message.
-    async fn note(&self, place: Place, receipts: Receipts, handover: Handover) {
+    async fn note(&self, delivery: &Delivery, receipts: Receipts, handover: Handover) {
         match handover {
             Handover::Waiting | Handover::Later(_) => {}
             Handover::Accepted(handle) => {
                 if let Some(handle) = handle {
-                    self.note_handle(place, &handle).await;
+                    self.note_handle(delivery.place, &handle).await;
                 }
-                self.bring(place, News::Accepted, None, receipts == Receipts::Reported)
+                self.bring(delivery, News::Accepted, None, receipts == Receipts::Reported)
                     .await;
                 if receipts == Receipts::AssumedOnAcceptance {
-                    self.bring(place, News::Delivered, None, false).await;
+                    self.bring(delivery, News::Delivered, None, false).await;
                 }
             }
-            Handover::CannotReach(why) => self.bring(place, News::CannotReach, Some(why), false).await,
-            Handover::Refused(why) => self.bring(place, News::Refused, Some(why), false).await,
-            Handover::Failed(why) => self.bring(place, News::Failed, Some(why), false).await,
+            Handover::CannotReach(why) => self.bring(delivery, News::CannotReach, Some(why), false).await,
+            Handover::Refused(why) => self.bring(delivery, News::Refused, Some(why), false).await,
+            Handover::Failed(why) => self.bring(delivery, News::Failed, Some(why), false).await,
         }
     }
 
@@ -372,7 +382,7 @@ impl Tools {
             match noted {
                 Ok(()) | Err(StoreError::Closing) => return,
                 // Without it no receipt finds its message after a restart: it is waited for like the message's own news.
-                Err(StoreError::DiskFull | StoreError::Busy) => {}
+                Err(StoreError::DiskFull | StoreError::Busy | StoreError::Unavailable | StoreError::TryAgain) => {}
                 Err(error) => {
                     tries += 1;
                     tracing::warn!(leg = %self.name, %error, "a message’s name could not be written down");
@@ -382,8 +392,10 @@ impl Tools {
         }
     }
 
-    async fn bring(&self, place: Place, news: News, detail: Option<Detail>, receipts: bool) {
+    async fn bring(&self, delivery: &Delivery, news: News, detail: Option<Detail>, receipts: bool) {
+        let place = delivery.place;
         let follow_up = FollowUp {
+            lease: Some(delivery.lease),
             account: place.request.account,
             action: Action::News {
                 request: place.request.id,
@@ -430,6 +442,7 @@ impl Worker for Lane {
             store: Arc::clone(&self.store),
             site: Arc::clone(&self.site),
             known: Arc::clone(&self.known),
+            behind: Arc::clone(&self.behind),
         };
         let at_once = tools
             .routes

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use countersign_channels::ChannelNews;
 use countersign_core::{AccountKey, Action, Command, Timestamp};
-use countersign_store::{Outcome, Store, StoreError};
+use countersign_store::{Lease, Outcome, Store, StoreError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -21,7 +21,7 @@ const MAX_UNDER_WAY: usize = 512;
 /// The first wait after the books were busy; doubled up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(2);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
-/// How long what a full disk refused waits until it is handed in again.
+/// How long what a full disk, or a database that can't be reached, refused waits until it is handed in again.
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
 /// How often a command is tried again that failed for another reason than a busy store: half a minute, about.
 const MAX_RETRIES: u32 = 60;
@@ -29,6 +29,8 @@ const MAX_RETRIES: u32 = 60;
 /// A command that follows from work done.
 #[derive(Debug, Clone)]
 pub(super) struct FollowUp {
+    /// Under which the work that it follows from was done; `None` for what channels say by themselves, which is true whoever hears it.
+    pub(super) lease: Option<Lease>,
     pub(super) account: AccountKey,
     pub(super) action: Action,
     /// When it happened, real time: what came in time stays in time, however busy the books are.
@@ -38,6 +40,7 @@ pub(super) struct FollowUp {
 impl From<ChannelNews> for FollowUp {
     fn from(news: ChannelNews) -> Self {
         Self {
+            lease: None,
             account: news.account,
             action: Action::News {
                 request: news.request,
@@ -92,7 +95,7 @@ impl Worker for News {
     async fn run(&mut self) {
         let store = &*self.store;
         let mut under_way = FuturesUnordered::new();
-        // What a full disk refused, by its place in the order in which it came.
+        // What a full disk or an absent database refused, by its place in the order in which it came.
         let mut postponed = BTreeMap::new();
         let mut came = 0_u64;
         let mut ended = false;
@@ -137,7 +140,7 @@ async fn begin(store: &dyn Store, place: u64, follow_up: FollowUp) -> Option<Box
     Some(async move { (place, see_through(store, follow_up, answer).await) }.boxed())
 }
 
-/// Brings one command into the books, however long a full disk or a busy store takes, and waits until it is durable.
+/// Brings one command into the books, however long a full disk, an absent database or a busy store takes, and waits until it is durable.
 pub(super) async fn bring(store: &dyn Store, follow_up: FollowUp) {
     let mut next = Some(follow_up);
     while let Some(follow_up) = next.take() {
@@ -158,7 +161,7 @@ type Answering<'a> = BoxFuture<'a, Result<Outcome, StoreError>>;
 async fn hand_in<'a>(store: &'a dyn Store, follow_up: &FollowUp) -> Option<Answering<'a>> {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        let mut answer = store.submit(follow_up.account, follow_up.command());
+        let mut answer = submit(store, follow_up);
         match (&mut answer).now_or_never() {
             None => return Some(answer),
             Some(Err(StoreError::Busy)) => {
@@ -170,17 +173,18 @@ async fn hand_in<'a>(store: &'a dyn Store, follow_up: &FollowUp) -> Option<Answe
     }
 }
 
-/// Waits for a command's answer, and tries it again where the books failed. Where the disk is full it answers the command: all
-/// that waits for room is handed in again in its order, however long that takes.
+/// Waits for a command's answer, and tries it again where the books failed. Where the disk is full or the
+/// database away it answers the command: all that waits for that is handed in again in its order, however long it takes.
 async fn see_through(store: &dyn Store, follow_up: FollowUp, answer: Answering<'_>) -> Option<FollowUp> {
     let mut result = answer.await;
     let mut backoff = FIRST_BACKOFF;
     let mut retries = 0;
     loop {
         match result {
-            // A refusal by the rules is an answer: the news came too late, or the request is none of that account's.
-            Ok(_) | Err(StoreError::Closing | StoreError::NotFound(_)) => return None,
-            Err(StoreError::DiskFull) => return Some(follow_up),
+            // A refusal by the rules is an answer: the news came too late, or the request is none of that account's. What became of
+            // work that another node took over, that one brings.
+            Ok(_) | Err(StoreError::Closing | StoreError::NotFound(_) | StoreError::Stale) => return None,
+            Err(StoreError::DiskFull | StoreError::Unavailable | StoreError::TryAgain) => return Some(follow_up),
             Err(StoreError::Busy) => {}
             Err(error) if retries >= MAX_RETRIES => {
                 tracing::error!(%error, "news of a message could not be written down and is dropped");
@@ -195,6 +199,13 @@ async fn see_through(store: &dyn Store, follow_up: FollowUp, answer: Answering<'
         }
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(MAX_BACKOFF);
-        result = store.submit(follow_up.account, follow_up.command()).await;
+        result = submit(store, &follow_up).await;
+    }
+}
+
+fn submit<'a>(store: &'a dyn Store, follow_up: &FollowUp) -> Answering<'a> {
+    match follow_up.lease {
+        Some(lease) => store.submit_under(lease, follow_up.account, follow_up.command()),
+        None => store.submit(follow_up.account, follow_up.command()),
     }
 }

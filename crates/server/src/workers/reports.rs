@@ -393,19 +393,24 @@ impl Sender {
     async fn attempt(&self, ticket: Ticket, report: DueReport) -> Attempted {
         let request = ticket.key.request;
         let (at, attempts, lease) = (clock::now(), report.attempts, report.lease);
+        let nothing_sent = |ticket| Attempted {
+            ticket,
+            ended: Ended::NothingSent,
+            record: None,
+            lease,
+        };
         let token = match self.store.signing_token(request.account, report.token, at).await {
             Ok(token) => token,
             Err(error) => {
                 // Nothing was sent, so it is no attempt: the report stays due.
                 tracing::warn!(%error, request = %request.id, "a delivery report could not be signed");
-                return Attempted {
-                    ticket,
-                    ended: Ended::NothingSent,
-                    record: None,
-                    lease,
-                };
+                return nothing_sent(ticket);
             }
         };
+        if !self.store.holds(lease) {
+            // It is another node's by now, or this one's again under a new lease: then it is read again.
+            return nothing_sent(ticket);
+        }
         let attempt = self.post(report, &token, at).await;
         let ended = match attempt.failure {
             None => Ended::Acknowledged(attempt.duration),
@@ -493,7 +498,7 @@ impl Sender {
                 Err(StoreError::NotFound(_) | StoreError::Stale) => return recorded,
                 Err(StoreError::Closing) => break,
                 // However long it takes: an attempt that is given up is made again, once for each try.
-                Err(StoreError::DiskFull | StoreError::Unavailable) => tries = 0,
+                Err(StoreError::DiskFull | StoreError::Unavailable | StoreError::TryAgain) => tries = 0,
                 Err(error) => tracing::debug!(%error, "an attempt is not recorded yet"),
             }
             tokio::time::sleep(backoff).await;

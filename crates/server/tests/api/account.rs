@@ -1,7 +1,7 @@
 //! The owner's API: who is let in, by the rules of the Gateway methods, and what an account sees of itself.
 
 use countersign_core::{AccountId, ApiToken, Timestamp};
-use countersign_store::{Actor, Store as _};
+use countersign_store::Actor;
 use serde_json::{Value, json};
 
 use crate::support::{PHONE, Reply, Server, Setup};

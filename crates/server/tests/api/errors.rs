@@ -2,7 +2,7 @@
 
 use countersign_core::{Limit, Rules, SenderUsername};
 use countersign_server::Mode;
-use countersign_store::{Actor, Store as _};
+use countersign_store::Actor;
 use serde_json::{Value, json};
 
 use crate::support::{OWNER, PHONE, Server, Setup, now};

@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: the same call again has its effect once, and the same answer.
 
-use countersign_store::{Actor, Store as _};
+use countersign_store::Actor;
 use serde_json::{Value, json};
 
 use crate::support::{PHONE, Reply, Server};

@@ -1,7 +1,7 @@
 //! Which error a call gets that is wrong in several ways: the first in the contract's order.
 
 use countersign_core::{Rules, SenderUsername};
-use countersign_store::{Actor, Store as _};
+use countersign_store::Actor;
 use serde_json::json;
 
 use crate::support::{PHONE, Server, Setup, now};

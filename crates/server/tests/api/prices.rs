@@ -1,7 +1,7 @@
 //! What calls cost: by the list at the moment of the call, and nothing to the owner's own number.
 
 use countersign_core::{Credits, NumberPrefix, PriceRoute, PriceRow, RouteName, Timestamp};
-use countersign_store::{Actor, PriceSetting, Store as _};
+use countersign_store::{Actor, PriceSetting};
 use serde_json::{Value, json};
 
 use crate::support::{OWNER, PHONE, Server, now};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign_core::{ApiToken, RequestId, sign_report};
 use countersign_server::Mode;
-use countersign_store::{ReportAttempt, ReportKey, ReportOutcome, RequestRef, Store as _};
+use countersign_store::{ReportAttempt, ReportKey, ReportOutcome, RequestRef};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -1,7 +1,6 @@
 //! The sandbox's scripted numbers and its clock.
 
 use countersign_core::Timestamp;
-use countersign_store::Store as _;
 use serde_json::{Value, json};
 
 use crate::support::{PHONE, Server, now};

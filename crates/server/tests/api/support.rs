@@ -14,7 +14,7 @@ use countersign_server::operator::OperatorKey;
 use countersign_server::settings::Settings;
 use countersign_server::workers::{self, Workers};
 use countersign_server::{App, Mode, account, api, operator};
-use countersign_store::{Actor, MasterKey, NewAccount, SiteStore, SqliteOptions, SqliteStore, Store};
+use countersign_store::{Actor, Books, MasterKey, NewAccount, SiteStore, Store, testing};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,7 +61,7 @@ pub(crate) struct TestAccount {
 
 /// A running server, with one account that has a credit of 10.
 pub(crate) struct Server {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Books>,
     pub(crate) address: SocketAddr,
     pub(crate) account: TestAccount,
     draining: watch::Sender<bool>,
@@ -77,12 +77,8 @@ impl Server {
 
     pub(crate) async fn start_with(setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions {
-            path: dir.path().to_owned(),
-            master_key: MasterKey::from_bytes([7; 32]),
-            rules: setup.rules,
-        };
-        let (store, committed) = SqliteStore::open(options).unwrap();
+        let master_key = MasterKey::from_bytes([7; 32]);
+        let (store, committed) = testing::open(dir.path(), master_key, setup.rules).unwrap();
         let mut settings = Settings::defaults(setup.mode);
         settings.server.trusted_proxies = setup.trusted_proxies.iter().map(|net| net.parse().unwrap()).collect();
         settings.server.request_timeout = setup.request_timeout;
@@ -110,7 +106,7 @@ impl Server {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         http.listen(listener, None);
-        let account = make_account(&store, 1, OWNER, "10").await;
+        let account = make_account(store.as_ref(), 1, OWNER, "10").await;
         Self {
             store,
             address,
@@ -124,7 +120,7 @@ impl Server {
 
     /// A further account; `seed` makes its id and token.
     pub(crate) async fn account(&self, seed: u8, phone: &str, credit: &str) -> TestAccount {
-        make_account(&self.store, seed, phone, credit).await
+        make_account(self.store.as_ref(), seed, phone, credit).await
     }
 
     /// Lets the server begin to end.
@@ -186,7 +182,7 @@ impl Server {
     }
 }
 
-async fn make_account(store: &SqliteStore, seed: u8, phone: &str, credit: &str) -> TestAccount {
+async fn make_account(store: &dyn Books, seed: u8, phone: &str, credit: &str) -> TestAccount {
     let key = AccountKey::of_new(AccountId::from_entropy(u64::from_be_bytes([seed; 8])));
     let token = ApiToken::new(key.id, [seed; 32]);
     let now = now();

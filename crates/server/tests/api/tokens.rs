@@ -2,7 +2,7 @@
 
 use countersign_core::{ApiToken, Grace, Timestamp, TokenKind};
 use countersign_server::Mode;
-use countersign_store::{Actor, Rotation, Tokens as _};
+use countersign_store::{Actor, Rotation};
 use serde_json::{Value, json};
 
 use crate::support::{OPERATOR_KEY, OWNER, PHONE, Server, Setup, now};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use countersign_store::Store as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -2,7 +2,7 @@
 
 use countersign_core::{Action, AdjustmentReason, Command, Credits, OrderId, RequestId, Timestamp};
 use countersign_server::Mode;
-use countersign_store::{OrderFilter, Orders as _, Store as _};
+use countersign_store::OrderFilter;
 use reqwest::StatusCode;
 
 use crate::support::{Browser, OPERATOR_KEY, PHONE, Page, Site, now, send};
@@ -71,7 +71,7 @@ async fn the_page_says_what_there_is_to_spend_and_what_was_booked() {
 async fn without_an_entry_the_page_teaches() {
     let site = Site::start().await;
     let account = site.account;
-    let empty = crate::support::new_account(&site.store, 9, "+393333333339").await;
+    let empty = crate::support::new_account(site.store.as_ref(), 9, "+393333333339").await;
     assert_ne!(account, empty);
     let browser = site.signed_in(empty).await;
     let page = browser.get("/account/balance").await;

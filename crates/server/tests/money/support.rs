@@ -17,8 +17,8 @@ use countersign_server::settings::Settings;
 use countersign_server::workers::{self, Workers};
 use countersign_server::{App, LoginDesk, Mode, random, start};
 use countersign_store::{
-    Actor, DetailsChange, MasterKey, NewAccount, NewSession, Profiles as _, SessionOwner, SessionToken, Sessions as _,
-    SiteStore, SqliteOptions, SqliteStore, Store,
+    Actor, Books, DetailsChange, MasterKey, NewAccount, NewSession, SessionOwner, SessionToken, SiteStore, Store,
+    testing,
 };
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -37,7 +37,7 @@ pub(crate) const OPERATOR_KEY: &str = "the-operators-key-of-a-test";
 
 /// A running server, with one account that has a credit of 10 and has answered the questions of its first sign-in.
 pub(crate) struct Site {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Books>,
     pub(crate) address: SocketAddr,
     pub(crate) account: AccountKey,
     _draining: watch::Sender<bool>,
@@ -57,12 +57,8 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::defaults(mode);
         set(&mut settings);
-        let options = SqliteOptions {
-            path: dir.path().to_owned(),
-            master_key: MasterKey::from_bytes([7; 32]),
-            rules: settings.rules(),
-        };
-        let (store, committed) = SqliteStore::open(options).unwrap();
+        let master_key = MasterKey::from_bytes([7; 32]);
+        let (store, committed) = testing::open(dir.path(), master_key, settings.rules()).unwrap();
         let (draining, is_draining) = watch::channel(false);
         let (news, news_queue) = mpsc::channel(64);
         let inbox = settings.inbox.enabled.then(|| Inbox::new(news));
@@ -84,7 +80,7 @@ impl Site {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         http.listen(listener, None);
-        let account = make_account(&store, 1, OWNER).await;
+        let account = make_account(store.as_ref(), 1, OWNER).await;
         Self {
             store,
             address,
@@ -98,7 +94,7 @@ impl Site {
 
     /// A further account with a credit of 10 that has answered the questions; `seed` makes its id and token.
     pub(crate) async fn account(&self, seed: u8, phone: &str) -> AccountKey {
-        make_account(&self.store, seed, phone).await
+        make_account(self.store.as_ref(), seed, phone).await
     }
 
     /// A browser that nobody signed in with.
@@ -174,7 +170,7 @@ pub(crate) fn send(to: &str, id_entropy: u64) -> Action {
 }
 
 /// An account that nothing was booked for, whose owner has answered the questions of the first sign-in.
-pub(crate) async fn new_account(store: &SqliteStore, seed: u8, owner: &str) -> AccountKey {
+pub(crate) async fn new_account(store: &dyn Books, seed: u8, owner: &str) -> AccountKey {
     let id = AccountId::from_entropy(u64::from_be_bytes([seed; 8]));
     let key = AccountKey::of_new(id);
     let new = NewAccount {
@@ -196,7 +192,7 @@ pub(crate) async fn new_account(store: &SqliteStore, seed: u8, owner: &str) -> A
     key
 }
 
-async fn make_account(store: &SqliteStore, seed: u8, owner: &str) -> AccountKey {
+async fn make_account(store: &dyn Books, seed: u8, owner: &str) -> AccountKey {
     let key = new_account(store, seed, owner).await;
     let purchase = Command {
         now: now(),

@@ -1,7 +1,6 @@
 //! `/account/api`: tokens and their rotation, the addresses that may call, the callback test, the low-balance report.
 
 use countersign_server::Mode;
-use countersign_store::{Store as _, Tokens as _};
 
 use crate::support::{Browser, Server};
 

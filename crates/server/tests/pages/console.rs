@@ -3,7 +3,7 @@
 
 use countersign_core::{Credits, SenderUsername};
 use countersign_server::clock;
-use countersign_store::{ActionFilter, Actions as _, Actor, Senders as _, Store as _, Verification};
+use countersign_store::{ActionFilter, Actor, Verification};
 
 use crate::support::{Browser, OPERATOR_KEY, Server};
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use countersign_channels::LoginPrompt;
 use countersign_server::Mode;
-use countersign_store::{
-    ActionFilter, Actions as _, Actor, LoginToken, Logins as _, SessionOwner, Sessions as _, Store as _,
-};
+use countersign_store::{ActionFilter, Actor, LoginToken, SessionOwner};
 use reqwest::{Method, StatusCode};
 
 use crate::site::{Browser, OWNER, PATIENCE, PHONE, Page, Site, now, phone};

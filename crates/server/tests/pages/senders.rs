@@ -2,7 +2,7 @@
 
 use countersign_core::SenderUsername;
 use countersign_server::clock;
-use countersign_store::{Actor, PictureChange, SenderLook, Senders as _, Store as _, Verification};
+use countersign_store::{Actor, PictureChange, SenderLook, Verification};
 
 use crate::support::Server;
 

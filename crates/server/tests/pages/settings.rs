@@ -1,7 +1,7 @@
 //! The settings of an account: profile, signed-in browsers, a copy of the data, the end of the account.
 
 use countersign_core::{Action, Command, EmailAddress, Locale, Timestamp};
-use countersign_store::{Profiles as _, SessionOwner, Sessions as _, Store as _};
+use countersign_store::SessionOwner;
 use reqwest::StatusCode;
 use serde_json::json;
 

@@ -30,7 +30,7 @@ const OTHER_OWNER: u64 = 393_333_333_334;
 
 /// A running server.
 pub(crate) struct Server {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Books>,
     address: SocketAddr,
     pub(crate) drain: watch::Sender<bool>,
     _committed: CommittedWork,
@@ -69,12 +69,8 @@ impl Server {
     #[expect(clippy::unused_async, reason = "a server starts on its caller's runtime")]
     pub(crate) async fn start_with(mode: Mode, texts: Arc<Texts>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (store, committed) = SqliteStore::open(SqliteOptions {
-            path: directory.path().to_owned(),
-            master_key: MasterKey::from_bytes([7; 32]),
-            rules: Rules::default(),
-        })
-        .unwrap();
+        let master_key = MasterKey::from_bytes([7; 32]);
+        let (store, committed) = testing::open(directory.path(), master_key, Rules::default()).unwrap();
         let settings = Settings::defaults(mode);
         let (drain, draining) = watch::channel(false);
         let (news, news_queue) = mpsc::channel(64);

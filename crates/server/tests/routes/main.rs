@@ -15,7 +15,7 @@ use std::time::Duration;
 use countersign_channels::{Asked, Handover, Receipts};
 use countersign_core::{Credits, Detail, LegEnd, LegName, News, NumberPrefix, Reach, TimelineKind};
 use countersign_server::clock;
-use countersign_store::{ChannelBooks as _, ChannelCost, RequestRef};
+use countersign_store::{ChannelCost, RequestRef};
 use serde_json::json;
 
 use support::{Fake, House, MAX_WEBHOOK_BYTES, OWNER, PHONE};

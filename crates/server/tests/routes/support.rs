@@ -19,9 +19,7 @@ use countersign_server::operator::OperatorKey;
 use countersign_server::settings::{LegSettings, RouteSettings, Settings};
 use countersign_server::workers::{self, Workers};
 use countersign_server::{App, LoginDesk, Mode, Routes, clock, start};
-use countersign_store::{
-    Actor, MasterKey, Messages as _, NewAccount, RequestRef, SiteStore, SqliteOptions, SqliteStore, Store,
-};
+use countersign_store::{Actor, Books, MasterKey, NewAccount, RequestRef, SiteStore, Store, testing};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -215,7 +213,7 @@ impl Channel for Fake {
 
 /// A running server.
 pub(crate) struct House {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Books>,
     pub(crate) account: AccountKey,
     pub(crate) news: mpsc::Sender<ChannelNews>,
     pub(crate) address: SocketAddr,
@@ -414,13 +412,8 @@ impl House {
     }
 }
 
-fn open_books(path: &Path, settings: &Settings) -> (Arc<SqliteStore>, countersign_store::CommittedWork) {
-    SqliteStore::open(SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([7; 32]),
-        rules: settings.rules(),
-    })
-    .unwrap()
+fn open_books(path: &Path, settings: &Settings) -> (Arc<dyn Books>, countersign_store::CommittedWork) {
+    testing::open(path, MasterKey::from_bytes([7; 32]), settings.rules()).unwrap()
 }
 
 /// A route over channels, in their order, with equal shares.

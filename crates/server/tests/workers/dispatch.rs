@@ -111,7 +111,7 @@ async fn news_that_came_before_the_end_is_in_the_books_after_it() {
             .unwrap();
         assert_eq!(stored.delivery, DeliveryState::Delivered);
     }
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_server::workers::{CircuitSettings, MAX_RETRIES, ReportSettings, RetrySchedule};
-use countersign_store::{Actor, ReportState, Store as _};
+use countersign_store::{Actor, ReportState};
 use futures_util::future::join_all;
 
 use crate::sink::{Reply, Sink};
@@ -36,7 +36,7 @@ async fn one_of_a_hundred_endpoints_hangs_and_the_other_ninety_nine_get_all_thei
     silent.wait_for(8).await;
     assert_eq!(silent.count(), 8, "as many as a destination begins with");
     let store = house.finish().await;
-    assert_eq!(open_reports(&store).await.len(), 10);
+    assert_eq!(open_reports(store.as_ref()).await.len(), 10);
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_flood_of_one_tenant_beyond_memory_delays_no_other_and_arrives_whole()
     let other = house.another_account(1).await;
     let flooding = house.another_account(2).await;
     let (flooded, few) = (Sink::ok().await, Sink::ok().await);
-    let fill = async |store: &countersign_store::SqliteStore| {
+    let fill = async |store: &dyn countersign_store::Books| {
         for _ in 0..18 {
             join_all((0..500).map(|_| arrived(store, flooding, flooded.url("/")))).await;
         }
@@ -73,7 +73,7 @@ async fn a_flood_of_one_tenant_beyond_memory_delays_no_other_and_arrives_whole()
     assert!(meanwhile < 4_500, "{meanwhile} of the flood went first");
     flooded.wait_for(9_000).await;
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
     assert_eq!((flooded.count(), few.count()), (9_000, 20));
 }
 

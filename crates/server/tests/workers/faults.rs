@@ -9,10 +9,10 @@ use countersign_core::{
     TokenClaim, VerificationRequest,
 };
 use countersign_store::{
-    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, Lease,
+    AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, Books, DuePlace, DueReport, Lease,
     MessageRef, NewAccount, Outcome, PriceRecord, PriceSetting, PricesSet, ReportAttempt, ReportDetail, ReportFilter,
-    ReportKey, ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, SqliteStore, StatementPage, Store,
-    StoreError, Trouble,
+    ReportKey, ReportLane, ReportOutcome, ReportProfile, RequestRef, SenderProfile, StatementPage, Store, StoreError,
+    Trouble,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -25,13 +25,13 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// Passes everything on, but fails each of the workers' questions and writes so many times first, busy, without room, and broken in turn.
 pub(crate) struct FaultyStore {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Books>,
     /// Of each method that the workers use.
     faults_left: [AtomicU32; 10],
 }
 
 impl FaultyStore {
-    pub(crate) fn new(store: Arc<SqliteStore>, faults: u32) -> Self {
+    pub(crate) fn new(store: Arc<dyn Books>, faults: u32) -> Self {
         Self {
             store,
             faults_left: std::array::from_fn(|_| AtomicU32::new(faults)),
@@ -238,6 +238,6 @@ async fn no_failure_of_the_books_ends_a_worker_or_loses_work() {
     states.sort();
     assert_eq!(states, ["delivered", "expired"]);
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
     assert_eq!(sink.count(), 2);
 }

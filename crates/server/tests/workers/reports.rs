@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use countersign_core::{ApiToken, CallbackUrl, Grace, LowBalance, PlainHttp, TokenClaim, TokenKind};
 use countersign_server::workers::{MAX_RETRIES, ReportSettings, RetrySchedule};
 use countersign_server::{clock, random};
-use countersign_store::{Actor, Rotation, SqliteStore, Store as _, Tokens as _};
+use countersign_store::{Actor, Books, Rotation};
 
 use crate::sink::{Received, Reply, Sink};
 use crate::support::{House, PHONE, open_reports, quick, send_with_token};
@@ -38,7 +38,7 @@ async fn reports_arrive_signed_and_in_the_order_of_their_states() {
             .all(|report| report.status().remaining_balance.is_none())
     );
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
     assert_eq!(sink.count(), 40);
 }
 
@@ -47,7 +47,7 @@ async fn without_a_callback_url_nothing_is_reported() {
     let house = House::new(quick()).await;
     let request = house.send(READ_AT_ONCE, None).await;
     house.wait_for_state(request, "read").await;
-    assert!(open_reports(&house.store).await.is_empty());
+    assert!(open_reports(house.store.as_ref()).await.is_empty());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_failed_report_comes_again_with_the_same_bytes_and_a_new_signature() {
         received[1].header("X-Request-Signature")
     );
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
     assert_eq!((sink.count(), elsewhere.count()), (5, 0));
 }
 
@@ -100,7 +100,7 @@ async fn a_report_is_lost_after_its_tenth_retry_and_the_next_one_goes() {
     );
     assert_eq!(states[1 + MAX_RETRIES], "read");
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
     assert_eq!(sink.count(), 2 + MAX_RETRIES);
 }
 
@@ -123,7 +123,7 @@ async fn a_silent_receiver_does_not_hold_up_the_others() {
     assert!(silent.count() <= 8, "{} attempts at once", silent.count());
     // What hangs doesn't hold up the end either.
     let store = house.finish().await;
-    assert_eq!(open_reports(&store).await.len(), 100);
+    assert_eq!(open_reports(store.as_ref()).await.len(), 100);
 }
 
 #[tokio::test]
@@ -177,7 +177,14 @@ async fn a_report_is_signed_with_the_token_that_made_its_request_until_its_grace
         now: clock::now(),
     };
     house.store.rotate(house.account, rotation).await.unwrap();
-    send_with_token(&house.store, house.account, first, DELIVERED_AT_ONCE, sink.url("/")).await;
+    send_with_token(
+        house.store.as_ref(),
+        house.account,
+        first,
+        DELIVERED_AT_ONCE,
+        sink.url("/"),
+    )
+    .await;
     let received = sink.wait_for(1).await;
     assert!(is_genuine(&received[0], &house.token) && !is_genuine(&received[0], &new));
     let now = clock::now();
@@ -201,7 +208,14 @@ async fn reports_of_tests_are_signed_with_the_test_mode_token() {
         kind: TokenKind::Test,
         generation: 1,
     };
-    send_with_token(&house.store, house.account, claim, DELIVERED_AT_ONCE, sink.url("/")).await;
+    send_with_token(
+        house.store.as_ref(),
+        house.account,
+        claim,
+        DELIVERED_AT_ONCE,
+        sink.url("/"),
+    )
+    .await;
     let received = sink.wait_for(1).await;
     assert!(is_genuine(&received[0], &test) && !is_genuine(&received[0], &house.token));
 }
@@ -216,7 +230,7 @@ async fn pending_reports_go_on_after_a_crash() {
     let request = house.send(READ_AT_ONCE, Some(sink.url("/"))).await;
     house.wait_for_state(request, "read").await;
     sink.wait_for(1).await;
-    let crashed = async |store: &SqliteStore| {
+    let crashed = async |store: &dyn Books| {
         let open = open_reports(store).await;
         assert_eq!(open.len(), 1, "only the first of a request's reports may go out");
         assert_eq!(open[0].key.request.id, request);
@@ -233,7 +247,7 @@ async fn pending_reports_go_on_after_a_crash() {
     );
     assert!(received.iter().all(|report| report.is_signed_with(&house.token)));
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
 }
 
 #[tokio::test]
@@ -262,6 +276,6 @@ async fn a_balance_that_falls_below_what_its_owner_set_is_told_once_and_signed()
     assert_eq!(body["account_id"], house.account.id.to_string());
     assert!(received[0].is_signed_with(&house.token));
     let store = house.finish().await;
-    assert!(open_reports(&store).await.is_empty());
+    assert!(open_reports(store.as_ref()).await.is_empty());
     assert_eq!(sink.count(), 1);
 }

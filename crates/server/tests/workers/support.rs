@@ -15,8 +15,7 @@ use countersign_server::workers::{
 };
 use countersign_server::{Mode, clock, random};
 use countersign_store::{
-    Actor, DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, SqliteOptions,
-    SqliteStore, Store,
+    Actor, Books, DueReport, MasterKey, NewAccount, ReportDetail, ReportFilter, ReportKey, ReportState, testing,
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -30,7 +29,7 @@ pub(crate) const PHONE: &str = "+9996612345";
 
 /// Everything, running.
 pub(crate) struct House {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Books>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) account: AccountKey,
     pub(crate) token: ApiToken,
@@ -78,7 +77,7 @@ impl House {
         };
         store.create_account(new, Actor::Operator).await.unwrap();
         submit(
-            &store,
+            store.as_ref(),
             account,
             Action::Purchase {
                 amount: Credits::parse("100").unwrap(),
@@ -123,16 +122,16 @@ impl House {
     }
 
     /// Ends in order, as at SIGTERM; the books stay open.
-    pub(crate) async fn finish(self) -> Arc<SqliteStore> {
+    pub(crate) async fn finish(self) -> Arc<dyn Books> {
         self.drain.send_replace(true);
         tokio::time::timeout(PATIENCE, self.workers.finish()).await.unwrap();
         self.store
     }
 
     /// Stops every worker where it is, does something to the books while none runs, and starts all anew.
-    pub(crate) async fn crash<F: AsyncFnOnce(&SqliteStore)>(self, meanwhile: F, reports: ReportSettings) -> Self {
+    pub(crate) async fn crash<F: AsyncFnOnce(&dyn Books)>(self, meanwhile: F, reports: ReportSettings) -> Self {
         drop(self.workers);
-        meanwhile(&self.store).await;
+        meanwhile(self.store.as_ref()).await;
         self.store.close().await.unwrap();
         Self::open(self.directory, self.account, self.token, reports, 0)
     }
@@ -150,7 +149,7 @@ impl House {
         };
         self.store.create_account(new, Actor::Operator).await.unwrap();
         let amount = Credits::parse("1000").unwrap();
-        submit(&self.store, account, Action::Purchase { amount }).await;
+        submit(self.store.as_ref(), account, Action::Purchase { amount }).await;
         account
     }
 
@@ -185,15 +184,15 @@ impl House {
     }
 
     pub(crate) async fn send_for(&self, to: &str, callback_url: Option<String>, ttl_seconds: i64) -> RequestId {
-        send(&self.store, self.account, to, callback_url, ttl_seconds).await
+        send(self.store.as_ref(), self.account, to, callback_url, ttl_seconds).await
     }
 
     pub(crate) async fn submit(&self, action: Action) -> Answer {
-        submit(&self.store, self.account, action).await
+        submit(self.store.as_ref(), self.account, action).await
     }
 
     pub(crate) async fn advance_clock(&self, seconds: i64) {
-        advance_clock(&self.store, self.account, seconds).await;
+        advance_clock(self.store.as_ref(), self.account, seconds).await;
     }
 
     /// The stored state of a request.
@@ -221,7 +220,7 @@ impl House {
 }
 
 /// The first reports of requests that are not acknowledged and not lost, whenever they are due.
-pub(crate) async fn open_reports(store: &SqliteStore) -> Vec<DueReport> {
+pub(crate) async fn open_reports(store: &dyn Books) -> Vec<DueReport> {
     let mut open = Vec::new();
     for account in store.report_accounts(None, 1_000).await.unwrap() {
         for (lane, _) in store.report_lanes(account, None, 1_000).await.unwrap() {
@@ -232,12 +231,12 @@ pub(crate) async fn open_reports(store: &SqliteStore) -> Vec<DueReport> {
     open
 }
 
-pub(crate) async fn advance_clock(store: &SqliteStore, account: AccountKey, seconds: i64) {
+pub(crate) async fn advance_clock(store: &dyn Books, account: AccountKey, seconds: i64) {
     submit(store, account, Action::AdvanceClock { by_ms: seconds * 1_000 }).await;
 }
 
 async fn send(
-    store: &SqliteStore,
+    store: &dyn Books,
     account: AccountKey,
     to: &str,
     callback_url: Option<String>,
@@ -273,7 +272,7 @@ fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Acti
 
 /// A message that a token sends, to a number that takes it at once.
 pub(crate) async fn send_with_token(
-    store: &SqliteStore,
+    store: &dyn Books,
     account: AccountKey,
     token: TokenClaim,
     to: &str,
@@ -290,13 +289,13 @@ pub(crate) async fn send_with_token(
 }
 
 /// A message that arrived, with nobody's help but the books'.
-pub(crate) async fn arrived(store: &SqliteStore, account: AccountKey, callback_url: String) {
+pub(crate) async fn arrived(store: &dyn Books, account: AccountKey, callback_url: String) {
     let request = send(store, account, PHONE, Some(callback_url), 3600).await;
     let news = News::Delivered;
     submit(store, account, Action::news(request, news)).await;
 }
 
-async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Answer {
+async fn submit(store: &dyn Books, account: AccountKey, action: Action) -> Answer {
     let command = Command {
         now: clock::now(),
         token: None,
@@ -306,14 +305,8 @@ async fn submit(store: &SqliteStore, account: AccountKey, action: Action) -> Ans
     store.submit(account, command).await.unwrap().unwrap()
 }
 
-fn open(path: &Path) -> (Arc<SqliteStore>, countersign_store::CommittedWork) {
-    let master_key = MasterKey::from_bytes([1; 32]);
-    SqliteStore::open(SqliteOptions {
-        path: path.to_owned(),
-        master_key,
-        rules: Rules::default(),
-    })
-    .unwrap()
+fn open(path: &Path) -> (Arc<dyn Books>, countersign_store::CommittedWork) {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default()).unwrap()
 }
 
 pub(crate) fn phone(text: &str) -> PhoneNumber {

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use countersign_core::{AccountKey, Command, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::events::Event;
 use super::lane::Job;
 use super::schema::{SETTINGS_LOCK, newer_prices};
-use super::session::Session;
+use super::session::{COMMIT, Session};
 use super::{PostgresStore, Shared};
 use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
@@ -77,7 +79,7 @@ fn write_in_transaction<T>(
         }
     };
     // Without an answer to COMMIT nobody can say whether it was done.
-    session.batch_execute("COMMIT").map_err(|error| {
+    session.batch_execute(COMMIT).map_err(|error| {
         if error.ends_connection() {
             StoreError::Lost
         } else {
@@ -88,8 +90,14 @@ fn write_in_transaction<T>(
     if changed.prices.is_some() {
         shared.set_rules(newer_prices(connection, &shared.rules())?);
     }
-    for id in changed.accounts {
-        shared.access.drop_entry(id);
+    for id in &changed.accounts {
+        shared.access.drop_entry(*id);
+    }
+    if !shared.node.is_alone() {
+        let accounts = changed.accounts.into_iter().map(Event::Account);
+        shared
+            .events
+            .tell(accounts.chain(changed.logins.into_iter().map(Event::LoginAnswered)));
     }
     Ok(answer)
 }
@@ -206,6 +214,20 @@ impl Backend for PostgresStore {
         self.shared.node.holds(lease)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn has_no_others(&self) -> bool {
+        self.shared.node.is_alone()
+    }
+
+    fn tell_login_asked(&self, attempt: i64) {
+        if !self.shared.node.is_alone() {
+            self.shared.events.tell([Event::LoginAsked(attempt)]);
+        }
+    }
+
     fn present_trouble(&self) -> Option<Trouble> {
         self.shared
             .unreachable
@@ -244,17 +266,23 @@ impl Backend for PostgresStore {
             for lane in &self.lanes {
                 lane.close();
             }
+            let lanes = join_all(&self.lane_threads).await;
             self.shared.node.close();
-            let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-            let ended = tokio::task::spawn_blocking(move || {
-                threads
-                    .into_iter()
-                    .try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
-            });
-            let ended = ended.await.map_err(|_| StoreError::Lost)?;
+            self.shared.events.close();
+            let node = join_all(&self.node_threads).await;
             self.pool.close();
-            ended
+            lanes.and(node)
         }
         .boxed()
     }
+}
+
+async fn join_all(threads: &Mutex<Vec<JoinHandle<()>>>) -> Result<(), StoreError> {
+    let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
+    let ended = tokio::task::spawn_blocking(move || {
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| StoreError::Lost))
+    });
+    ended.await.map_err(|_| StoreError::Lost)?
 }

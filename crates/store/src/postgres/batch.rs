@@ -8,22 +8,22 @@ use countersign_core::AccountKey;
 use super::Shared;
 use super::lane::Job;
 use super::load::{self, Loaded, Source};
+use super::reports::{self, ReportRows};
 use super::schema::newer_prices;
 use super::session::{Session, SessionError};
+use super::usage::{UsageBook, UsageRows};
 use super::write::{Marker, write_and_commit};
 use crate::Outcome;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportProfile};
 use crate::sql::settings::Settings;
-use crate::sql::usage::UsageBook;
-use crate::sql::{Connection, actions, reports};
+use crate::sql::{Connection, actions};
 use crate::types::{Committed, Lease, RequestRef, StoreError};
 
 /// What a lane remembers from one batch to the next. All of it stands in the database as well, or may be forgotten.
 #[derive(Default)]
 pub(super) struct Books {
-    pub(super) flood: FloodBook,
-    pub(super) usage: UsageBook,
+    usage: UsageBook,
     /// Under which this lane's batches are marked.
     writer: Option<i64>,
     /// The number of the last batch that was begun.
@@ -75,11 +75,9 @@ impl Books {
     /// What a batch remembered of rows may have been undone with it.
     pub(super) fn forget(&mut self) {
         self.usage = UsageBook::default();
-        self.flood = FloodBook::default();
     }
 
-    /// The lane's next marker. A lane's row in a bucket is made by itself first, so that it can be locked while a batch whose COMMIT has no
-    /// answer may still be under way.
+    /// The lane's next marker. A lane's row in a bucket is made by itself first, so that each batch can lock it as it begins.
     fn next_marker(&mut self, session: &Session, bucket: u8, lease: Lease) -> Result<Marker, StoreError> {
         let connection = Connection::Postgres(session);
         let writer = match self.writer {
@@ -127,31 +125,30 @@ pub(super) fn write(shared: &Shared, session: &Session, books: &mut Books, jobs:
     };
     let lease = shared.node.lease();
     let marker = books.next_marker(session, bucket, lease)?;
-    let judged = judge(shared, session, books, jobs, lease, marker.writer);
-    let (batch, loaded, mut written) = match judged {
+    let judged = judge(shared, session, books, jobs, lease, &marker);
+    let (batch, loaded, usage, reports, mut written) = match judged {
         Ok(judged) => judged,
         Err(error) => {
             session.roll_back();
             return Err(Failed::Nothing(error));
         }
     };
-    match write_and_commit(shared, session, &batch, &loaded, &marker) {
+    match write_and_commit(shared, session, &batch, &loaded, usage, reports, &marker) {
         Ok(()) => {}
         Err(super::write::Failed::Before(error)) => {
             session.roll_back();
             return Err(Failed::Nothing(error));
         }
         Err(super::write::Failed::Unknown) => {
-            note(books, batch, &mut written, jobs);
+            note(batch, &mut written, jobs);
             return Err(Failed::Unknown(marker.number, Box::new(written)));
         }
     }
-    note(books, batch, &mut written, jobs);
+    note(batch, &mut written, jobs);
     Ok(written)
 }
 
-fn note(books: &mut Books, mut batch: Batch, written: &mut Written, jobs: &[Job]) {
-    batch.note_flood(&mut books.flood);
+fn note(mut batch: Batch, written: &mut Written, jobs: &[Job]) {
     written.clocks_moved = batch.clocks_moved.iter().map(|(account, _)| *account).collect();
     let touched = batch.requests.iter();
     let changed = touched.filter(|(_, touched)| touched.as_ref().is_some_and(|touched| touched.changed));
@@ -163,7 +160,7 @@ fn note(books: &mut Books, mut batch: Batch, written: &mut Written, jobs: &[Job]
     written.committed = std::mem::take(&mut batch.committed);
 }
 
-type Judged = (Batch, Loaded, Written);
+type Judged = (Batch, Loaded, UsageRows, ReportRows, Written);
 
 fn judge(
     shared: &Shared,
@@ -171,14 +168,19 @@ fn judge(
     books: &mut Books,
     jobs: &[Job],
     lease: Lease,
-    writer: i64,
+    marker: &Marker,
 ) -> Result<Judged, StoreError> {
     let mut rules = shared.rules();
-    let loaded = load::load(shared, session, jobs, lease)?;
+    let loaded = load::load(shared, session, &rules, jobs, lease, marker)?;
     if !loaded.epoch_lives {
         // The node's own thread begins a new one.
         shared.node.lost(lease);
         return Err(StoreError::Unavailable);
+    }
+    if !loaded.marker_is_there {
+        // Somebody put the database back to an earlier day; the next attempt makes it anew.
+        books.marked_buckets.remove(&marker.bucket);
+        return Err(StoreError::TryAgain);
     }
     let connection = Connection::Postgres(session);
     if loaded.newest_price != rules.newest_price {
@@ -187,6 +189,10 @@ fn judge(
     }
     let mut batch = Batch::default();
     batch.lease = lease;
+    let mut flood = FloodBook::default();
+    for (account, counter, state) in &loaded.flood {
+        flood.take_in(*account, *counter, *state);
+    }
     let mut source = Source::new(connection, &shared.vault, &loaded);
     let mut answers = Answers::default();
     for job in jobs {
@@ -203,7 +209,7 @@ fn judge(
             answers.commands.push(Err(StoreError::Stale));
             continue;
         }
-        let judged = batch.judge(&mut source, &rules.rules, &books.flood, *account, command);
+        let judged = batch.judge(&mut source, &rules.rules, &flood, *account, command);
         answers.commands.push(match judged {
             // A row that isn't there or can't be read is this caller's alone; all else is everybody's.
             Err(error @ (StoreError::NotFound(_) | StoreError::Damaged(_))) => Err(error),
@@ -211,12 +217,8 @@ fn judge(
             judged => judged,
         });
     }
-    for account in loaded.not_ours(writer) {
-        books.usage.forget_account(account);
-    }
-    books
-        .usage
-        .write(connection, &shared.vault, &rules.rules.route, &batch.usage)?;
+    books.usage.forget_accounts(&loaded.not_ours(marker.writer).collect());
+    let usage = books.usage.gather(shared, session, &rules, &loaded, &batch.usage)?;
     for (job, outcome) in jobs
         .iter()
         .filter(|job| matches!(job, Job::Command { .. }))
@@ -233,17 +235,14 @@ fn judge(
             actions::note_command(connection, *by, *account, command)?;
         }
     }
-    let mut new_reports = reports::write_new(connection, &shared.vault, &batch)?;
+    let mut reports = reports::gather(shared, session, &batch, jobs, lease)?;
+    let mut next = std::mem::take(&mut reports.next).into_iter();
+    let mut new_reports = std::mem::take(&mut reports.due);
     for job in jobs {
         match job {
             Job::Command { .. } => {}
             Job::Report { lease: held, .. } if *held != lease => answers.reports.push(Err(StoreError::Stale)),
-            Job::Report {
-                key, attempt, outcome, ..
-            } => {
-                let next = reports::record(connection, &shared.vault, *key, attempt, *outcome, lease)?;
-                answers.reports.push(Ok(next));
-            }
+            Job::Report { .. } => answers.reports.push(Ok(next.next().flatten())),
             Job::Redeliver { key, now, by, .. } => {
                 let settings = Settings::new(connection, &shared.vault, &rules.rules, lease);
                 answers
@@ -266,5 +265,5 @@ fn judge(
         changed: Vec::new(),
         clocks_moved: Vec::new(),
     };
-    Ok((batch, loaded, written))
+    Ok((batch, loaded, usage, reports, written))
 }

@@ -47,11 +47,13 @@ SELECT create_distributed_table('upstream_cost', 'channel', colocate_with => 'no
 SELECT create_distributed_table('upstream_cost_day', 'channel', colocate_with => 'upstream_cost');
 SELECT create_distributed_table('channel_note', 'channel', colocate_with => 'upstream_cost');
 
--- 4. On the coordinator alone, but known to every machine: meta, node, price_row, session, login_attempt, login_block, login_link,
--- settings_audit. Nodes connect to the coordinator, where the advisory locks of epochs and settings are: on two machines they are two
--- locks.
+-- 4. On the coordinator alone, but known to every machine: meta, node, node_task, limit_counter, price_row, session, login_attempt,
+-- login_block, login_link, settings_audit. Nodes connect to the coordinator, where the advisory locks of epochs and settings are: on two
+-- machines they are two locks.
 SELECT citus_add_local_table_to_metadata('meta');
 SELECT citus_add_local_table_to_metadata('node');
+SELECT citus_add_local_table_to_metadata('node_task');
+SELECT citus_add_local_table_to_metadata('limit_counter');
 SELECT citus_add_local_table_to_metadata('price_row');
 SELECT citus_add_local_table_to_metadata('session');
 SELECT citus_add_local_table_to_metadata('login_attempt');

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::batch::{self, Books, Failed, Written};
+use super::events::Event;
 use super::session::{Access, Session};
 use crate::Outcome;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -176,8 +177,14 @@ impl Lane {
 
     /// The jobs of the next batch: what has waited longest, and on a sharded database all of that bucket.
     fn next_batch(&mut self) -> Vec<Job> {
+        // What is asked of the rows one by one stands alone: it must see what batches before it wrote.
+        if let Some(Job::Redeliver { .. }) = self.waiting.front() {
+            return self.waiting.drain(..1).collect();
+        }
         if !self.parts.shared.sharded {
-            let count = self.waiting.len().min(MAX_BATCH);
+            let most = self.waiting.len().min(MAX_BATCH);
+            let alone = |job: &Job| matches!(job, Job::Redeliver { .. });
+            let count = self.waiting.iter().take(most).position(alone).unwrap_or(most);
             return self.waiting.drain(..count).collect();
         }
         let Some(bucket) = self.waiting.front().map(|job| job.account().bucket) else {
@@ -185,8 +192,11 @@ impl Lane {
         };
         let mut batch = Vec::new();
         let mut rest = VecDeque::with_capacity(self.waiting.len());
+        let mut ended = false;
         for job in self.waiting.drain(..) {
-            if job.account().bucket == bucket && batch.len() < MAX_BATCH {
+            let is_here = job.account().bucket == bucket;
+            ended |= is_here && (matches!(job, Job::Redeliver { .. }) || batch.len() == MAX_BATCH);
+            if is_here && !ended {
                 batch.push(job);
             } else {
                 rest.push_back(job);
@@ -228,10 +238,19 @@ impl Lane {
             changed,
             clocks_moved,
         } = written;
-        for account in clocks_moved {
-            self.parts.shared.access.drop_entry(account.id);
+        let shared = &self.parts.shared;
+        for account in &clocks_moved {
+            shared.access.drop_entry(account.id);
         }
-        self.parts.shared.watches.tell(|| changed);
+        if !shared.node.is_alone() {
+            shared
+                .events
+                .tell(clocks_moved.iter().map(|account| Event::Account(account.id)));
+        }
+        if shared.node.is_watched() {
+            shared.events.tell(changed.iter().copied().map(Event::Request));
+        }
+        shared.watches.tell(|| changed);
         if !committed.is_empty() {
             self.parts.committed.commands.hand_over(committed);
         }
@@ -285,6 +304,8 @@ impl Lane {
             return Ok(session);
         }
         let session = Session::connect(&self.parts.access)?;
+        // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
+        session.batch_execute("SET plan_cache_mode = force_generic_plan")?;
         Ok(session)
     }
 

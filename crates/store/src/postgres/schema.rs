@@ -117,6 +117,18 @@ pub(crate) fn make_partitions(session: &Session, now: Timestamp) -> Result<(), S
     Ok(())
 }
 
+/// The same once a day, on one of the nodes: the others find that somebody does it, or that it is done.
+pub(super) fn make_months_ahead(session: &Session) -> Result<(), StoreError> {
+    session.batch_execute("SET statement_timeout = 0")?;
+    let client = session.client();
+    let ours = session.wait(client.query_one("SELECT pg_try_advisory_lock($1)", &[&MIGRATION_LOCK]))?;
+    if !ours.get::<_, bool>(0) {
+        return Ok(());
+    }
+    // The connection ends with this, and the lock with it.
+    make_partitions(session, Timestamp::from_millis(database_now_ms(session)?))
+}
+
 /// The rules with the price list as it stands.
 pub(crate) fn with_prices(connection: Connection<'_>, mut rules: Rules) -> Result<RulesNow, StoreError> {
     let newest_price = connection.query_row("SELECT coalesce(max(number), 0) FROM price_row", params![], |row| {

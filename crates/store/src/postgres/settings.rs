@@ -1,6 +1,7 @@
 //! How a PostgreSQL database is reached: what the operator set, as `tokio-postgres` takes it. TLS is asked for wherever the server is
 //! another machine, and then its certificate must be good: a password and a thousand phone numbers an hour go over this line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::session::Access;
 use crate::types::StoreError;
 
 /// Which database, and how it is used.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresSettings {
     /// `postgres://user:password@host:port/database`, also with several hosts, of which the one that takes writes is used.
     pub url: String,
@@ -30,9 +31,78 @@ pub struct PostgresSettings {
     pub timeout: Duration,
     /// What this node is called in the table of nodes: its host's name, for people.
     pub node_name: String,
+    /// When nodes speak up, and when they count as dead: the same on all nodes, so no setting of the operator's.
+    #[doc(hidden)]
+    pub times: NodeTimes,
+}
+
+/// How nodes tell each other that they live. What was promised (a dead node's work goes on within 30 s) hangs on these; tests have shorter
+/// ones.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct NodeTimes {
+    /// How often a node says that it lives.
+    pub heartbeat: Duration,
+    /// How long after its last heartbeat a node stops working by itself. Shorter than `dead_after` by what a message under way takes.
+    pub holds_for: Duration,
+    /// How long after its last heartbeat, by the database's clock, the others take a node's work over.
+    pub dead_after: Duration,
+    /// How often they look for such nodes.
+    pub look: Duration,
+}
+
+impl Default for NodeTimes {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            holds_for: Duration::from_secs(20),
+            dead_after: Duration::from_secs(25),
+            look: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for PostgresSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSettings")
+            .field("place", &self.place())
+            .field("ca_file", &self.ca_file)
+            .field("lanes", &self.lanes)
+            .field("readers", &self.readers)
+            .field("timeout", &self.timeout)
+            .field("node_name", &self.node_name)
+            .finish()
+    }
 }
 
 impl PostgresSettings {
+    /// Whether a text is the address of a database, as far as that can be seen. It is asked of nobody.
+    pub fn is_address(text: &str) -> bool {
+        let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        is_url && text.parse::<Config>().is_ok()
+    }
+
+    /// Which database this is, for people: its hosts and its name, and nothing secret.
+    pub fn place(&self) -> String {
+        let Ok(config) = self.url.parse::<Config>() else {
+            return "a PostgreSQL database".to_owned();
+        };
+        let ports = config.get_ports();
+        let port_of = |place: usize| ports.get(place).or_else(|| ports.first());
+        let hosts = config.get_hosts().iter().enumerate().map(|(place, host)| match host {
+            Host::Tcp(name) => match port_of(place) {
+                Some(port) => format!("{name}:{port}"),
+                None => name.clone(),
+            },
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let hosts: Vec<String> = hosts.collect();
+        let name = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
+        format!("{}/{name}", hosts.join(","))
+    }
+
     /// The defaults for a database.
     pub fn new(url: String) -> Self {
         Self {
@@ -42,6 +112,7 @@ impl PostgresSettings {
             readers: 4,
             timeout: Duration::from_secs(5),
             node_name: String::new(),
+            times: NodeTimes::default(),
         }
     }
 
@@ -72,7 +143,7 @@ impl PostgresSettings {
             .unwrap_or_default();
         config.options(format!(
             "{given}-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={} -c TimeZone=UTC \
-             -c default_transaction_isolation=read\\ committed",
+             -c synchronous_commit=on -c jit=off -c default_transaction_isolation=read\\ committed",
             2 * timeout_ms
         ));
         Ok(Access {

@@ -9,16 +9,17 @@ use std::sync::LazyLock;
 
 use countersign_core::{AdjustmentReason, Detail, LegName, SenderUsername, Timestamp};
 use foldhash::HashSet;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
 
 use super::Shared;
-use super::load::Loaded;
-use super::session::{Session, SessionError};
+use super::arrays::{Arrays, Ready};
+use super::load::{Loaded, flood_columns};
+use super::reports::ReportRows;
+use super::session::{COMMIT, Session, SessionError};
+use super::usage::UsageRows;
 use crate::batch::{Batch, Touched};
 use crate::sql::codec::{RequestColumns, phone_column, request_place, timeline_numbers};
 use crate::sql::{Connection, orders};
-use crate::types::{RequestRef, StoreError};
+use crate::types::{Lease, RequestRef, StoreError};
 use crate::vault::Purpose;
 
 /// What marks a batch.
@@ -48,30 +49,6 @@ impl From<SessionError> for Failed {
     }
 }
 
-/// Columns as arrays, a parameter each.
-#[derive(Default)]
-struct Arrays(Vec<Box<dyn ToSql + Sync>>);
-
-impl Arrays {
-    fn put<T, V>(&mut self, rows: &[T], value: impl Fn(&T) -> V)
-    where
-        Vec<V>: ToSql + Sync + 'static,
-    {
-        self.0.push(Box::new(rows.iter().map(value).collect::<Vec<V>>()));
-    }
-
-    /// One value for all rows.
-    fn put_one(&mut self, value: impl ToSql + Sync + 'static) {
-        self.0.push(Box::new(value));
-    }
-}
-
-/// A statement with its parameters, ready to be sent.
-struct Ready {
-    statement: Statement,
-    values: Arrays,
-}
-
 /// Everything that is sent in the last round trip.
 struct Pipeline<'s> {
     session: &'s Session,
@@ -84,16 +61,6 @@ impl Pipeline<'_> {
         let statement = self.session.prepare(sql)?;
         self.ready.push(Ready { statement, values });
         Ok(())
-    }
-
-    /// The buckets of rows: one for all on a sharded database.
-    fn put_buckets<T>(&self, arrays: &mut Arrays, rows: &[T], bucket: impl Fn(&T) -> i64) {
-        let small = |row: &T| i16::try_from(bucket(row)).unwrap_or_default();
-        if self.sharded {
-            arrays.put_one(rows.first().map(small).unwrap_or_default());
-        } else {
-            arrays.put(rows, small);
-        }
     }
 }
 
@@ -239,7 +206,81 @@ static PUT_ANSWERS: LazyLock<Both> = LazyLock::new(|| {
     Both::insert("first_answer", &columns, then)
 });
 
-const ACCOUNT: [(&str, &str); 15] = [
+static PUT_SUMS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("quarter", "bigint"),
+        ("country", "text"),
+        ("route", "text"),
+        ("sender", "text"),
+        ("sums", "bytea"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, quarter, country, route, sender) DO UPDATE SET sums = excluded.sums";
+    Both::insert("usage_recent", &columns, then)
+});
+static PUT_SKETCHES: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("level", "smallint"),
+        ("start", "bigint"),
+        ("sketch", "bytea"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, level, start) DO UPDATE SET sketch = excluded.sketch";
+    Both::insert("usage_numbers", &columns, then)
+});
+static PUT_REPORTS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("created_at", "bigint"),
+        ("random", "bigint"),
+        ("number", "bigint"),
+        ("kind", "smallint"),
+        ("state", "smallint"),
+        ("attempts", "integer"),
+        ("tries", "integer"),
+        ("due_at", "bigint"),
+        ("made_at", "bigint"),
+        ("finished_at", "bigint"),
+        ("host", "text"),
+        ("callback_url", "text"),
+        ("body_sealed", "bytea"),
+        ("test", "smallint"),
+        ("generation", "integer"),
+        ("owner", "bigint"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, created_at, random, number) DO UPDATE SET state = excluded.state, \
+                attempts = excluded.attempts, tries = excluded.tries, due_at = excluded.due_at, \
+                finished_at = excluded.finished_at, owner = excluded.owner";
+    Both::insert("report", &columns, then)
+});
+static PUT_ATTEMPTS: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("created_at", "bigint"),
+        ("random", "bigint"),
+        ("number", "bigint"),
+        ("try", "integer"),
+        ("at", "bigint"),
+        ("duration_ms", "bigint"),
+        ("status", "integer"),
+        ("error", "text"),
+        ("response_sealed", "bytea"),
+        ("held", "integer"),
+    ];
+    Both::insert("report_attempt", &columns, "")
+});
+static PUT_FLOOD: LazyLock<Both> = LazyLock::new(|| {
+    let columns = [
+        ("account_id", "bigint"),
+        ("test", "smallint"),
+        ("phone", "bigint"),
+        ("spread_until_us", "bigint"),
+    ];
+    let then = "ON CONFLICT (bucket, account_id, test, phone) DO UPDATE SET spread_until_us = excluded.spread_until_us";
+    Both::insert("flood_counter", &columns, then)
+});
+
+const ACCOUNT: [(&str, &str); 16] = [
     ("balance", "bigint"),
     ("held", "bigint"),
     ("entries", "bigint"),
@@ -254,12 +295,13 @@ const ACCOUNT: [(&str, &str); 15] = [
     ("low_balance_told", "smallint"),
     ("low_balance_reports", "bigint"),
     ("usage_writer", "bigint"),
+    ("number_tail", "bytea"),
     ("account_id", "bigint"),
 ];
 static SET_ACCOUNTS: LazyLock<Both> = LazyLock::new(|| {
     Both([false, true].map(|sharded| {
         let names: Vec<&str> = ACCOUNT.iter().map(|(name, _)| *name).collect();
-        let set: Vec<String> = names[..14].iter().map(|name| format!("{name} = k.{name}")).collect();
+        let set: Vec<String> = names[..15].iter().map(|name| format!("{name} = k.{name}")).collect();
         let marks: Vec<String> = (2..)
             .zip(ACCOUNT)
             .map(|(number, (_, kind))| format!("${number}::{kind}[]"))
@@ -285,6 +327,8 @@ pub(super) fn write_and_commit(
     session: &Session,
     batch: &Batch,
     loaded: &Loaded,
+    mut usage: UsageRows,
+    mut reports: ReportRows,
     marker: &Marker,
 ) -> Result<(), Failed> {
     let connection = Connection::Postgres(session);
@@ -297,7 +341,10 @@ pub(super) fn write_and_commit(
     };
     put_requests(&mut pipeline, shared, batch)?;
     put_entries(&mut pipeline, batch)?;
-    put_accounts(&mut pipeline, batch, loaded, marker.writer)?;
+    put_accounts(&mut pipeline, batch, loaded, &usage, marker.writer)?;
+    put_usage(&mut pipeline, &mut usage)?;
+    put_flood(&mut pipeline, batch)?;
+    put_reports(&mut pipeline, batch.lease, &mut reports)?;
     put_events(&mut pipeline, batch)?;
     put_live_codes(&mut pipeline, batch)?;
     put_answers(&mut pipeline, shared, batch)?;
@@ -314,25 +361,17 @@ pub(super) fn write_and_commit(
 
 type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
 
-fn send<'a>(client: &'a Client, ready: &'a Ready) -> Sent<'a> {
-    Box::pin(async move {
-        let values: Vec<&(dyn ToSql + Sync)> = ready
-            .values
-            .0
-            .iter()
-            .map(|value| &**value as &(dyn ToSql + Sync))
-            .collect();
-        client.execute(&ready.statement, &values).await
-    })
-}
-
 /// Sends all statements and COMMIT, and waits for their answers.
 fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
     let client = pipeline.session.client();
     let answered = pipeline.session.wait(async {
         // Polled in order, so they are sent in order.
-        let mut sent: Vec<Sent<'_>> = pipeline.ready.iter().map(|ready| send(client, ready)).collect();
-        sent.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) }));
+        let mut sent: Vec<Sent<'_>> = pipeline
+            .ready
+            .iter()
+            .map(|ready| Box::pin(ready.execute(client)) as Sent<'_>)
+            .collect();
+        sent.push(Box::pin(async { client.batch_execute(COMMIT).await.map(|()| 0) }));
         Ok(futures_util::future::join_all(sent).await)
     });
     let answers = match answered {
@@ -426,7 +465,7 @@ fn put_requests(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> 
 fn request_arrays(pipeline: &Pipeline<'_>, mut rows: Vec<(RequestColumns, Option<i64>)>) -> Arrays {
     let small = |number: i64| i16::try_from(number).unwrap_or_default();
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &rows, |(c, _)| c.place[0]);
+    arrays.put_buckets(pipeline.sharded, &rows, |(c, _)| c.place[0]);
     for part in [1, 2, 3] {
         arrays.put(&rows, |(c, _)| c.place[part]);
     }
@@ -461,23 +500,13 @@ fn request_arrays(pipeline: &Pipeline<'_>, mut rows: Vec<(RequestColumns, Option
     arrays
 }
 
-impl Arrays {
-    /// Moves values out of rows: texts and bytes aren't copied.
-    fn take<T, V>(&mut self, rows: &mut [T], value: impl Fn(&mut T) -> V)
-    where
-        Vec<V>: ToSql + Sync + 'static,
-    {
-        self.0.push(Box::new(rows.iter_mut().map(value).collect::<Vec<V>>()));
-    }
-}
-
 fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
     let entries = &batch.entries;
     if entries.is_empty() {
         return Ok(());
     }
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, entries, |entry| i64::from(entry.account.bucket.0));
+    arrays.put_buckets(pipeline.sharded, entries, |entry| i64::from(entry.account.bucket.0));
     arrays.put(entries, |entry| entry.account.id.number());
     arrays.put(entries, |entry| entry.number.cast_signed());
     arrays.put(entries, |entry| i16::try_from(entry.kind.number()).unwrap_or_default());
@@ -497,7 +526,13 @@ fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreEr
     pipeline.add(PUT_ENTRIES.of(pipeline.sharded), arrays)
 }
 
-fn put_accounts(pipeline: &mut Pipeline<'_>, batch: &Batch, loaded: &Loaded, writer: i64) -> Result<(), StoreError> {
+fn put_accounts(
+    pipeline: &mut Pipeline<'_>,
+    batch: &Batch,
+    loaded: &Loaded,
+    usage: &UsageRows,
+    writer: i64,
+) -> Result<(), StoreError> {
     let used: HashSet<_> = batch.usage.iter().map(|change| change.account).collect();
     let others: HashSet<_> = loaded.not_ours(writer).collect();
     let mut accounts: Vec<_> = batch
@@ -505,7 +540,7 @@ fn put_accounts(pipeline: &mut Pipeline<'_>, batch: &Batch, loaded: &Loaded, wri
         .values()
         .filter(|touched| {
             let key = touched.row.key;
-            touched.changed || (used.contains(&key) && others.contains(&key))
+            touched.changed || usage.tails.contains_key(&key) || (used.contains(&key) && others.contains(&key))
         })
         .map(|touched| &touched.row)
         .collect();
@@ -514,7 +549,7 @@ fn put_accounts(pipeline: &mut Pipeline<'_>, batch: &Batch, loaded: &Loaded, wri
     }
     accounts.sort_unstable_by_key(|account| account.key);
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &accounts, |account| i64::from(account.key.bucket.0));
+    arrays.put_buckets(pipeline.sharded, &accounts, |account| i64::from(account.key.bucket.0));
     arrays.put(&accounts, |account| account.balance.micros());
     arrays.put(&accounts, |account| account.held.micros());
     arrays.put(&accounts, |account| account.entries.cast_signed());
@@ -529,8 +564,102 @@ fn put_accounts(pipeline: &mut Pipeline<'_>, batch: &Batch, loaded: &Loaded, wri
     arrays.put(&accounts, |account| i16::from(account.low_balance_told));
     arrays.put(&accounts, |account| account.low_balance_reports.cast_signed());
     arrays.put(&accounts, |_| writer);
+    arrays.put(&accounts, |account| match usage.tails.get(&account.key) {
+        Some(tail) => tail.clone(),
+        None => loaded.tail(account.key).to_vec(),
+    });
     arrays.put(&accounts, |account| account.key.id.number());
     pipeline.add(SET_ACCOUNTS.of(pipeline.sharded), arrays)
+}
+
+fn put_usage(pipeline: &mut Pipeline<'_>, usage: &mut UsageRows) -> Result<(), StoreError> {
+    let sums = &mut usage.sums;
+    if !sums.is_empty() {
+        let mut arrays = Arrays::default();
+        arrays.put_buckets(pipeline.sharded, sums, |(place, _)| i64::from(place.account.bucket.0));
+        arrays.put(sums, |(place, _)| place.account.id.number());
+        arrays.put(sums, |(place, _)| place.quarter.number());
+        arrays.put(sums, |(place, _)| place.country.as_str().to_owned());
+        arrays.put(sums, |(place, _)| place.route.as_str().to_owned());
+        arrays.put(sums, |(place, _)| place.sender().to_owned());
+        arrays.take(sums, |(_, bytes)| std::mem::take(bytes));
+        pipeline.add(PUT_SUMS.of(pipeline.sharded), arrays)?;
+    }
+    let sketches = &mut usage.sketches;
+    if !sketches.is_empty() {
+        sketches.sort_unstable_by_key(|(key, _)| *key);
+        let mut arrays = Arrays::default();
+        arrays.put_buckets(pipeline.sharded, sketches, |((account, ..), _)| {
+            i64::from(account.bucket.0)
+        });
+        arrays.put(sketches, |((account, ..), _)| account.id.number());
+        arrays.put(sketches, |((_, level, _), _)| i16::try_from(*level).unwrap_or_default());
+        arrays.put(sketches, |((.., start), _)| *start);
+        arrays.take(sketches, |(_, bytes)| std::mem::take(bytes));
+        pipeline.add(PUT_SKETCHES.of(pipeline.sharded), arrays)?;
+    }
+    Ok(())
+}
+
+fn put_reports(pipeline: &mut Pipeline<'_>, lease: Lease, rows: &mut ReportRows) -> Result<(), StoreError> {
+    let small = |number: i64| i16::try_from(number).unwrap_or_default();
+    let reports = &mut rows.reports;
+    if !reports.is_empty() {
+        reports.sort_unstable_by_key(|report| (report.place, report.number));
+        let mut arrays = Arrays::default();
+        arrays.put_buckets(pipeline.sharded, reports, |report| report.place[0]);
+        for part in [1, 2, 3] {
+            arrays.put(reports, |report| report.place[part]);
+        }
+        arrays.put(reports, |report| i64::from(report.number));
+        arrays.put(reports, |report| small(report.kind));
+        arrays.put(reports, |report| small(report.state_number()));
+        arrays.put(reports, |report| i32::from(report.attempts));
+        arrays.put(reports, |report| report.tries.cast_signed());
+        arrays.put(reports, |report| report.due_at);
+        arrays.put(reports, |report| report.made_at);
+        arrays.put(reports, |report| report.finished_at);
+        arrays.take(reports, |report| std::mem::take(&mut report.host));
+        arrays.take(reports, |report| std::mem::take(&mut report.callback_url));
+        arrays.take(reports, |report| std::mem::take(&mut report.body_sealed));
+        arrays.put(reports, |report| i16::from(report.test));
+        arrays.put(reports, |report| report.generation.cast_signed());
+        arrays.put(reports, |report| report.due_at.map(|_| lease.0));
+        pipeline.add(PUT_REPORTS.of(pipeline.sharded), arrays)?;
+    }
+    let attempts = &mut rows.attempts;
+    if !attempts.is_empty() {
+        let mut arrays = Arrays::default();
+        arrays.put_buckets(pipeline.sharded, attempts, |attempt| attempt.place[0]);
+        for part in [1, 2, 3] {
+            arrays.put(attempts, |attempt| attempt.place[part]);
+        }
+        arrays.put(attempts, |attempt| i64::from(attempt.number));
+        arrays.put(attempts, |attempt| attempt.try_number.cast_signed());
+        arrays.put(attempts, |attempt| attempt.at);
+        arrays.put(attempts, |attempt| attempt.duration_ms);
+        arrays.put(attempts, |attempt| attempt.status.map(i32::from));
+        arrays.take(attempts, |attempt| attempt.error.take());
+        arrays.take(attempts, |attempt| attempt.response_sealed.take());
+        arrays.put(attempts, |_| 0_i32);
+        pipeline.add(PUT_ATTEMPTS.of(pipeline.sharded), arrays)?;
+    }
+    Ok(())
+}
+
+fn put_flood(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let mut counters: Vec<_> = batch.flood_counters().collect();
+    if counters.is_empty() {
+        return Ok(());
+    }
+    counters.sort_unstable_by_key(|(account, counter, _)| (*account, *counter));
+    let mut arrays = Arrays::default();
+    arrays.put_buckets(pipeline.sharded, &counters, |(account, ..)| i64::from(account.bucket.0));
+    arrays.put(&counters, |(account, ..)| account.id.number());
+    arrays.put(&counters, |(_, counter, _)| flood_columns(*counter).0);
+    arrays.put(&counters, |(_, counter, _)| flood_columns(*counter).1);
+    arrays.put(&counters, |(.., state)| state.spread_until_us());
+    pipeline.add(PUT_FLOOD.of(pipeline.sharded), arrays)
 }
 
 fn put_events(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
@@ -543,7 +672,7 @@ fn put_events(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreErr
         .map(|(request, event)| (request_place(*request), event))
         .collect();
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &events, |(place, _)| place[0]);
+    arrays.put_buckets(pipeline.sharded, &events, |(place, _)| place[0]);
     for part in [1, 2, 3] {
         arrays.put(&events, |(place, _)| place[part]);
     }
@@ -570,7 +699,7 @@ fn put_live_codes(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), Stor
     }
     let codes: Vec<_> = batch.live_codes.iter().collect();
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &codes, |(key, _)| i64::from(key.account.bucket.0));
+    arrays.put_buckets(pipeline.sharded, &codes, |(key, _)| i64::from(key.account.bucket.0));
     arrays.put(&codes, |(key, _)| key.account.id.number());
     arrays.put(&codes, |(key, _)| phone_column(key.phone));
     arrays.put(&codes, |(key, _)| {
@@ -593,7 +722,7 @@ fn put_answers(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> R
         rows.push((place, key, answer, sealed));
     }
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &rows, |(place, ..)| place[0]);
+    arrays.put_buckets(pipeline.sharded, &rows, |(place, ..)| place[0]);
     arrays.put(&rows, |(place, ..)| place[1]);
     arrays.put(&rows, |(_, key, ..)| key.as_str().to_owned());
     arrays.put(&rows, |(_, _, answer, _)| answer.idempotency.fingerprint.to_vec());

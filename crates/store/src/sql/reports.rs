@@ -178,6 +178,25 @@ fn held_again(connection: Connection<'_>, key: ReportKey, at: Timestamp) -> Resu
     Ok(changed == 1)
 }
 
+/// What a receiver answered, as it is kept with the attempt of that number; `None` for an empty answer.
+pub(crate) fn seal_response(
+    vault: &Vault,
+    key: ReportKey,
+    number: u32,
+    attempt: &ReportAttempt,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let [bucket, account_id, created_at, random] = request_place(key.request);
+    let place = [bucket, account_id, created_at, random, key.number.into(), number.into()];
+    let kept = attempt
+        .response
+        .get(..MAX_KEPT_RESPONSE_BYTES)
+        .unwrap_or(&attempt.response);
+    match kept {
+        [] => Ok(None),
+        kept => vault.seal(Purpose::ReportResponse, &place, kept).map(Some),
+    }
+}
+
 fn write_attempt(
     connection: Connection<'_>,
     vault: &Vault,
@@ -187,15 +206,7 @@ fn write_attempt(
     is_held: bool,
 ) -> Result<(), StoreError> {
     let [bucket, account_id, created_at, random] = request_place(key.request);
-    let kept = attempt
-        .response
-        .get(..MAX_KEPT_RESPONSE_BYTES)
-        .unwrap_or(&attempt.response);
-    let place = [bucket, account_id, created_at, random, key.number.into(), number.into()];
-    let sealed = match kept {
-        [] => None,
-        kept => Some(vault.seal(Purpose::ReportResponse, &place, kept)?),
-    };
+    let sealed = seal_response(vault, key, number, attempt)?;
     connection
         .prepare_cached(
             "INSERT INTO report_attempt (bucket, account_id, created_at, random, number, try, at, duration_ms, status, \

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, DAY_MS, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    TokenClaim, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, DAY_MS, Limit, LowBalance, PhoneNumber, RequestId, SenderUsername,
+    Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -46,6 +47,42 @@ impl<B: Backend> Store for B {
 
     fn holds(&self, lease: Lease) -> bool {
         self.still_holds(lease)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.has_no_others()
+    }
+
+    fn claim_task(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(true)));
+        }
+        let name = name.to_owned();
+        self.note(move |settings| settings.claim_task(&name))
+    }
+
+    fn count_call(
+        &self,
+        limit_name: &'static str,
+        who: String,
+        limit: Limit,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Result<(), u32>, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(Ok(()))));
+        }
+        self.note(move |settings| settings.count_call(limit_name, &who, limit, now))
+    }
+
+    fn messages_elsewhere(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
+        if self.has_no_others() {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        self.read(move |reader| reader.messages_elsewhere(now, limit))
     }
 
     fn submit_by(
@@ -161,11 +198,11 @@ impl<B: Backend> Store for B {
             return Box::pin(std::future::ready(Ok(stored.of_lookup(&lookup))));
         }
         Box::pin(async move {
-            let drops_before = self.access().drops();
+            let (drops_before, asked_at) = (self.access().drops(), Instant::now());
             let Some(stored) = self.read(move |reader| reader.access(id)).await?.map(Arc::new) else {
                 return Ok(None);
             };
-            self.access().keep(id, &stored, drops_before);
+            self.access().keep(id, &stored, drops_before, asked_at);
             Ok(stored.of_lookup(&lookup))
         })
     }

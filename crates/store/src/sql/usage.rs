@@ -24,7 +24,7 @@ use crate::usage::{NewUsage, Usage, UsageBy, UsageFilter};
 use crate::vault::Vault;
 
 /// An account's recent rows that are put away at the latest: so many are read in some milliseconds.
-const MAX_RECENT_ROWS: i64 = 4_096;
+pub(crate) const MAX_RECENT_ROWS: i64 = 4_096;
 /// Accounts whose recent rows are counted in memory; beyond it all are counted anew.
 const MAX_COUNTED_ACCOUNTS: usize = 100_000;
 
@@ -86,12 +86,6 @@ impl UsageBook {
         self.put_away(connection, sums.iter().map(|(place, _)| place.account))
     }
 
-    /// Forgets what is remembered of an account: somebody else wrote its usage.
-    pub(crate) fn forget_account(&mut self, account: AccountKey) {
-        self.recent_rows.remove(&account);
-        self.numbers.forget_account(account);
-    }
-
     /// Puts rows away of accounts that have many. `accounts` come in order.
     fn put_away(
         &mut self,
@@ -122,7 +116,7 @@ impl UsageBook {
 }
 
 /// What can't be read counts as nothing, and is written anew: statistics must not stop sends and money. It is told in the log.
-fn note_damage(account: AccountKey, what: &str) {
+pub(crate) fn note_damage(account: AccountKey, what: &str) {
     tracing::error!(
         account = account.id.number(),
         "{what} can't be read: it counts as empty. Statistics of this account are too low from now on; a backup has the rest"

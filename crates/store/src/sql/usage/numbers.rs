@@ -69,12 +69,6 @@ impl Numbers {
         Ok(new)
     }
 
-    /// Forgets an account's sketches.
-    pub(crate) fn forget_account(&mut self, account: AccountKey) {
-        self.all_time.remove(&account);
-        self.of_a_time.retain(|(of, _, _), _| *of != account);
-    }
-
     /// Writes the sketches that changed.
     pub(crate) fn write(&mut self, connection: Connection<'_>) -> Result<(), StoreError> {
         for ((account, level, start), kept) in &mut self.of_a_time {

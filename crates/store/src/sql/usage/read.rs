@@ -10,6 +10,7 @@ use countersign_core::{AccountKey, NumberSketch, Quarter, RouteName, UsageSum};
 use super::past::Series;
 use super::spans::{Level, QUARTERS_OF_A_DAY, Spans};
 use super::{encoding, sender_column};
+use crate::postgres::tail_of;
 use crate::sql::codec::damaged;
 use crate::types::StoreError;
 use crate::usage::{UsageBy, UsageFilter};
@@ -282,5 +283,30 @@ pub(crate) fn different_numbers(
             }
         }
     }
+    if connection.is_postgres() {
+        add_tail(connection, account, &spans, &mut sketches)?;
+    }
     Ok(sketches)
+}
+
+/// On PostgreSQL the newest numbers are in no sketch yet, but in the account's row.
+fn add_tail(
+    connection: Connection<'_>,
+    account: AccountKey,
+    spans: &Spans,
+    sketches: &mut [NumberSketch],
+) -> Result<(), StoreError> {
+    let tail: Option<Vec<u8>> = connection
+        .query_row(
+            "SELECT number_tail FROM account WHERE bucket = ?1 AND account_id = ?2",
+            params![account.bucket.0, account.id.number()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    for (hour, hash) in tail_of(&tail.unwrap_or_default()) {
+        if let Some(span) = spans.of_quarter(hour * 4) {
+            sketches[span].insert(hash);
+        }
+    }
+    Ok(())
 }

@@ -1,29 +1,16 @@
-//! `kill -9` under load, again and again, on the real binary (ARCHITECTURE.md, P1, P2 and P4): what was acknowledged is
-//! there, once, charged once; the books balance; expiries and delivery reports go on where they stopped.
+//! One server, killed under load and started again on its own data.
 
-#[path = "crash/load.rs"]
-mod load;
-#[path = "crash/proof.rs"]
-mod proof;
-
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use countersign_e2e::{Api, Options, Server, Sink, http_client};
+use countersign_e2e::{Options, Server, Sink};
 use hyper::StatusCode;
 
-use crate::load::{Load, Record};
+use crate::load::{Load, Nodes, Record};
+use crate::{OWNER, REPORTS_DEADLINE, caller, kills, moment, proof};
 
-/// How often the server is killed, unless the environment variable `COUNTERSIGN_KILLS` says otherwise.
-const KILLS: u32 = 10;
 /// In this round the receiver of reports refuses them all, so that retries meet kills too.
 const REFUSING_ROUND: u32 = 3;
-/// The account that a sandbox makes.
-const OWNER: &str = "+9996600000";
-/// How long the last reports may take: longer than the wait before a first retry.
-const REPORTS_DEADLINE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<()> {
@@ -50,7 +37,7 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
         } else {
             StatusCode::OK
         });
-        let mut load = Load::start(&caller(&server)?, sink.url(), next_number);
+        let mut load = Load::start(&Nodes::new([caller(&server)?]), sink.url(), next_number);
         // No two rounds are killed at the same point of their work.
         load.acknowledged(30 + moment(round)).await?;
         if round % 4 == 1 {
@@ -64,7 +51,7 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
             .with_context(|| format!("the start after kill {round}"))?;
         ready_in.push(server.ready_in());
         let api = caller(&server)?;
-        of_round.resolve(&api).await?;
+        of_round.resolve(&Nodes::new([api.clone()])).await?;
         proof::requests(&api, &mut of_round)
             .await
             .with_context(|| format!("after kill {round}"))?;
@@ -90,23 +77,4 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
     let status = server.terminate()?;
     ensure!(status.success(), "the end was {status}; its log:\n{}", server.log());
     proof::money_at_rest(&server, &record)
-}
-
-/// How many acknowledgements a round waits for besides: drawn anew at each run.
-fn moment(round: u32) -> u32 {
-    let drawn = RandomState::new().hash_one(round) % 400;
-    u32::try_from(drawn).unwrap_or(0)
-}
-
-fn kills() -> Result<u32> {
-    match std::env::var("COUNTERSIGN_KILLS") {
-        Ok(kills) => kills.parse().context("COUNTERSIGN_KILLS is a number"),
-        Err(_) => Ok(KILLS),
-    }
-}
-
-/// A caller with connections of its own: those to a killed server are of no use.
-fn caller(server: &Server) -> Result<Arc<Api>> {
-    let token = server.ready().token.as_deref().context("a sandbox prints its token")?;
-    Ok(Arc::new(Api::with_client(http_client()?, server.api_url(), token)))
 }
