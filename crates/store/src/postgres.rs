@@ -33,7 +33,7 @@ use std::thread::JoinHandle;
 use countersign_core::Rules;
 
 #[cfg(feature = "testing")]
-pub(crate) use schema::migrate;
+pub(crate) use schema::{MIGRATIONS, migrate};
 pub(crate) use schema::{is_sharded, require_books};
 pub(crate) use session::{RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};

@@ -12,7 +12,7 @@ use crate::sql::{Connection, OptionalExtension as _, params, prices};
 use crate::types::StoreError;
 
 /// All migrations, in order; the schema's number is how many of them were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_books.sql")];
+pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_books.sql")];
 /// The schema that this program knows.
 pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
 /// Advisory locks: who migrates, and who changes settings. The first half says that they are this program's.
