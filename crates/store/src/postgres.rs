@@ -17,10 +17,13 @@ mod load;
 mod nodes;
 mod partitions;
 mod pool;
+mod questions;
+mod reach;
 mod reports;
 mod schema;
 mod session;
 mod settings;
+mod statements;
 mod takeover;
 mod usage;
 mod value;
@@ -32,6 +35,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+pub use reach::ReachError;
 #[cfg(feature = "testing")]
 pub(crate) use schema::{MIGRATIONS, migrate};
 pub(crate) use schema::{is_sharded, require_books};
@@ -132,6 +136,7 @@ impl PostgresStore {
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
+        reach::examine(&first)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;

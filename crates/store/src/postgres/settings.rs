@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::session::Access;
@@ -130,8 +130,13 @@ impl PostgresSettings {
         if !says_mode {
             config.ssl_mode(if is_here { SslMode::Disable } else { SslMode::Require });
         }
+        let hosts = config.get_hosts().len();
+        if hosts > 1 && !self.url.contains("target_session_attrs=") {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         config
-            .connect_timeout(self.timeout)
+            // Each host in turn within the time that all have: one that is cut off must leave some for the next.
+            .connect_timeout(self.timeout / u32::try_from(hosts.max(1)).unwrap_or(1))
             .tcp_user_timeout(self.timeout)
             .keepalives_idle(Duration::from_secs(10))
             .application_name(format!("countersign {}", self.node_name).trim_end());
