@@ -34,13 +34,11 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
-#[cfg(feature = "testing")]
-pub(crate) use schema::migrate;
-pub(crate) use schema::{is_sharded, require_books};
-pub(crate) use session::{RowStream, Session, SessionError};
+pub(crate) use schema::{COPY_UNDER_WAY, is_sharded, make_partitions_between, migrate, require_books};
+pub(crate) use session::{COMMIT, RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
 pub(crate) use usage::tail_of;
-pub(crate) use value::PostgresColumn;
+pub(crate) use value::{Parameter, PostgresColumn};
 
 use crate::sql::access::AccessCache;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
@@ -137,6 +135,7 @@ impl PostgresStore {
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;
+        schema::require_whole(&first)?;
         let sharded = schema::is_sharded(&first)?;
         access.sharded = sharded;
         first.set_sharded(sharded);
