@@ -87,6 +87,8 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     /// Writer lanes; an account's commands always take the same.
     lanes: Vec<LaneEntry>,
+    /// Whose setting it is: those that wait for their turn hold no connection that questions need.
+    turn: tokio::sync::Mutex<()>,
     handed_over: HandOverGauge,
     lane_threads: Mutex<Vec<JoinHandle<()>>>,
     /// These end last: the epoch must outlive the last batch.
@@ -109,10 +111,12 @@ impl PostgresStore {
         rules: Rules,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let vault = Arc::new(Vault::new(master_key)?);
+        // Where callers wait for their answers.
+        let runtime = tokio::runtime::Handle::try_current().ok();
         // Sessions wait on runtimes of their own, which must not begin within another's thread.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| Self::open_here(&settings, vault, rules))
+                .spawn(|| Self::open_here(&settings, vault, rules, runtime))
                 .join()
                 .map_err(|_| StoreError::Lost)?
         })
@@ -129,6 +133,7 @@ impl PostgresStore {
         settings: &PostgresSettings,
         vault: Arc<Vault>,
         rules: Rules,
+        runtime: Option<tokio::runtime::Handle>,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
@@ -164,6 +169,7 @@ impl PostgresStore {
                 shared: Arc::clone(&shared),
                 access: access.clone(),
                 committed: Arc::clone(&committed),
+                runtime: runtime.clone(),
             };
             let (entry, thread) = lane::start(number, parts)?;
             lanes.push(entry);
@@ -176,6 +182,7 @@ impl PostgresStore {
                 shared,
                 pool,
                 lanes,
+                turn: tokio::sync::Mutex::default(),
                 handed_over,
                 lane_threads: Mutex::new(lane_threads),
                 node_threads: Mutex::new(vec![node_thread, events_thread]),
