@@ -18,6 +18,7 @@ mod nodes;
 mod partitions;
 mod pool;
 mod questions;
+mod reach;
 mod reports;
 mod schema;
 mod session;
@@ -34,6 +35,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+pub use reach::ReachError;
 pub(crate) use schema::{COPY_UNDER_WAY, is_sharded, make_partitions_between, migrate, require_books};
 pub(crate) use session::{COMMIT, RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
@@ -137,6 +139,7 @@ impl PostgresStore {
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
+        reach::examine(&first)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;

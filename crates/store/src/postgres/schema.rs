@@ -71,6 +71,18 @@ pub(super) fn require_whole(session: &Session) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The service's role needs no right to change tables: another may do that in its place.
+fn may_not_migrate(found: i64) -> StoreError {
+    let is = match found {
+        0 => "it has no books yet".to_owned(),
+        found => format!("its schema is {found} and must become {SCHEMA}"),
+    };
+    StoreError::Unfit(format!(
+        "{is}, and the role of its address may not make or change tables: run `countersign database migrate` with the address of \
+         the role that owns it"
+    ))
+}
+
 /// The schema's number; 0 where there is none yet.
 fn require_known(session: &Session) -> Result<i64, StoreError> {
     let found = schema_of(session)?;
@@ -87,7 +99,15 @@ fn migrate_alone(session: &Session) -> Result<(), StoreError> {
     let found = require_known(session)?;
     for (number, migration) in (1..).zip(MIGRATIONS) {
         if number > found {
-            session.wait_long(session.client().batch_execute(&format!("BEGIN; {migration}; COMMIT")))?;
+            let applied = session.wait_long(session.client().batch_execute(&format!("BEGIN; {migration}; COMMIT")));
+            if let Err(error) = applied {
+                session.roll_back();
+                return Err(if error.is_forbidden() {
+                    may_not_migrate(found)
+                } else {
+                    error.into()
+                });
+            }
         }
     }
     make_partitions(session, Timestamp::from_millis(database_now_ms(session)?))
