@@ -20,7 +20,7 @@ use crate::postgres::{
     migrate,
 };
 use crate::sql::connection::Column;
-use crate::sql::settings::check_master_key;
+use crate::sql::settings::{check_master_key, compare_master_key};
 use crate::sql::{Connection, OptionalExtension as _, params};
 use crate::sqlite::{FILE_NAME, open_for_audit, require_current_schema};
 use crate::types::StoreError;
@@ -136,7 +136,7 @@ fn copy_here(
     let source = open_for_audit(&options.from)?;
     require_current_schema(&source)?;
     let vault = Vault::new(&options.master_key)?;
-    check_master_key(Connection::Sqlite(&source), &vault)?;
+    compare_master_key(Connection::Sqlite(&source), &vault)?;
     let target = Session::connect(&options.to.access()?)?;
     target.batch_execute("SET statement_timeout = 0")?;
     migrate(&target)?;
