@@ -208,17 +208,10 @@ impl Inbox {
         let (key, phone) = ((message.account, message.request), message.phone);
         let mut state = self.lock();
         let new = state.shelf.insert(InboxMessage::new(message, delivery));
-        if !new && state.shelf.mark(key, delivery).is_none() {
-            // Something else of it may be new: its code was checked.
-            state.shelf.touch(key);
+        if new || state.shelf.mark(key, delivery).is_some() {
+            self.tell(&state, phone);
         }
-        self.tell(&state, phone);
         new
-    }
-
-    /// Whether anybody looks at it.
-    pub fn is_open(&self) -> bool {
-        self.readers.load(Ordering::Acquire) > 0
     }
 
     /// The messages that were sent last, of one number or of all, newest first, at most `limit`. Changes nothing.

@@ -17,6 +17,7 @@ mod backup;
 mod batch;
 mod channel_books;
 mod console;
+pub mod copy;
 mod handover;
 mod logins;
 mod messages;

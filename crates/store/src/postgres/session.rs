@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +15,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::value::{Mismatch, Parameter};
+use super::value::Parameter;
 use crate::sql::connection::Value;
 use crate::sql::dialect::for_postgres;
 use crate::types::StoreError;
@@ -76,9 +75,17 @@ impl SessionError {
         })
     }
 
-    /// Whether nothing was asked at all, because a parameter doesn't fit.
-    pub(crate) fn is_mismatch(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.source().is_some_and(|source| source.is::<Mismatch>()))
+    /// Whether a statement failed on this side, before a byte of it was sent: a value that doesn't fit its parameter.
+    pub(crate) fn is_unsent(&self) -> bool {
+        match self {
+            Self::Postgres(error) => {
+                let source = std::error::Error::source(error);
+                error.code().is_none()
+                    && !error.is_closed()
+                    && source.is_some_and(|source| !source.is::<std::io::Error>())
+            }
+            Self::TimedOut | Self::Local(_) => false,
+        }
     }
 
     /// Whether the connection is of no use any more.
@@ -86,7 +93,7 @@ impl SessionError {
         match self {
             Self::Postgres(error) => {
                 error.is_closed()
-                    || (error.code().is_none() && !self.is_mismatch())
+                    || (error.code().is_none() && !self.is_unsent())
                     || self.state().is_some_and(|state| {
                         state.code().starts_with("57P") || state.code().starts_with("08") || state.code() == "25006"
                     })
@@ -147,6 +154,8 @@ pub(crate) struct Session {
     timeout: Duration,
     sharded: Cell<bool>,
     broken: Cell<bool>,
+    /// By when every answer must be there, whatever each may take.
+    answer_by: Cell<Option<std::time::Instant>>,
 }
 
 impl Session {
@@ -174,6 +183,7 @@ impl Session {
             timeout: access.timeout,
             sharded: Cell::new(access.sharded),
             broken: Cell::new(false),
+            answer_by: Cell::new(None),
         })
     }
 
@@ -208,6 +218,11 @@ impl Session {
         self.is_usable()
     }
 
+    /// Lets nothing take longer than that, until it is said anew.
+    pub(crate) fn answer_by(&self, deadline: std::time::Instant) {
+        self.answer_by.set(Some(deadline));
+    }
+
     /// No further use of it.
     pub(crate) fn give_up(&self) {
         self.broken.set(true);
@@ -231,6 +246,13 @@ impl Session {
         }
     }
 
+    fn patience(&self) -> Duration {
+        let left = |deadline: std::time::Instant| deadline.saturating_duration_since(std::time::Instant::now());
+        self.answer_by
+            .get()
+            .map_or(self.timeout, |deadline| left(deadline).min(self.timeout))
+    }
+
     /// Waits for an answer, no longer than it may take.
     pub(crate) fn wait<T>(
         &self,
@@ -239,7 +261,7 @@ impl Session {
         let Some(runtime) = &self.runtime else {
             return Err(SessionError::TimedOut);
         };
-        let answered = runtime.block_on(async { tokio::time::timeout(self.timeout, asked).await });
+        let answered = runtime.block_on(async { tokio::time::timeout(self.patience(), asked).await });
         let answered = match answered {
             Ok(answered) => answered.map_err(SessionError::from),
             Err(_) => Err(SessionError::TimedOut),
