@@ -59,7 +59,7 @@ impl LiveKey {
     }
 
     /// Of the message that a command would send.
-    fn named(account: AccountKey, command: &Command, request: Option<&VerificationRequest>) -> Option<Self> {
+    pub(crate) fn named(account: AccountKey, command: &Command, request: Option<&VerificationRequest>) -> Option<Self> {
         match &command.action {
             Action::Send(send) => Some(Self {
                 account,

@@ -72,8 +72,8 @@ pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
-    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Lease, MessageRef, NewAccount, RequestRef,
-    SenderProfile, StatementPage, StoreError, Trouble,
+    AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Elsewhere, Lease, MessageRef, NewAccount,
+    NewsElsewhere, RequestRef, SenderProfile, StatementPage, StoreError, Trouble,
 };
 pub use usage::{Usage, UsageBy, UsageFilter};
 pub use vault::{KeyFingerprint, MasterKey, Vault};
@@ -181,6 +181,19 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Outcome, StoreError>>;
     /// Under which this node works at present. Ask before reading work back from the books.
     fn lease(&self) -> Lease;
+    /// Whether no other node lives at present, as far as this one knows.
+    fn is_alone(&self) -> bool {
+        true
+    }
+    /// Messages that no channel has accepted and that are other nodes' to deliver, at most `limit`: the built-in inbox shows them on
+    /// every node.
+    fn messages_elsewhere(
+        &self,
+        _now: Timestamp,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
     /// Whether work that was handed over under that lease is still this node's: asked before each message and report goes out.
     fn holds(&self, lease: Lease) -> bool;
 

@@ -109,6 +109,15 @@ pub trait Logins: Send + Sync {
     fn begin_login(&self, new: NewLogin) -> BoxFuture<'_, Result<bool, StoreError>>;
     /// The attempt of a browser, if it still stands at real time `now`.
     fn login(&self, token: &LoginToken, now: Timestamp) -> BoxFuture<'_, Result<Option<LoginAttempt>, StoreError>>;
+    /// What an attempt that is still pending asks, with the code that can be typed instead: for the built-in inbox of another node than
+    /// the one that asks.
+    fn login_question(
+        &self,
+        id: i64,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<(LoginAttempt, Code)>, StoreError>>;
+    /// Tells the other nodes, if there are any, that an attempt is asked for in the built-in inbox.
+    fn login_was_asked(&self, id: i64);
     /// Notes what the phone's holder says; `None` where no such attempt is pending any more.
     fn answer_login(
         &self,

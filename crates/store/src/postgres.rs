@@ -4,11 +4,14 @@
 //!
 //! `session` is one connection, for code that waits for its answers, `value` how columns and parameters travel, `pool` the connections
 //! for questions and settings. `lane` takes commands from its bounded queue and commits them: `load` and `write` are its SQL, `usage` and
-//! `reports` what goes with a batch. `nodes` says which node lives, and `takeover` claims the work of those that don't. `schema` makes and
+//! `reports` what goes with a batch. `nodes` says which node lives, `takeover` claims the work of those that don't, and by `events` they
+//! tell each other what changed. `schema` makes and
 //! changes the tables, `partitions` their months. Most SQL is in [`crate::sql`], which both backends share.
 
+mod arrays;
 mod backend;
 mod batch;
+mod events;
 mod lane;
 mod load;
 mod nodes;
@@ -40,6 +43,7 @@ use crate::sql::access::AccessCache;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
+use events::Events;
 use lane::{LaneEntry, LaneParts};
 use nodes::Node;
 use pool::Pool;
@@ -59,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) access: AccessCache,
     pub(crate) watches: Arc<Watches>,
     pub(crate) node: Node,
+    pub(crate) events: Events,
     /// Whether a batch, a claim and a sweep concern one bucket each: the tables are distributed.
     pub(crate) sharded: bool,
     /// Whether the database could not be reached when it was last asked for a batch.
@@ -91,6 +96,7 @@ pub struct PostgresStore {
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.shared.node.close();
+        self.shared.events.close();
     }
 }
 
@@ -115,6 +121,7 @@ impl PostgresStore {
     #[cfg(feature = "testing")]
     pub fn crash(&self) {
         self.shared.node.crash();
+        self.shared.events.close();
     }
 
     fn open_here(
@@ -130,12 +137,14 @@ impl PostgresStore {
         let sharded = schema::is_sharded(&first)?;
         let rules = schema::with_prices(connection, rules)?;
         let node = Node::register(&first, &settings.node_name, settings.times)?;
+        let (events, events_queue) = Events::channel();
         let shared = Arc::new(Shared {
             vault,
             rules: RwLock::new(Arc::new(rules)),
-            access: AccessCache::default(),
+            access: AccessCache::that_asks_again(),
             watches: Arc::default(),
             node,
+            events,
             sharded,
             unreachable: AtomicBool::new(false),
         });
@@ -156,7 +165,8 @@ impl PostgresStore {
             lanes.push(entry);
             lane_threads.push(thread);
         }
-        let node_thread = nodes::keep_alive(Arc::clone(&shared), access, Arc::clone(&committed))?;
+        let node_thread = nodes::keep_alive(Arc::clone(&shared), access.clone(), Arc::clone(&committed))?;
+        let events_thread = events::start(Arc::clone(&shared), access, committed, events_queue)?;
         Ok((
             Arc::new(Self {
                 shared,
@@ -164,7 +174,7 @@ impl PostgresStore {
                 lanes,
                 handed_over,
                 lane_threads: Mutex::new(lane_threads),
-                node_threads: Mutex::new(vec![node_thread]),
+                node_threads: Mutex::new(vec![node_thread, events_thread]),
             }),
             work,
         ))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use countersign_core::{
     AccountKey, ApiToken, Autofill, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId,
@@ -242,6 +242,28 @@ pub struct Committed {
     pub lease: Lease,
 }
 
+/// What another node did, for whoever shows it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// A request changed, or is new.
+    Request(RequestRef),
+    /// A sign-in is asked for in the built-in inbox: its attempt.
+    LoginAsked(i64),
+    /// A sign-in was answered, or ended by wrong codes: its attempt.
+    LoginAnswered(i64),
+}
+
+/// What other nodes do, as far as anybody here wants to hear of it. Books that one process alone has never tell anything here.
+#[derive(Debug)]
+pub struct NewsElsewhere(HandOver<Elsewhere>);
+
+impl NewsElsewhere {
+    /// What comes next; `None` once the books are closed. After [`Handed::Missed`] anything may have happened.
+    pub async fn next(&mut self) -> Option<Handed<Elsewhere>> {
+        self.0.next().await
+    }
+}
+
 /// Commands' work that may wait for the workers, and in how many batches; beyond it, they read it back from the books.
 const MAX_WAITING: usize = 20_000;
 const MAX_BATCHES: usize = 1_024;
@@ -253,6 +275,8 @@ const MAX_NEW_REPORTS: usize = 8_192;
 pub struct CommittedWork {
     commands: HandOver<Committed>,
     reports: Option<NewReports>,
+    elsewhere: Option<NewsElsewhere>,
+    wants_requests: Arc<AtomicBool>,
 }
 
 /// The books' end of the hand-over.
@@ -260,6 +284,8 @@ pub struct CommittedWork {
 pub(crate) struct CommittedSender {
     pub(crate) commands: HandOverSender<Committed>,
     pub(crate) reports: HandOverSender<DueReport>,
+    pub(crate) elsewhere: HandOverSender<Elsewhere>,
+    wants_requests: Arc<AtomicBool>,
 }
 
 /// Looks at how much waits in the hand-overs.
@@ -277,23 +303,43 @@ impl CommittedSender {
     pub(crate) fn gauge(&self) -> HandOverGauge {
         HandOverGauge([self.commands.gauge(), self.reports.gauge()])
     }
+
+    /// Whether somebody here wants to hear of every request that another node changes.
+    pub(crate) fn wants_requests(&self) -> bool {
+        self.wants_requests.load(Ordering::Acquire)
+    }
 }
 
 impl CommittedWork {
     pub(crate) fn channel() -> (CommittedSender, Self) {
         let (commands_sender, commands) = hand_over(MAX_BATCHES, MAX_WAITING);
         let (reports_sender, reports) = hand_over(MAX_BATCHES, MAX_NEW_REPORTS);
+        let (elsewhere_sender, elsewhere) = hand_over(MAX_BATCHES, MAX_WAITING);
+        let wants_requests = Arc::new(AtomicBool::new(false));
         let books_end = CommittedSender {
             commands: commands_sender,
             reports: reports_sender,
+            elsewhere: elsewhere_sender,
+            wants_requests: Arc::clone(&wants_requests),
         };
-        let reports = Some(NewReports(reports));
-        (books_end, Self { commands, reports })
+        let work = Self {
+            commands,
+            reports: Some(NewReports(reports)),
+            elsewhere: Some(NewsElsewhere(elsewhere)),
+            wants_requests,
+        };
+        (books_end, work)
     }
 
     /// The next batch; `None` once the books are closed and everything was taken.
     pub async fn next(&mut self) -> Option<Handed<Committed>> {
         self.commands.next().await
+    }
+
+    /// What other nodes do; with `requests` every request that they change, too. `None` after the first time.
+    pub fn take_elsewhere(&mut self, requests: bool) -> Option<NewsElsewhere> {
+        self.wants_requests.store(requests, Ordering::Release);
+        self.elsewhere.take()
     }
 
     /// The hand-over of new reports, for the worker that sends them; `None` after the first time.

@@ -53,6 +53,19 @@ impl Watches {
         })
     }
 
+    /// Whether anybody waits.
+    pub(crate) fn are_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells everybody: any request may have changed.
+    pub(crate) fn tell_all(&self) {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in requests.values() {
+            sender.send_replace(());
+        }
+    }
+
     /// Tells who waits for these requests; they are asked for only where anybody waits for any.
     pub(crate) fn tell<I: IntoIterator<Item = RequestRef>>(&self, changed: impl FnOnce() -> I) {
         // A watch that opens during this look reads the books after it opened, so it sees what was committed.

@@ -44,12 +44,12 @@ impl DatabaseSettings {
         match &self.url {
             None | Some(DatabaseUrl::DataDir(_)) => Database::Sqlite(data_dir.to_owned()),
             Some(DatabaseUrl::Postgres(url)) => Database::Postgres(PostgresSettings {
-                url: url.0.clone(),
                 ca_file: self.ca_file.clone(),
                 lanes: self.lanes,
                 readers: self.readers,
                 timeout: self.timeout,
                 node_name: self.node_name.clone().unwrap_or_else(host_name),
+                ..PostgresSettings::new(url.0.clone())
             }),
         }
     }

@@ -9,9 +9,10 @@ use countersign_core::{AccountKey, Command, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::events::Event;
 use super::lane::Job;
 use super::schema::{SETTINGS_LOCK, newer_prices};
-use super::session::Session;
+use super::session::{COMMIT, Session};
 use super::{PostgresStore, Shared};
 use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
@@ -78,7 +79,7 @@ fn write_in_transaction<T>(
         }
     };
     // Without an answer to COMMIT nobody can say whether it was done.
-    session.batch_execute("COMMIT").map_err(|error| {
+    session.batch_execute(COMMIT).map_err(|error| {
         if error.ends_connection() {
             StoreError::Lost
         } else {
@@ -89,8 +90,14 @@ fn write_in_transaction<T>(
     if changed.prices.is_some() {
         shared.set_rules(newer_prices(connection, &shared.rules())?);
     }
-    for id in changed.accounts {
-        shared.access.drop_entry(id);
+    for id in &changed.accounts {
+        shared.access.drop_entry(*id);
+    }
+    if !shared.node.is_alone() {
+        let accounts = changed.accounts.into_iter().map(Event::Account);
+        shared
+            .events
+            .tell(accounts.chain(changed.logins.into_iter().map(Event::LoginAnswered)));
     }
     Ok(answer)
 }
@@ -203,6 +210,16 @@ impl Backend for PostgresStore {
         self.shared.node.holds(lease)
     }
 
+    fn has_no_others(&self) -> bool {
+        self.shared.node.is_alone()
+    }
+
+    fn tell_login_asked(&self, attempt: i64) {
+        if !self.shared.node.is_alone() {
+            self.shared.events.tell([Event::LoginAsked(attempt)]);
+        }
+    }
+
     fn present_trouble(&self) -> Option<Trouble> {
         self.shared
             .unreachable
@@ -243,6 +260,7 @@ impl Backend for PostgresStore {
             }
             let lanes = join_all(&self.lane_threads).await;
             self.shared.node.close();
+            self.shared.events.close();
             let node = join_all(&self.node_threads).await;
             self.pool.close();
             lanes.and(node)

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::batch::{self, Books, Failed, Written};
+use super::events::Event;
 use super::session::{Access, Session};
 use crate::Outcome;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -237,10 +238,19 @@ impl Lane {
             changed,
             clocks_moved,
         } = written;
-        for account in clocks_moved {
-            self.parts.shared.access.drop_entry(account.id);
+        let shared = &self.parts.shared;
+        for account in &clocks_moved {
+            shared.access.drop_entry(account.id);
         }
-        self.parts.shared.watches.tell(|| changed);
+        if !shared.node.is_alone() {
+            shared
+                .events
+                .tell(clocks_moved.iter().map(|account| Event::Account(account.id)));
+        }
+        if shared.node.is_watched() {
+            shared.events.tell(changed.iter().copied().map(Event::Request));
+        }
+        shared.watches.tell(|| changed);
         if !committed.is_empty() {
             self.parts.committed.commands.hand_over(committed);
         }
@@ -294,6 +304,8 @@ impl Lane {
             return Ok(session);
         }
         let session = Session::connect(&self.parts.access)?;
+        // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
+        session.batch_execute("SET plan_cache_mode = force_generic_plan")?;
         Ok(session)
     }
 

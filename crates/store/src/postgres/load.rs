@@ -2,25 +2,28 @@
 //! name. Each statement sees what was committed when it began, and all begin after the locks were given. The rare rest (an order, a
 //! purchase that lapses) is asked for one by one where a command needs it.
 
+use std::sync::LazyLock;
+
 use countersign_core::{
-    Account, AccountKey, FirstAnswer, IdempotencyKey, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId,
-    SenderFact, SenderUsername, TokenKind, VerificationRequest,
+    Account, AccountKey, Action, FirstAnswer, Idempotency, IdempotencyKey, LimitState, Order, OrderId, PhoneNumber,
+    Purchase, RequestId, SenderFact, SenderUsername, Timestamp, TokenKind, VerificationRequest,
 };
 use foldhash::{HashMap, HashSet};
 use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
+use super::arrays::{Arrays, Ready};
 use super::lane::Job;
-use super::session::{Session, SessionError};
+use super::session::Session;
 use super::{RulesNow, Shared};
 use crate::batch::{FactSource, FloodCounter, LiveKey, flood_phone, named_request};
 use crate::sql::codec::{
-    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, account_key, request_place,
+    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, account_key, phone_of, request_id,
 };
-use crate::sql::load::Facts;
+use crate::sql::load::{Facts, sender_fact};
 use crate::sql::{Connection, Row};
 use crate::types::{Lease, RequestRef, StoreError};
-use crate::vault::Vault;
+use crate::vault::{Purpose, Vault};
 
 /// Advisory locks of epochs: the first key of two.
 pub(super) const EPOCH_LOCKS: i32 = 0x636f_756e;
@@ -38,6 +41,11 @@ pub(super) struct Loaded {
     tails: HashMap<AccountKey, Vec<u8>>,
     /// Flood counters as they stood.
     pub(super) flood: Vec<(AccountKey, FloodCounter, LimitState)>,
+    /// Whose a sender's name is, and whether it is verified.
+    senders: HashMap<String, Option<(i64, bool)>>,
+    /// Kept answers by their keys: fingerprint, result, time.
+    answers: HashMap<(AccountKey, String), Option<([u8; 32], Vec<u8>, i64)>>,
+    live_codes: HashMap<LiveKey, Option<RequestId>>,
 }
 
 impl Loaded {
@@ -139,6 +147,177 @@ impl Buckets {
     }
 }
 
+const SENDERS: &str =
+    "SELECT username, account_id, verified_at IS NOT NULL FROM sender WHERE username = ANY($1::text[])";
+const ANSWERS: &str = "SELECT f.bucket, f.account_id, f.idempotency_key, f.fingerprint, f.result_sealed, f.at \
+     FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS k (b, a, i) CROSS JOIN LATERAL \
+     (SELECT * FROM first_answer WHERE bucket = k.b AND account_id = k.a AND idempotency_key = k.i OFFSET 0) AS f";
+const ANSWERS_OF_BUCKET: &str = "SELECT f.bucket, f.account_id, f.idempotency_key, f.fingerprint, f.result_sealed, f.at \
+     FROM unnest($2::bigint[], $3::text[]) AS k (a, i) CROSS JOIN LATERAL \
+     (SELECT * FROM first_answer WHERE bucket = $1 AND account_id = k.a AND idempotency_key = k.i OFFSET 0) AS f";
+const LIVE_CODES: &str = "SELECT l.bucket, l.account_id, l.phone, l.sender, l.test, l.created_at, l.random \
+     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::smallint[]) AS k (b, a, p, s, t) \
+     CROSS JOIN LATERAL (SELECT * FROM live_code WHERE bucket = k.b AND account_id = k.a AND phone = k.p \
+     AND sender = k.s AND test = k.t OFFSET 0) AS l";
+const LIVE_CODES_OF_BUCKET: &str = "SELECT l.bucket, l.account_id, l.phone, l.sender, l.test, l.created_at, l.random \
+     FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::smallint[]) AS k (a, p, s, t) \
+     CROSS JOIN LATERAL (SELECT * FROM live_code WHERE bucket = $1 AND account_id = k.a AND phone = k.p \
+     AND sender = k.s AND test = k.t OFFSET 0) AS l";
+
+/// The text of the accounts' question, in both modes.
+static ACCOUNTS_SQL: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let columns = prefixed(ACCOUNT_COLUMNS);
+    [ACCOUNTS, ACCOUNTS_OF_BUCKET]
+        .map(|from| format!("SELECT r.bucket, r.account_id, r.usage_writer, r.number_tail, {columns} {from}"))
+});
+static REQUESTS_SQL: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let columns = prefixed(REQUEST_COLUMNS);
+    [REQUESTS, REQUESTS_OF_BUCKET].map(|from| format!("SELECT {columns} {from}"))
+});
+
+fn prefixed(columns: &str) -> String {
+    let columns: Vec<String> = columns
+        .split(',')
+        .map(|column| format!("r.{}", column.trim()))
+        .collect();
+    columns.join(", ")
+}
+
+/// What a question of the first round trip is about.
+#[derive(Clone, Copy)]
+enum About {
+    /// The lock of the epoch, whose answer says nothing.
+    Lock,
+    Present,
+    Accounts,
+    Requests,
+    Flood,
+    Senders,
+    Answers,
+    LiveCodes,
+}
+
+/// What a batch names, sorted, each once.
+#[derive(Default)]
+struct Named {
+    accounts: Vec<AccountKey>,
+    requests: Vec<RequestRef>,
+    senders: Vec<String>,
+    answers: Vec<(AccountKey, String)>,
+    live_codes: Vec<LiveKey>,
+}
+
+impl Named {
+    fn by(rules: &RulesNow, jobs: &[Job]) -> Self {
+        let mut named = Self {
+            accounts: jobs.iter().map(Job::account).collect(),
+            ..Self::default()
+        };
+        let mut live_codes: HashSet<LiveKey> = HashSet::default();
+        for job in jobs {
+            let Job::Command { account, command, .. } = job else {
+                continue;
+            };
+            if let Some(id) = named_request(&command.action) {
+                named.requests.push(RequestRef { account: *account, id });
+            }
+            if let Action::Send(send) = &command.action {
+                named
+                    .senders
+                    .extend(send.sender.as_ref().map(|sender| sender.as_str().to_owned()));
+            }
+            let key = command.idempotency.as_ref().map(|kept| kept.key.as_str().to_owned());
+            named.answers.extend(key.map(|key| (*account, key)));
+            if rules.rules.one_live_code.is_some() {
+                live_codes.extend(LiveKey::named(*account, command, None));
+            }
+        }
+        named.live_codes = live_codes.into_iter().collect();
+        sort(&mut named.accounts);
+        sort(&mut named.requests);
+        sort(&mut named.senders);
+        sort(&mut named.answers);
+        named
+    }
+}
+
+fn sort<T: Ord>(keys: &mut Vec<T>) {
+    keys.sort_unstable();
+    keys.dedup();
+}
+
+/// The questions of one round trip.
+struct Questions<'s> {
+    session: &'s Session,
+    sharded: bool,
+    asked: Vec<(About, Ready)>,
+}
+
+impl Questions<'_> {
+    fn ask(&mut self, about: About, sql: &str, values: Arrays) -> Result<(), StoreError> {
+        let statement = self.session.prepare(sql)?;
+        self.asked.push((about, Ready { statement, values }));
+        Ok(())
+    }
+
+    /// The same where there is anything to ask; `texts` are those of both modes.
+    fn ask_of<T>(
+        &mut self,
+        about: About,
+        texts: [&str; 2],
+        keys: &[T],
+        bucket: impl Fn(&T) -> i64,
+        put: impl FnOnce(&mut Arrays, &[T]),
+    ) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut values = Arrays::default();
+        values.put_buckets(self.sharded, keys, bucket);
+        put(&mut values, keys);
+        self.ask(about, texts[usize::from(self.sharded)], values)
+    }
+
+    fn ask_requests(&mut self, requests: &[RequestRef]) -> Result<(), StoreError> {
+        let texts = REQUESTS_SQL.each_ref().map(String::as_str);
+        self.ask_of(
+            About::Requests,
+            texts,
+            requests,
+            |request| bucket_of(request.account),
+            |values, requests| {
+                values.put(requests, |request| request.account.id.number());
+                values.put(requests, |request| request.id.created_at().millis());
+                values.put(requests, |request| request.id.random().cast_signed());
+                let times = || requests.iter().map(|request| request.id.created_at().millis());
+                values.put_one(times().min().unwrap_or_default());
+                values.put_one(times().max().unwrap_or_default());
+            },
+        )
+    }
+
+    /// Sends all before the first is answered, after BEGIN where the transaction begins with them.
+    fn answers(self, begins: bool) -> Result<Vec<(About, Vec<tokio_postgres::Row>)>, StoreError> {
+        let client = self.session.client();
+        let (abouts, asked): (Vec<About>, Vec<Ready>) = self.asked.into_iter().unzip();
+        let answers = self.session.wait(async {
+            let begin = async {
+                if begins {
+                    client.batch_execute("BEGIN").await?;
+                }
+                Ok(())
+            };
+            let all = try_join_all(asked.iter().map(|ready| ready.query(client)));
+            Ok(futures_util::future::try_join(begin, all).await?.1)
+        })?;
+        Ok(abouts.into_iter().zip(answers).collect())
+    }
+}
+
+fn bucket_of(account: AccountKey) -> i64 {
+    i64::from(account.bucket.0)
+}
+
 /// Begins the transaction and loads.
 pub(super) fn load(
     shared: &Shared,
@@ -147,151 +326,202 @@ pub(super) fn load(
     jobs: &[Job],
     lease: Lease,
 ) -> Result<Loaded, StoreError> {
-    let mut accounts: Vec<AccountKey> = jobs.iter().map(Job::account).collect();
-    accounts.sort_unstable();
-    accounts.dedup();
-    let named: HashSet<RequestRef> = jobs
-        .iter()
-        .filter_map(|job| match job {
-            Job::Command { account, command, .. } => {
-                named_request(&command.action).map(|id| RequestRef { account: *account, id })
-            }
-            Job::Report { .. } | Job::Redeliver { .. } => None,
-        })
-        .collect();
-    let mut named_requests: Vec<RequestRef> = named.into_iter().collect();
-    named_requests.sort_unstable();
-    let columns: Vec<String> = ACCOUNT_COLUMNS
-        .split(',')
-        .map(|column| format!("r.{}", column.trim()))
-        .collect();
-    let accounts_sql = format!(
-        "SELECT r.bucket, r.account_id, r.usage_writer, r.number_tail, {} {}",
-        columns.join(", "),
-        if shared.sharded { ACCOUNTS_OF_BUCKET } else { ACCOUNTS }
-    );
-    let request_columns: Vec<String> = REQUEST_COLUMNS
-        .split(',')
-        .map(|column| format!("r.{}", column.trim()))
-        .collect();
-    let requests_sql = format!(
-        "SELECT {} {}",
-        request_columns.join(", "),
-        if shared.sharded { REQUESTS_OF_BUCKET } else { REQUESTS }
-    );
-    let lock = session.prepare("SELECT pg_advisory_xact_lock_shared($1, $2)")?;
-    let present = session.prepare(
-        "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), (SELECT coalesce(max(number), 0) FROM price_row)",
+    let named = Named::by(rules, jobs);
+    let mut questions = Questions {
+        session,
+        sharded: shared.sharded,
+        asked: Vec::with_capacity(8),
+    };
+    let mut values = Arrays::default();
+    values.put_one(EPOCH_LOCKS);
+    values.put_one(i32::try_from(lease.0).unwrap_or(i32::MAX));
+    questions.ask(About::Lock, "SELECT pg_advisory_xact_lock_shared($1, $2)", values)?;
+    let mut values = Arrays::default();
+    values.put_one(lease.0);
+    let present =
+        "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1), (SELECT coalesce(max(number), 0) FROM price_row)";
+    questions.ask(About::Present, present, values)?;
+    let texts = ACCOUNTS_SQL.each_ref().map(String::as_str);
+    questions.ask_of(
+        About::Accounts,
+        texts,
+        &named.accounts,
+        |key| bucket_of(*key),
+        |values, keys| {
+            values.put(keys, |key| key.id.number());
+        },
     )?;
-    let accounts_statement = session.prepare(&accounts_sql)?;
-    let requests_statement = session.prepare(&requests_sql)?;
-    let client = session.client();
-    let account_buckets = Buckets::new(shared.sharded, accounts.iter().map(|key| key.bucket.0));
-    let account_ids: Vec<i64> = accounts.iter().map(|key| key.id.number()).collect();
-    let places: Vec<[i64; 4]> = named_requests.iter().map(|request| request_place(*request)).collect();
-    let request_buckets = Buckets::new(
-        shared.sharded,
-        named_requests.iter().map(|request| request.account.bucket.0),
-    );
-    let request_keys: [Vec<i64>; 3] = [1, 2, 3].map(|part| places.iter().map(|place| place[part]).collect());
-    let first = request_keys[1].iter().copied().min().unwrap_or_default();
-    let last = request_keys[1].iter().copied().max().unwrap_or_default();
-    let epoch = i32::try_from(lease.0).unwrap_or(i32::MAX);
-    let (lock_values, present_values): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 1]) =
-        ([&EPOCH_LOCKS, &epoch], [&lease.0]);
-    let account_values: [&(dyn ToSql + Sync); 2] = [account_buckets.parameter(), &account_ids];
-    let request_values: [&(dyn ToSql + Sync); 6] = [
-        request_buckets.parameter(),
-        &request_keys[0],
-        &request_keys[1],
-        &request_keys[2],
-        &first,
-        &last,
-    ];
+    questions.ask_requests(&named.requests)?;
     let counters = flood_keys(rules, jobs);
-    let flood_statement = session.prepare(if shared.sharded { FLOOD_OF_BUCKET } else { FLOOD })?;
-    let counter_buckets = Buckets::new(shared.sharded, counters.iter().map(|(account, _)| account.bucket.0));
-    let counter_ids: Vec<i64> = counters.iter().map(|(account, _)| account.id.number()).collect();
-    let (counter_tests, counter_phones): (Vec<i16>, Vec<i64>) =
-        counters.iter().map(|(_, counter)| flood_columns(*counter)).unzip();
-    let flood_values: [&(dyn ToSql + Sync); 4] = [
-        counter_buckets.parameter(),
-        &counter_ids,
-        &counter_tests,
-        &counter_phones,
-    ];
-    // All are sent before the first is answered.
-    let answers = session.wait(async {
-        let begin = client.batch_execute("BEGIN");
-        let mut asked = vec![
-            client.query(&lock, &lock_values),
-            client.query(&present, &present_values),
-            client.query(&accounts_statement, &account_values),
-        ];
-        if !named_requests.is_empty() {
-            asked.push(client.query(&requests_statement, &request_values));
-        }
-        if !counters.is_empty() {
-            asked.push(client.query(&flood_statement, &flood_values));
-        }
-        let (_, answers) = futures_util::future::try_join(begin, try_join_all(asked)).await?;
-        Ok(answers)
-    })?;
-    let [_, present, account_rows, rest @ ..] = answers.as_slice() else {
-        return Err(StoreError::Lost);
-    };
-    let present = present.first().ok_or(StoreError::Lost)?;
-    let failed = |error: tokio_postgres::Error| StoreError::from(SessionError::from(error));
-    let mut loaded = Loaded {
-        epoch_lives: present.try_get(0).map_err(failed)?,
-        newest_price: present.try_get(1).map_err(failed)?,
-        accounts: HashMap::default(),
-        usage_writers: HashMap::default(),
-        requests: HashMap::default(),
-        tails: HashMap::default(),
-        flood: Vec::new(),
-    };
-    for row in account_rows {
-        let row = Row::Postgres(row);
-        let key = account_key(row.get(0)?, row.get(1)?)?;
-        loaded.usage_writers.insert(key, row.get(2)?);
-        loaded.tails.insert(key, row.get(3)?);
-        // One that can't be read is its callers' trouble: asked for again, it says so.
-        if let Ok(account) = account_from_row(key, row, 4) {
-            loaded.accounts.insert(key, account);
-        }
+    questions.ask_of(
+        About::Flood,
+        [FLOOD, FLOOD_OF_BUCKET],
+        &counters,
+        |key| bucket_of(key.0),
+        |values, keys| {
+            values.put(keys, |(account, _)| account.id.number());
+            values.put(keys, |(_, counter)| flood_columns(*counter).0);
+            values.put(keys, |(_, counter)| flood_columns(*counter).1);
+        },
+    )?;
+    if !named.senders.is_empty() {
+        let mut values = Arrays::default();
+        values.put(&named.senders, String::clone);
+        questions.ask(About::Senders, SENDERS, values)?;
     }
-    loaded
-        .requests
-        .extend(named_requests.iter().map(|request| (*request, None)));
-    let (request_rows, flood_rows) = match rest {
-        [requests, flood] => (requests.as_slice(), flood.as_slice()),
-        [requests] if !named_requests.is_empty() => (requests.as_slice(), &[][..]),
-        [flood] => (&[][..], flood.as_slice()),
-        _ => (&[][..], &[][..]),
-    };
-    for row in flood_rows {
-        let row = Row::Postgres(row);
-        let state = LimitState::from_spread_until_us(row.get(4)?);
-        let counter = flood_counter_of(row.get(2)?, row.get(3)?);
-        loaded
-            .flood
-            .push((account_key(row.get(0)?, row.get(1)?)?, counter, state));
+    questions.ask_of(
+        About::Answers,
+        [ANSWERS, ANSWERS_OF_BUCKET],
+        &named.answers,
+        |key| bucket_of(key.0),
+        |values, keys| {
+            values.put(keys, |(account, _)| account.id.number());
+            values.put(keys, |(_, key)| key.clone());
+        },
+    )?;
+    let codes = &named.live_codes;
+    questions.ask_of(
+        About::LiveCodes,
+        [LIVE_CODES, LIVE_CODES_OF_BUCKET],
+        codes,
+        |key| bucket_of(key.account),
+        |values, keys| {
+            values.put(keys, |key| key.account.id.number());
+            values.put(keys, |key| key.phone.digits().cast_signed());
+            values.put(keys, |key| {
+                key.sender.as_ref().map_or("", SenderUsername::as_str).to_owned()
+            });
+            values.put(keys, |key| i16::from(key.test));
+        },
+    )?;
+    let mut loaded = Loaded::nothing(&named);
+    for (about, rows) in questions.answers(true)? {
+        loaded.take_in(&shared.vault, about, &rows)?;
     }
-    for row in request_rows {
-        let columns = RequestColumns::read(Row::Postgres(row))?;
-        let place = columns.place;
-        let request = RequestRef {
-            account: account_key(place[0], place[1])?,
-            id: crate::sql::codec::request_id(place[2], place[3]),
+    // The messages that a new code would end.
+    let earlier: HashSet<RequestRef> = loaded
+        .earlier()
+        .filter(|request| !loaded.requests.contains_key(request))
+        .collect();
+    if !earlier.is_empty() {
+        let mut earlier: Vec<RequestRef> = earlier.into_iter().collect();
+        sort(&mut earlier);
+        loaded.requests.extend(earlier.iter().map(|request| (*request, None)));
+        let mut questions = Questions {
+            session,
+            sharded: shared.sharded,
+            asked: Vec::new(),
         };
-        match columns.open(&shared.vault) {
-            Ok(row) => drop(loaded.requests.insert(request, Some(row))),
-            // The same: whoever names it is told.
-            Err(_) => drop(loaded.requests.remove(&request)),
+        questions.ask_requests(&earlier)?;
+        for (about, rows) in questions.answers(false)? {
+            loaded.take_in(&shared.vault, about, &rows)?;
         }
     }
     Ok(loaded)
+}
+
+impl Loaded {
+    /// Before anything is answered: what was named and isn't found isn't there.
+    fn nothing(named: &Named) -> Self {
+        Self {
+            epoch_lives: false,
+            newest_price: 0,
+            accounts: HashMap::default(),
+            usage_writers: HashMap::default(),
+            requests: named.requests.iter().map(|request| (*request, None)).collect(),
+            tails: HashMap::default(),
+            flood: Vec::new(),
+            senders: named.senders.iter().map(|name| (name.clone(), None)).collect(),
+            answers: named.answers.iter().map(|key| (key.clone(), None)).collect(),
+            live_codes: named.live_codes.iter().map(|key| (key.clone(), None)).collect(),
+        }
+    }
+
+    fn earlier(&self) -> impl Iterator<Item = RequestRef> + '_ {
+        self.live_codes.iter().filter_map(|(key, id)| {
+            Some(RequestRef {
+                account: key.account,
+                id: (*id)?,
+            })
+        })
+    }
+
+    fn take_in(&mut self, vault: &Vault, about: About, rows: &[tokio_postgres::Row]) -> Result<(), StoreError> {
+        for row in rows {
+            let row = Row::Postgres(row);
+            match about {
+                About::Lock => {}
+                About::Present => {
+                    self.epoch_lives = row.get(0)?;
+                    self.newest_price = row.get(1)?;
+                }
+                About::Accounts => self.take_account(row)?,
+                About::Requests => self.take_request(vault, row)?,
+                About::Flood => {
+                    let state = LimitState::from_spread_until_us(row.get(4)?);
+                    let counter = flood_counter_of(row.get(2)?, row.get(3)?);
+                    self.flood
+                        .push((account_key(row.get(0)?, row.get(1)?)?, counter, state));
+                }
+                About::Senders => drop(self.senders.insert(row.get(0)?, Some((row.get(1)?, row.get(2)?)))),
+                About::Answers => self.take_answer(vault, row)?,
+                About::LiveCodes => {
+                    let sender: String = row.get(3)?;
+                    let key = LiveKey {
+                        account: account_key(row.get(0)?, row.get(1)?)?,
+                        phone: phone_of(row.get(2)?)?,
+                        sender: SenderUsername::parse(&sender),
+                        test: row.get(4)?,
+                    };
+                    self.live_codes.insert(key, Some(request_id(row.get(5)?, row.get(6)?)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_account(&mut self, row: Row<'_>) -> Result<(), StoreError> {
+        let key = account_key(row.get(0)?, row.get(1)?)?;
+        self.usage_writers.insert(key, row.get(2)?);
+        self.tails.insert(key, row.get(3)?);
+        // One that can't be read is its callers' trouble: asked for again, it says so.
+        if let Ok(account) = account_from_row(key, row, 4) {
+            self.accounts.insert(key, account);
+        }
+        Ok(())
+    }
+
+    fn take_request(&mut self, vault: &Vault, row: Row<'_>) -> Result<(), StoreError> {
+        let columns = RequestColumns::read(row)?;
+        let place = columns.place;
+        let request = RequestRef {
+            account: account_key(place[0], place[1])?,
+            id: request_id(place[2], place[3]),
+        };
+        match columns.open(vault) {
+            Ok(row) => drop(self.requests.insert(request, Some(row))),
+            // The same: whoever names it is told.
+            Err(_) => drop(self.requests.remove(&request)),
+        }
+        Ok(())
+    }
+
+    fn take_answer(&mut self, vault: &Vault, row: Row<'_>) -> Result<(), StoreError> {
+        let account = account_key(row.get(0)?, row.get(1)?)?;
+        let place = [bucket_of(account), account.id.number()];
+        let key = (account, row.get::<String>(2)?);
+        let found = (
+            row.get(3)?,
+            vault.open(Purpose::Answer, &place, row.blob(4)?),
+            row.get(5)?,
+        );
+        match found {
+            (fingerprint, Ok(result), at) => drop(self.answers.insert(key, Some((fingerprint, result, at)))),
+            // The same again.
+            _ => drop(self.answers.remove(&key)),
+        }
+        Ok(())
+    }
 }
 
 /// What a batch's commands are judged by: what was loaded, and beyond it one question each.
@@ -330,15 +560,31 @@ impl FactSource for Source<'_> {
     }
 
     fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError> {
-        self.rest.first_answer(account, key)
+        match self.loaded.answers.get(&(account, key.as_str().to_owned())) {
+            Some(found) => Ok(found.as_ref().map(|(fingerprint, result, at)| FirstAnswer {
+                idempotency: Idempotency {
+                    key: key.clone(),
+                    fingerprint: *fingerprint,
+                },
+                result: result.clone(),
+                at: Timestamp::from_millis(*at),
+            })),
+            None => self.rest.first_answer(account, key),
+        }
     }
 
     fn sender(&mut self, account: AccountKey, username: &SenderUsername) -> Result<SenderFact, StoreError> {
-        self.rest.sender(account, username)
+        match self.loaded.senders.get(username.as_str()) {
+            Some(found) => Ok(sender_fact(account, *found)),
+            None => self.rest.sender(account, username),
+        }
     }
 
     fn live_code(&mut self, key: &LiveKey) -> Result<Option<RequestId>, StoreError> {
-        self.rest.live_code(key)
+        match self.loaded.live_codes.get(key) {
+            Some(found) => Ok(*found),
+            None => self.rest.live_code(key),
+        }
     }
 
     fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError> {

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::events::Event;
 use super::load::EPOCH_LOCKS;
 use super::schema::{self, SCHEMA};
 use super::session::{Access, Session};
@@ -158,6 +159,12 @@ impl Node {
         self.watched.load(Ordering::Acquire)
     }
 
+    /// Another node has just said so.
+    pub(super) fn is_watched_from_now_on(&self) {
+        self.others.fetch_max(1, Ordering::AcqRel);
+        self.watched.store(true, Ordering::Release);
+    }
+
     /// Tells the others whether this node wants to hear of every request that they change.
     pub(crate) fn watch_others(&self, watching: bool) {
         if self.watching.swap(watching, Ordering::AcqRel) != watching {
@@ -253,6 +260,7 @@ pub(crate) fn keep_alive(
         months_at: now + MONTHS_EVERY,
         in_touch_since: Some(now),
         takeovers: Vec::new(),
+        told_watching: false,
         in_vain: 0,
     };
     std::thread::Builder::new()
@@ -275,6 +283,8 @@ struct Keeper {
     /// Since when the database has answered without a break; `None` where it doesn't.
     in_touch_since: Option<Instant>,
     takeovers: Vec<Takeover>,
+    /// Whether the others were told that this node wants to hear of requests.
+    told_watching: bool,
     /// Heartbeats in a row that didn't reach the database.
     in_vain: u32,
 }
@@ -377,6 +387,11 @@ impl Keeper {
             "UPDATE node SET seen_at = clock_timestamp(), watching = $2 WHERE epoch = $1 AND ended_at IS NULL",
             &[&epoch, &watching],
         ))?;
+        // Those that look at the table seldom are told as well, now that it says so.
+        if watching == 1 && !std::mem::replace(&mut self.told_watching, true) {
+            self.shared.events.tell([Event::Watching]);
+        }
+        self.told_watching = watching == 1;
         self.in_touch_since.get_or_insert(asked_at);
         if self.shared.unreachable.swap(false, Ordering::Relaxed) {
             tracing::info!("the database can be reached again");

@@ -20,6 +20,10 @@ use crate::sql::connection::Value;
 use crate::sql::dialect::for_postgres;
 use crate::types::StoreError;
 
+/// Ends a transaction. The time-out doesn't run meanwhile: where it cancels the wait for a synchronous standby, the server answers that
+/// all is well, although the standby doesn't have it.
+pub(crate) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
 /// Rows that are read one by one.
 pub(crate) type RowStream = Pin<Box<tokio_postgres::RowStream>>;
 

@@ -143,7 +143,7 @@ impl PostgresSettings {
             .unwrap_or_default();
         config.options(format!(
             "{given}-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={} -c TimeZone=UTC \
-             -c default_transaction_isolation=read\\ committed",
+             -c synchronous_commit=on -c jit=off -c default_transaction_isolation=read\\ committed",
             2 * timeout_ms
         ));
         Ok(Access {

@@ -9,13 +9,12 @@ use std::sync::LazyLock;
 
 use countersign_core::{AdjustmentReason, Detail, LegName, SenderUsername, Timestamp};
 use foldhash::HashSet;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
 
 use super::Shared;
+use super::arrays::{Arrays, Ready};
 use super::load::{Loaded, flood_columns};
 use super::reports::ReportRows;
-use super::session::{Session, SessionError};
+use super::session::{COMMIT, Session, SessionError};
 use super::usage::UsageRows;
 use crate::batch::{Batch, Touched};
 use crate::sql::codec::{RequestColumns, phone_column, request_place, timeline_numbers};
@@ -50,30 +49,6 @@ impl From<SessionError> for Failed {
     }
 }
 
-/// Columns as arrays, a parameter each.
-#[derive(Default)]
-struct Arrays(Vec<Box<dyn ToSql + Sync>>);
-
-impl Arrays {
-    fn put<T, V>(&mut self, rows: &[T], value: impl Fn(&T) -> V)
-    where
-        Vec<V>: ToSql + Sync + 'static,
-    {
-        self.0.push(Box::new(rows.iter().map(value).collect::<Vec<V>>()));
-    }
-
-    /// One value for all rows.
-    fn put_one(&mut self, value: impl ToSql + Sync + 'static) {
-        self.0.push(Box::new(value));
-    }
-}
-
-/// A statement with its parameters, ready to be sent.
-struct Ready {
-    statement: Statement,
-    values: Arrays,
-}
-
 /// Everything that is sent in the last round trip.
 struct Pipeline<'s> {
     session: &'s Session,
@@ -86,16 +61,6 @@ impl Pipeline<'_> {
         let statement = self.session.prepare(sql)?;
         self.ready.push(Ready { statement, values });
         Ok(())
-    }
-
-    /// The buckets of rows: one for all on a sharded database.
-    fn put_buckets<T>(&self, arrays: &mut Arrays, rows: &[T], bucket: impl Fn(&T) -> i64) {
-        let small = |row: &T| i16::try_from(bucket(row)).unwrap_or_default();
-        if self.sharded {
-            arrays.put_one(rows.first().map(small).unwrap_or_default());
-        } else {
-            arrays.put(rows, small);
-        }
     }
 }
 
@@ -396,25 +361,17 @@ pub(super) fn write_and_commit(
 
 type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
 
-fn send<'a>(client: &'a Client, ready: &'a Ready) -> Sent<'a> {
-    Box::pin(async move {
-        let values: Vec<&(dyn ToSql + Sync)> = ready
-            .values
-            .0
-            .iter()
-            .map(|value| &**value as &(dyn ToSql + Sync))
-            .collect();
-        client.execute(&ready.statement, &values).await
-    })
-}
-
 /// Sends all statements and COMMIT, and waits for their answers.
 fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
     let client = pipeline.session.client();
     let answered = pipeline.session.wait(async {
         // Polled in order, so they are sent in order.
-        let mut sent: Vec<Sent<'_>> = pipeline.ready.iter().map(|ready| send(client, ready)).collect();
-        sent.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) }));
+        let mut sent: Vec<Sent<'_>> = pipeline
+            .ready
+            .iter()
+            .map(|ready| Box::pin(ready.execute(client)) as Sent<'_>)
+            .collect();
+        sent.push(Box::pin(async { client.batch_execute(COMMIT).await.map(|()| 0) }));
         Ok(futures_util::future::join_all(sent).await)
     });
     let answers = match answered {
@@ -508,7 +465,7 @@ fn put_requests(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> 
 fn request_arrays(pipeline: &Pipeline<'_>, mut rows: Vec<(RequestColumns, Option<i64>)>) -> Arrays {
     let small = |number: i64| i16::try_from(number).unwrap_or_default();
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &rows, |(c, _)| c.place[0]);
+    arrays.put_buckets(pipeline.sharded, &rows, |(c, _)| c.place[0]);
     for part in [1, 2, 3] {
         arrays.put(&rows, |(c, _)| c.place[part]);
     }
@@ -543,23 +500,13 @@ fn request_arrays(pipeline: &Pipeline<'_>, mut rows: Vec<(RequestColumns, Option
     arrays
 }
 
-impl Arrays {
-    /// Moves values out of rows: texts and bytes aren't copied.
-    fn take<T, V>(&mut self, rows: &mut [T], value: impl Fn(&mut T) -> V)
-    where
-        Vec<V>: ToSql + Sync + 'static,
-    {
-        self.0.push(Box::new(rows.iter_mut().map(value).collect::<Vec<V>>()));
-    }
-}
-
 fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
     let entries = &batch.entries;
     if entries.is_empty() {
         return Ok(());
     }
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, entries, |entry| i64::from(entry.account.bucket.0));
+    arrays.put_buckets(pipeline.sharded, entries, |entry| i64::from(entry.account.bucket.0));
     arrays.put(entries, |entry| entry.account.id.number());
     arrays.put(entries, |entry| entry.number.cast_signed());
     arrays.put(entries, |entry| i16::try_from(entry.kind.number()).unwrap_or_default());
@@ -602,7 +549,7 @@ fn put_accounts(
     }
     accounts.sort_unstable_by_key(|account| account.key);
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &accounts, |account| i64::from(account.key.bucket.0));
+    arrays.put_buckets(pipeline.sharded, &accounts, |account| i64::from(account.key.bucket.0));
     arrays.put(&accounts, |account| account.balance.micros());
     arrays.put(&accounts, |account| account.held.micros());
     arrays.put(&accounts, |account| account.entries.cast_signed());
@@ -629,7 +576,7 @@ fn put_usage(pipeline: &mut Pipeline<'_>, usage: &mut UsageRows) -> Result<(), S
     let sums = &mut usage.sums;
     if !sums.is_empty() {
         let mut arrays = Arrays::default();
-        pipeline.put_buckets(&mut arrays, sums, |(place, _)| i64::from(place.account.bucket.0));
+        arrays.put_buckets(pipeline.sharded, sums, |(place, _)| i64::from(place.account.bucket.0));
         arrays.put(sums, |(place, _)| place.account.id.number());
         arrays.put(sums, |(place, _)| place.quarter.number());
         arrays.put(sums, |(place, _)| place.country.as_str().to_owned());
@@ -642,7 +589,9 @@ fn put_usage(pipeline: &mut Pipeline<'_>, usage: &mut UsageRows) -> Result<(), S
     if !sketches.is_empty() {
         sketches.sort_unstable_by_key(|(key, _)| *key);
         let mut arrays = Arrays::default();
-        pipeline.put_buckets(&mut arrays, sketches, |((account, ..), _)| i64::from(account.bucket.0));
+        arrays.put_buckets(pipeline.sharded, sketches, |((account, ..), _)| {
+            i64::from(account.bucket.0)
+        });
         arrays.put(sketches, |((account, ..), _)| account.id.number());
         arrays.put(sketches, |((_, level, _), _)| i16::try_from(*level).unwrap_or_default());
         arrays.put(sketches, |((.., start), _)| *start);
@@ -658,7 +607,7 @@ fn put_reports(pipeline: &mut Pipeline<'_>, lease: Lease, rows: &mut ReportRows)
     if !reports.is_empty() {
         reports.sort_unstable_by_key(|report| (report.place, report.number));
         let mut arrays = Arrays::default();
-        pipeline.put_buckets(&mut arrays, reports, |report| report.place[0]);
+        arrays.put_buckets(pipeline.sharded, reports, |report| report.place[0]);
         for part in [1, 2, 3] {
             arrays.put(reports, |report| report.place[part]);
         }
@@ -681,7 +630,7 @@ fn put_reports(pipeline: &mut Pipeline<'_>, lease: Lease, rows: &mut ReportRows)
     let attempts = &mut rows.attempts;
     if !attempts.is_empty() {
         let mut arrays = Arrays::default();
-        pipeline.put_buckets(&mut arrays, attempts, |attempt| attempt.place[0]);
+        arrays.put_buckets(pipeline.sharded, attempts, |attempt| attempt.place[0]);
         for part in [1, 2, 3] {
             arrays.put(attempts, |attempt| attempt.place[part]);
         }
@@ -705,7 +654,7 @@ fn put_flood(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreErro
     }
     counters.sort_unstable_by_key(|(account, counter, _)| (*account, *counter));
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &counters, |(account, ..)| i64::from(account.bucket.0));
+    arrays.put_buckets(pipeline.sharded, &counters, |(account, ..)| i64::from(account.bucket.0));
     arrays.put(&counters, |(account, ..)| account.id.number());
     arrays.put(&counters, |(_, counter, _)| flood_columns(*counter).0);
     arrays.put(&counters, |(_, counter, _)| flood_columns(*counter).1);
@@ -723,7 +672,7 @@ fn put_events(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreErr
         .map(|(request, event)| (request_place(*request), event))
         .collect();
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &events, |(place, _)| place[0]);
+    arrays.put_buckets(pipeline.sharded, &events, |(place, _)| place[0]);
     for part in [1, 2, 3] {
         arrays.put(&events, |(place, _)| place[part]);
     }
@@ -750,7 +699,7 @@ fn put_live_codes(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), Stor
     }
     let codes: Vec<_> = batch.live_codes.iter().collect();
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &codes, |(key, _)| i64::from(key.account.bucket.0));
+    arrays.put_buckets(pipeline.sharded, &codes, |(key, _)| i64::from(key.account.bucket.0));
     arrays.put(&codes, |(key, _)| key.account.id.number());
     arrays.put(&codes, |(key, _)| phone_column(key.phone));
     arrays.put(&codes, |(key, _)| {
@@ -773,7 +722,7 @@ fn put_answers(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> R
         rows.push((place, key, answer, sealed));
     }
     let mut arrays = Arrays::default();
-    pipeline.put_buckets(&mut arrays, &rows, |(place, ..)| place[0]);
+    arrays.put_buckets(pipeline.sharded, &rows, |(place, ..)| place[0]);
     arrays.put(&rows, |(place, ..)| place[1]);
     arrays.put(&rows, |(_, key, ..)| key.as_str().to_owned());
     arrays.put(&rows, |(_, _, answer, _)| answer.idempotency.fingerprint.to_vec());

@@ -2,8 +2,9 @@
 //! answered, and every command carries the generation of the token it was made with, so a stale entry opens nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use countersign_core::AccountId;
 use subtle::ConstantTimeEq;
@@ -31,18 +32,48 @@ impl StoredAccess {
     }
 }
 
+/// When one of those who ask reads an entry again, and from when on it isn't used any more: where another node may change what it says. A
+/// closed account is refused within this time, even if nobody told.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(8);
+const USED_FOR: Duration = Duration::from_secs(10);
+
+struct Entry {
+    stored: Arc<StoredAccess>,
+    read_at: Instant,
+    /// Somebody reads it again: the others use it meanwhile.
+    is_read_again: AtomicBool,
+}
+
 #[derive(Default)]
 pub(crate) struct AccessCache {
-    entries: RwLock<HashMap<AccountId, Arc<StoredAccess>>>,
+    entries: RwLock<HashMap<AccountId, Entry>>,
+    /// Whether an entry grows old: another process may change what it says.
+    asks_again: bool,
     /// Counts drops: an entry read before a drop isn't put in after it.
     drops: AtomicU64,
 }
 
 impl AccessCache {
+    /// For books that other processes change, too.
+    pub(crate) fn that_asks_again() -> Self {
+        Self {
+            asks_again: true,
+            ..Self::default()
+        }
+    }
+
     /// What is kept of an account.
     pub(crate) fn kept(&self, id: AccountId) -> Option<Arc<StoredAccess>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(&id).cloned()
+        let entry = entries.get(&id)?;
+        if self.asks_again {
+            let age = entry.read_at.elapsed();
+            let mine_to_read = age >= READ_AGAIN_AFTER && !entry.is_read_again.swap(true, Ordering::AcqRel);
+            if mine_to_read || age >= USED_FOR {
+                return None;
+            }
+        }
+        Some(Arc::clone(&entry.stored))
     }
 
     /// How many drops there were; ask before reading the books.
@@ -50,14 +81,19 @@ impl AccessCache {
         self.drops.load(Ordering::Acquire)
     }
 
-    /// Keeps what was read, unless something was dropped since.
-    pub(crate) fn keep(&self, id: AccountId, stored: &Arc<StoredAccess>, drops_before: u64) {
+    /// Keeps what was asked for at `asked_at`, unless something was dropped since.
+    pub(crate) fn keep(&self, id: AccountId, stored: &Arc<StoredAccess>, drops_before: u64, asked_at: Instant) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         if self.drops.load(Ordering::Acquire) == drops_before {
             if entries.len() >= MAX_ENTRIES {
                 entries.clear();
             }
-            entries.insert(id, Arc::clone(stored));
+            let entry = Entry {
+                stored: Arc::clone(stored),
+                read_at: asked_at,
+                is_read_again: AtomicBool::new(false),
+            };
+            entries.insert(id, entry);
         }
     }
 

@@ -71,6 +71,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn present_lease(&self) -> Lease;
     /// See [`crate::Store::holds`].
     fn still_holds(&self, lease: Lease) -> bool;
+    /// See [`crate::Store::is_alone`].
+    fn has_no_others(&self) -> bool {
+        true
+    }
+    /// See [`crate::Logins::login_was_asked`].
+    fn tell_login_asked(&self, _attempt: i64) {}
     /// See [`crate::Store::trouble`].
     fn present_trouble(&self) -> Option<Trouble>;
     /// See [`crate::Console::load`].

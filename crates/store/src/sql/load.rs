@@ -72,12 +72,7 @@ impl FactSource for Facts<'_> {
         let row: Option<(i64, bool)> = statement
             .query_row([username.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        Ok(match row {
-            None => SenderFact::Unknown,
-            Some((owner, _)) if owner != account.id.number() => SenderFact::OtherAccount,
-            Some((_, true)) => SenderFact::Verified,
-            Some((_, false)) => SenderFact::Unverified,
-        })
+        Ok(sender_fact(account, row))
     }
 
     fn live_code(&mut self, key: &LiveKey) -> Result<Option<RequestId>, StoreError> {
@@ -109,6 +104,16 @@ impl FactSource for Facts<'_> {
             purchase_from_row(account, row)
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// What a sender's row says to an account: whose it is, and whether it is verified.
+pub(crate) fn sender_fact(account: AccountKey, row: Option<(i64, bool)>) -> SenderFact {
+    match row {
+        None => SenderFact::Unknown,
+        Some((owner, _)) if owner != account.id.number() => SenderFact::OtherAccount,
+        Some((_, true)) => SenderFact::Verified,
+        Some((_, false)) => SenderFact::Unverified,
     }
 }
 

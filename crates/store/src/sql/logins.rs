@@ -2,7 +2,7 @@
 //! which numbers have accounts.
 
 use crate::sql::{OptionalExtension as _, Row, params};
-use countersign_core::{AccountKey, PhoneNumber, Timestamp};
+use countersign_core::{AccountKey, Code, PhoneNumber, Timestamp};
 use futures_util::future::BoxFuture;
 use subtle::ConstantTimeEq as _;
 
@@ -39,6 +39,28 @@ impl<B: Backend> Logins for B {
                 rows.next()?.map(attempt_from_row).transpose()
             })
         })
+    }
+
+    fn login_question(
+        &self,
+        id: i64,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<(LoginAttempt, Code)>, StoreError>> {
+        self.read(move |reader| {
+            let mut statement = reader.connection.prepare_cached(&format!(
+                "SELECT {COLUMNS}, code_sealed FROM login_attempt WHERE id = ?1 AND state = ?2 AND expires_at > ?3"
+            ))?;
+            let mut rows = statement.query(params![id, state_number(LoginState::Pending), now.millis()])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let code = reader.vault.open(Purpose::LoginCode, &[id], &row.get::<Vec<u8>>(8)?)?;
+            let code = String::from_utf8(code).ok().and_then(|code| Code::parse(&code));
+            let code = code.ok_or(StoreError::Damaged("a sign-in's code"))?;
+            Ok(Some((attempt_from_row(row)?, code)))
+        })
+    }
+
+    fn login_was_asked(&self, id: i64) {
+        self.tell_login_asked(id);
     }
 
     fn answer_login(
@@ -155,6 +177,7 @@ impl Settings<'_> {
                 params![phone_column(attempt.phone), now.plus_millis(LOGIN_BLOCK_MS).millis()],
             )?;
         }
+        self.answered_logins.extend(answered.as_ref().map(|attempt| attempt.id));
         Ok(answered)
     }
 
@@ -182,6 +205,7 @@ impl Settings<'_> {
         let code = self.vault.open(Purpose::LoginCode, &[id], &sealed)?;
         if bool::from(code.ct_eq(entered.as_bytes())) {
             self.set_login(&lookup, LoginState::Confirmed, wrong_tries)?;
+            self.answered_logins.push(id);
             return Ok(LoginEntry::Right);
         }
         let wrong_tries = wrong_tries.saturating_add(1);
@@ -192,6 +216,9 @@ impl Settings<'_> {
             LoginState::Pending
         };
         self.set_login(&lookup, state, wrong_tries)?;
+        if left == 0 {
+            self.answered_logins.push(id);
+        }
         Ok(LoginEntry::Wrong { left })
     }
 

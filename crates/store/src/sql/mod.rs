@@ -13,6 +13,7 @@ pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod dialect;
+pub(crate) mod elsewhere;
 pub(crate) mod history;
 pub(crate) mod load;
 pub(crate) mod logins;

@@ -32,6 +32,7 @@ pub(crate) struct Settings<'a> {
     lease: Lease,
     new_prices: Option<PriceList>,
     changed_accounts: Vec<AccountId>,
+    pub(crate) answered_logins: Vec<i64>,
 }
 
 /// What the writer keeps in memory and a settings write has changed.
@@ -40,6 +41,8 @@ pub(crate) struct Changed {
     pub(crate) accounts: Vec<AccountId>,
     /// The price list, where it changed.
     pub(crate) prices: Option<PriceList>,
+    /// Sign-ins that were answered: pages wait for them, on whichever node.
+    pub(crate) logins: Vec<i64>,
 }
 
 impl<'a> Settings<'a> {
@@ -51,6 +54,7 @@ impl<'a> Settings<'a> {
             lease,
             new_prices: None,
             changed_accounts: Vec::new(),
+            answered_logins: Vec::new(),
         }
     }
 
@@ -59,6 +63,7 @@ impl<'a> Settings<'a> {
         Changed {
             accounts: self.changed_accounts,
             prices: self.new_prices,
+            logins: self.answered_logins,
         }
     }
 

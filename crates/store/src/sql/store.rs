@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
@@ -43,6 +44,21 @@ impl<B: Backend> Store for B {
 
     fn holds(&self, lease: Lease) -> bool {
         self.still_holds(lease)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.has_no_others()
+    }
+
+    fn messages_elsewhere(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<VerificationRequest>, StoreError>> {
+        if self.has_no_others() {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        self.read(move |reader| reader.messages_elsewhere(now, limit))
     }
 
     fn submit_by(
@@ -148,11 +164,11 @@ impl<B: Backend> Store for B {
             return Box::pin(std::future::ready(Ok(stored.of_lookup(&lookup))));
         }
         Box::pin(async move {
-            let drops_before = self.access().drops();
+            let (drops_before, asked_at) = (self.access().drops(), Instant::now());
             let Some(stored) = self.read(move |reader| reader.access(id)).await?.map(Arc::new) else {
                 return Ok(None);
             };
-            self.access().keep(id, &stored, drops_before);
+            self.access().keep(id, &stored, drops_before, asked_at);
             Ok(stored.of_lookup(&lookup))
         })
     }
