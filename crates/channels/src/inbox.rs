@@ -202,6 +202,25 @@ impl Inbox {
         new
     }
 
+    /// Shows a message as it stands in the books, where another node changed it or sent it; no news comes of it. A message never goes back.
+    /// Answers whether it is new here.
+    pub fn show(&self, message: OutgoingMessage, delivery: DeliveryState) -> bool {
+        let (key, phone) = ((message.account, message.request), message.phone);
+        let mut state = self.lock();
+        let new = state.shelf.insert(InboxMessage::new(message, delivery));
+        if !new && state.shelf.mark(key, delivery).is_none() {
+            // Something else of it may be new: its code was checked.
+            state.shelf.touch(key);
+        }
+        self.tell(&state, phone);
+        new
+    }
+
+    /// Whether anybody looks at it.
+    pub fn is_open(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+    }
+
     /// The messages that were sent last, of one number or of all, newest first, at most `limit`. Changes nothing.
     pub fn messages(&self, phone: Option<PhoneNumber>, limit: usize) -> Vec<InboxMessage> {
         self.lock().shelf.newest(phone, limit)

@@ -344,6 +344,11 @@ pub trait Channel: Send + Sync + 'static {
         drop(ended);
         std::future::ready(()).boxed()
     }
+    /// Whether [`Channel::run`] runs on one node of several at a time: where the other side lets one alone ask it for news. Deliveries go
+    /// out from all of them.
+    fn runs_on_one_node(&self) -> bool {
+        false
+    }
     /// The largest body of a call that it takes.
     fn max_webhook_bytes(&self) -> usize {
         256 * 1024

@@ -354,6 +354,11 @@ impl Channel for TelegramBot {
         self.listen(ended).boxed()
     }
 
+    /// Telegram ends one question for updates when it gets another; and what one of two has handled, the other doesn't know.
+    fn runs_on_one_node(&self) -> bool {
+        self.mode == Mode::Polling
+    }
+
     fn receive(&self, call: WebhookCall) -> BoxFuture<'_, WebhookAnswer> {
         self.called(call).boxed()
     }

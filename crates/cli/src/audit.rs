@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use countersign_store::{AuditReport, LedgerHead, StoreError, Violation, audit};
+use countersign_store::{AuditReport, Database, LedgerHead, StoreError, Violation, audit};
 use serde::Serialize;
 
 use crate::arguments::Common;
@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &AuditArguments, common: &Common, output: &Output) 
 fn checked(noted: &[LedgerHead], common: &Common, output: &Output) -> anyhow::Result<AuditReport> {
     let directory = common.data_dir();
     let bar = bar(Unit::Rows, output);
-    let report = audit(&directory, noted, |progress| {
+    let report = audit(&Database::Sqlite(directory.clone()), noted, |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     });

@@ -1,11 +1,13 @@
 //! How often somebody may ask for what costs more than an ordinary call: a test ping, a change of settings, a sign-in. Counted
-//! in memory; a restart begins anew.
+//! in memory; a restart begins anew. Where several nodes serve, what guards secrets or costs money is counted in the books as well;
+//! all else holds for each node.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use countersign_core::{AccountId, Limit, LimitState, Timestamp};
+use countersign_store::{Store, StoreError};
 
 /// From so many on, those are forgotten whose last call counts for nothing any more.
 const MAX_COUNTED: usize = 10_000;
@@ -25,12 +27,31 @@ impl<K: Eq + Hash> Pace<K> {
         }
     }
 
+    pub(crate) const fn limit(&self) -> Limit {
+        self.limit
+    }
+
     /// What [`Pace::take`] would answer to somebody who was counted before, without counting.
     pub(crate) fn would_take(&self, who: &K, now: Timestamp) -> Result<(), u32> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted
             .get(who)
             .map_or(Ok(()), |state| self.limit.take(*state, now).map(drop))
+    }
+
+    /// Counts a call, on whichever node it comes; `who` says in the books' words whose it is. What is refused here costs the books nothing.
+    pub(crate) async fn take_on_any_node(
+        &self,
+        store: &dyn Store,
+        name: &'static str,
+        who: K,
+        who_in_books: String,
+        now: Timestamp,
+    ) -> Result<Result<(), u32>, StoreError> {
+        match self.take(who, now) {
+            Ok(()) => store.count_call(name, who_in_books, self.limit, now).await,
+            refused => Ok(refused),
+        }
     }
 
     /// Counts a call; `Err` says in how many seconds the next one may come.

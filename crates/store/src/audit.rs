@@ -7,9 +7,11 @@ mod timelines;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::time::Duration;
 
-use crate::sql::{Connection, Row, params};
+use crate::Database;
+use crate::postgres::{Session, is_sharded, require_books};
+use crate::sql::{Connection, OptionalExtension as _, Row, params};
 use countersign_core::{AccountId, AccountKey, Credits, EntryHash, RequestId};
 use ring::digest;
 
@@ -87,29 +89,61 @@ impl AuditReport {
     }
 }
 
-/// Checks the database in a data directory, and that every chain still goes through the heads that were noted before, at most
-/// one for each account. `progress` is called now and then.
+/// The name under which the books note since when they keep requests: milliseconds since the epoch, in digits. Of the time before, requests
+/// may be gone; their entries stay, and name them.
+const REQUESTS_FROM: &str = "requests_from";
+/// How long one question of an audit may take: sorting an account's timelines takes a while.
+const LONGEST_QUESTION: Duration = Duration::from_hours(1);
+
+/// Checks the books, and that every chain still goes through the heads that were noted before, at most one for each account.
+/// `progress` is called now and then. It waits for the database; it may be called within a runtime.
 pub fn audit(
-    directory: &Path,
+    database: &Database,
     noted: &[LedgerHead],
-    mut progress: impl FnMut(AuditProgress),
+    mut progress: impl FnMut(AuditProgress) + Send,
 ) -> Result<AuditReport, StoreError> {
-    if !directory.join(FILE_NAME).exists() {
-        return Err(StoreError::NotFound("database in this data directory"));
+    match database {
+        Database::Sqlite(directory) => {
+            if !directory.join(FILE_NAME).exists() {
+                return Err(StoreError::NotFound("database in this data directory"));
+            }
+            let file = open_for_audit(directory)?;
+            require_known_schema(&file)?;
+            check_all(Connection::Sqlite(&file), noted, &mut progress)
+        }
+        // A session waits on a runtime of its own, which must not begin within another's thread.
+        Database::Postgres(settings) => std::thread::scope(|scope| {
+            let checked = scope.spawn(|| {
+                let mut access = settings.access()?;
+                access.timeout = LONGEST_QUESTION;
+                let session = Session::connect(&access)?;
+                session.batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+                require_books(&session)?;
+                session.set_sharded(is_sharded(&session)?);
+                check_all(Connection::Postgres(&session), noted, &mut progress)
+            });
+            checked.join().map_err(|_| StoreError::Lost)?
+        }),
     }
-    let file = open_for_audit(directory)?;
-    require_known_schema(&file)?;
-    let connection = Connection::Sqlite(&file);
+}
+
+fn check_all(
+    connection: Connection<'_>,
+    noted: &[LedgerHead],
+    progress: &mut dyn FnMut(AuditProgress),
+) -> Result<AuditReport, StoreError> {
     let mut noted: HashMap<AccountId, LedgerHead> = noted.iter().map(|head| (head.account, *head)).collect();
-    let total: i64 = connection.query_row("SELECT coalesce(sum(entries), 0) FROM account", params![], |row| {
-        row.get(0)
-    })?;
+    let total: i64 = connection.query_row(
+        "SELECT coalesce(sum(entries), 0) FROM account /* spans buckets: all entries */",
+        params![],
+        |row| row.get(0),
+    )?;
     // An entry is a step, and so is about each request: there are some as many.
     let mut steps = Steps {
         done: 0,
         total: total.cast_unsigned() * 2,
         told_at: 0,
-        tell: &mut progress,
+        tell: progress,
     };
     let mut report = AuditReport::default();
     let mut last_id = 0;
@@ -119,18 +153,27 @@ pub fn audit(
         let Some(account) = next_account(snapshot.connection(), last_id)? else {
             break;
         };
-        last_id = account.key.id.number();
-        let noted = noted.remove(&account.key.id);
+        let requests_from = requests_from(snapshot.connection())?;
+        let before = [report.entries, report.requests];
         let mut check = AccountCheck {
             connection: snapshot.connection(),
             account: &account,
-            noted,
+            noted: noted.get(&account.key.id).copied(),
+            requests_from,
             charged: ChargedRequests::default(),
             moved: 0,
             report: &mut report,
             steps: &mut steps,
         };
         let finding = check.run()?;
+        drop(snapshot);
+        if finding.is_some() && self::requests_from(connection)? != requests_from {
+            // Old requests were let go while it looked, and no snapshot keeps a table that is dropped.
+            [report.entries, report.requests] = before;
+            continue;
+        }
+        last_id = account.key.id.number();
+        noted.remove(&account.key.id);
         report.accounts += 1;
         if let Some(what) = finding {
             report.violation = Some(Violation {
@@ -150,6 +193,19 @@ pub fn audit(
         what: "its head was noted, and the account is gone".to_owned(),
     });
     Ok(report)
+}
+
+/// Since when requests are kept.
+fn requests_from(connection: Connection<'_>) -> Result<i64, StoreError> {
+    let value: Option<Vec<u8>> = connection
+        .query_row("SELECT value FROM meta WHERE name = ?1", [REQUESTS_FROM], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let Some(value) = value else { return Ok(i64::MIN) };
+    let text = String::from_utf8(value).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or(StoreError::Damaged("since when requests are kept"))
 }
 
 /// Counts what is done, and tells of it now and then.
@@ -187,11 +243,20 @@ struct AuditedAccount {
 }
 
 fn next_account(connection: Connection<'_>, after_id: i64) -> Result<Option<AuditedAccount>, StoreError> {
+    let sql = if connection.is_postgres() {
+        "SELECT bucket, account_id FROM account_place WHERE account_id > ?1 ORDER BY account_id LIMIT 1"
+    } else {
+        "SELECT bucket, account_id FROM account WHERE account_id > ?1 ORDER BY account_id LIMIT 1"
+    };
+    let place = connection.query_row(sql, [after_id], |row| Ok([row.get::<i64>(0)?, row.get(1)?]));
+    let Some(place) = place.optional()? else {
+        return Ok(None);
+    };
     let mut statement = connection.prepare_cached(
         "SELECT bucket, account_id, balance, held, entries, purchased, consumed, next_lapse_at, head, last_entry_at \
-         FROM account WHERE account_id > ?1 ORDER BY account_id LIMIT 1",
+         FROM account WHERE bucket = ?1 AND account_id = ?2",
     )?;
-    let mut rows = statement.query([after_id])?;
+    let mut rows = statement.query(place)?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some(AuditedAccount {
         key: account_key(row.get(0)?, row.get(1)?)?,
@@ -211,6 +276,8 @@ struct AccountCheck<'a, 'b> {
     connection: Connection<'a>,
     account: &'a AuditedAccount,
     noted: Option<LedgerHead>,
+    /// Since when requests are kept.
+    requests_from: i64,
     /// What the entries say of charges and refunds, compared with what the requests say.
     charged: ChargedRequests,
     /// Requests whose state is beyond `Sent`: each has a timeline.

@@ -82,7 +82,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_core::{
-    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, LowBalance, PhoneNumber, RequestId, Rules,
+    AccountId, AccountKey, Answer, ApiError, ApiToken, Command, Limit, LowBalance, PhoneNumber, RequestId, Rules,
     SenderUsername, Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
@@ -184,6 +184,22 @@ pub trait Store: Send + Sync + 'static {
     /// Whether no other node lives at present, as far as this one knows.
     fn is_alone(&self) -> bool {
         true
+    }
+    /// Whether what one node does for all the others under that name is this one's to do: it is until this node ends. Asked again before
+    /// each piece of the work, or together with [`Store::holds`].
+    fn claim_task(&self, _name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+    /// Counts a call against a limit that holds over all nodes: `Ok(Err(…))` says in how many seconds the next one may come. Books that
+    /// one process alone has count nothing: that process's memory is enough.
+    fn count_call(
+        &self,
+        _limit_name: &'static str,
+        _who: String,
+        _limit: Limit,
+        _now: Timestamp,
+    ) -> BoxFuture<'_, Result<Result<(), u32>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Ok(()))))
     }
     /// Messages that no channel has accepted and that are other nodes' to deliver, at most `limit`: the built-in inbox shows them on
     /// every node.

@@ -17,10 +17,12 @@ mod load;
 mod nodes;
 mod partitions;
 mod pool;
+mod questions;
 mod reports;
 mod schema;
 mod session;
 mod settings;
+mod statements;
 mod takeover;
 mod usage;
 mod value;
@@ -34,6 +36,7 @@ use countersign_core::Rules;
 
 #[cfg(feature = "testing")]
 pub(crate) use schema::migrate;
+pub(crate) use schema::{is_sharded, require_books};
 pub(crate) use session::{RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
 pub(crate) use usage::tail_of;
@@ -129,12 +132,14 @@ impl PostgresStore {
         vault: Arc<Vault>,
         rules: Rules,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
-        let access = settings.access()?;
+        let mut access = settings.access()?;
         let first = Session::connect(&access)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;
         let sharded = schema::is_sharded(&first)?;
+        access.sharded = sharded;
+        first.set_sharded(sharded);
         let rules = schema::with_prices(connection, rules)?;
         let node = Node::register(&first, &settings.node_name, settings.times)?;
         let (events, events_queue) = Events::channel();

@@ -33,7 +33,7 @@ use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
 use crate::sql::Connection;
 use crate::sql::access::AccessCache;
-use crate::sql::backend::Backend;
+use crate::sql::backend::{Backend, Part};
 use crate::sql::read::Reader;
 use crate::sql::settings::Settings;
 use crate::sql::{prices, settings};
@@ -161,6 +161,10 @@ impl Backend for SqliteStore {
             // It panicked, or the runtime ends.
             asked.map_err(|_| StoreError::Lost)?
         })
+    }
+
+    fn parts(&self) -> BoxFuture<'_, Result<Vec<Part>, StoreError>> {
+        Box::pin(std::future::ready(Ok(vec![Part::ALL])))
     }
 
     fn set<T: Send + 'static>(

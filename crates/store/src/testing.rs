@@ -2,6 +2,8 @@
 //! their own on the throw-away server that `COUNTERSIGN_TEST_POSTGRES` names. The same folder is the same database, in one process; those
 //! of processes that have ended are dropped by whoever makes the next.
 
+mod tables;
+
 use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +14,12 @@ use crate::postgres::{PostgresSettings, Session};
 use crate::types::{CommittedWork, StoreError};
 use crate::vault::MasterKey;
 use crate::{Books, Database, StoreOptions};
+pub use tables::{Cell, Cells, Field, Tables, books_hold, with_tables};
 
 /// The database that others are copied from.
 const TEMPLATE: &str = "countersign_template";
+/// How the names of databases begin whose books are sharded in any run.
+pub const SHARDED: &str = "sharded_";
 /// Under which databases are made, one at a time.
 const LOCK: i64 = 0x636f_756e_0000_0101;
 
@@ -39,9 +44,20 @@ pub fn database(folder: &Path) -> Result<Database, StoreError> {
     })
 }
 
-/// Whether tests with either kind of books take PostgreSQL.
+/// Whether tests with either kind of books take PostgreSQL: `postgres`, or `sharded`, which is the same with each statement held to one
+/// bucket, as on Citus.
 pub fn on_postgres() -> bool {
-    std::env::var("COUNTERSIGN_TEST_BOOKS").is_ok_and(|books| books == "postgres")
+    on_sharded() || std::env::var("COUNTERSIGN_TEST_BOOKS").is_ok_and(|books| books == "postgres")
+}
+
+/// Whether their statements are held to one bucket each.
+pub fn on_sharded() -> bool {
+    std::env::var("COUNTERSIGN_TEST_BOOKS").is_ok_and(|books| books == "sharded")
+}
+
+/// All statements that this process prepared on sharded books, as PostgreSQL got them: each was judged before.
+pub fn judged_statements() -> std::collections::BTreeSet<String> {
+    crate::sql::shards::judged()
 }
 
 /// The URL of the folder's database; `None` where its books are SQLite. It is made at the first call.
@@ -102,12 +118,17 @@ fn make(server: &str, name: &str) -> Result<String, StoreError> {
         run(&format!(
             "CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy"
         ))?;
+        if on_sharded() || name.starts_with(SHARDED) {
+            let session = Session::connect(&access(name)?)?;
+            session.batch_execute("INSERT INTO meta (name, value) VALUES ('sharded', '1')")?;
+        }
     }
     Ok(url_of(server, name))
 }
 
 /// Whether a database belongs to a test process that has ended.
 fn is_left_over(name: &str) -> bool {
+    let name = name.strip_prefix(SHARDED).unwrap_or(name);
     let process = name.strip_prefix("t_").and_then(|rest| rest.split('_').next());
     process.is_some_and(|process| process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists())
 }

@@ -9,8 +9,7 @@ use countersign_core::{
     NumberPrefix, PhoneNumber, PriceRoute, PriceRow, Rules, SenderUsername, Timestamp,
 };
 use countersign_store::{
-    ActionFilter, ActionRecord, Actions as _, Actor, MasterKey, NewAccount, NewAction, PriceSetting, Profiles as _,
-    SqliteOptions, SqliteStore, Store as _,
+    ActionFilter, ActionRecord, Actor, Books, MasterKey, NewAccount, NewAction, PriceSetting, testing,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -22,13 +21,8 @@ fn key() -> AccountKey {
     }
 }
 
-async fn books(directory: &Path) -> Arc<SqliteStore> {
-    let (store, _) = SqliteStore::open(SqliteOptions {
-        path: directory.to_owned(),
-        master_key: MasterKey::from_bytes([7; 32]),
-        rules: Rules::default(),
-    })
-    .unwrap();
+async fn books(directory: &Path) -> Arc<dyn Books> {
+    let (store, _) = testing::open(directory, MasterKey::from_bytes([7; 32]), Rules::default()).unwrap();
     let new = NewAccount {
         key: key(),
         token: ApiToken::new(key().id, [3; 32]),
@@ -58,7 +52,7 @@ fn said(record: &ActionRecord) -> String {
     .to_owned()
 }
 
-async fn lines(store: &SqliteStore, filter: ActionFilter) -> Vec<String> {
+async fn lines(store: &Arc<dyn Books>, filter: ActionFilter) -> Vec<String> {
     let page = store.actions(filter, None, 100).await.unwrap();
     page.records.iter().map(said).collect()
 }
@@ -187,12 +181,12 @@ async fn a_line_is_never_edited_or_taken_away() {
     let directory = tempfile::tempdir().unwrap();
     let store = books(directory.path()).await;
     store.close().await.unwrap();
-    let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     for tampering in [
         "UPDATE settings_audit SET actor = 'owner'",
         "DELETE FROM settings_audit",
-        "INSERT OR REPLACE INTO settings_audit (id, at, action, subject) VALUES (1, 0, 'x', 'y')",
+        "INSERT INTO settings_audit (id, at, action, subject) VALUES (1, 0, 'x', 'y') ON CONFLICT (id) DO UPDATE SET at = 1",
     ] {
-        assert!(database.execute(tampering, []).is_err(), "{tampering}");
+        let done = testing::with_tables(directory.path(), |tables| tables.execute(tampering)).unwrap();
+        assert!(done.is_err(), "{tampering}");
     }
 }

@@ -6,23 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::{AccountId, AccountKey, ApiToken, Autofill, PhoneNumber, Rules, Timestamp};
-use countersign_store::{
-    ActionFilter, Actions as _, Actor, MasterKey, NewAccount, Profiles as _, SqliteOptions, SqliteStore, Store as _,
-    StoreError,
-};
+use countersign_store::{ActionFilter, Actor, Books, MasterKey, NewAccount, StoreError, testing};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-fn open(path: &Path) -> Arc<SqliteStore> {
-    let options = SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    };
-    SqliteStore::open(options).unwrap().0
+fn open(path: &Path) -> Arc<dyn Books> {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default())
+        .unwrap()
+        .0
 }
 
-async fn account(store: &SqliteStore, number: u64) -> AccountKey {
+async fn account(store: &Arc<dyn Books>, number: u64) -> AccountKey {
     let id = AccountId::from_entropy(number << 20);
     let key = AccountKey::of_new(id);
     let new = NewAccount {

@@ -135,7 +135,7 @@ async fn a_backup_under_load_has_all_that_was_acknowledged_before_it_and_lets_no
         longest_log = longest_log.max(std::fs::metadata(&log).unwrap().len());
         let copy = tempfile::tempdir().unwrap();
         restore_with(&file, copy.path(), 1, false).unwrap();
-        let report = audit(copy.path(), &[], |_| {}).unwrap();
+        let report = audit(&Database::Sqlite(copy.path().to_owned()), &[], |_| {}).unwrap();
         assert_eq!(report.violation, None);
         assert!(report.requests >= before, "{} of {before} requests", report.requests);
         assert_eq!(report.entries, report.requests + 1);
@@ -227,7 +227,12 @@ async fn what_an_interrupted_backup_left_is_replaced_and_never_taken_for_one() {
     std::fs::write(partial(&file), "half of it").unwrap();
     backup_of(books.path(), &file);
     assert!(!partial(&file).exists());
-    assert_eq!(audit(books.path(), &[], |_| {}).unwrap().requests, 20);
+    assert_eq!(
+        audit(&Database::Sqlite(books.path().to_owned()), &[], |_| {})
+            .unwrap()
+            .requests,
+        20
+    );
 }
 
 #[tokio::test]
@@ -250,7 +255,12 @@ async fn books_that_a_crash_left_with_a_log_are_backed_up_whole() {
     let file = crashed.path().join("backup.db");
     backup_of(crashed.path(), &file);
     restore_with(&file, copy.path(), 1, false).unwrap();
-    assert_eq!(audit(copy.path(), &[], |_| {}).unwrap().requests, 20);
+    assert_eq!(
+        audit(&Database::Sqlite(copy.path().to_owned()), &[], |_| {})
+            .unwrap()
+            .requests,
+        20
+    );
 }
 
 #[tokio::test]
@@ -273,14 +283,29 @@ async fn existing_books_are_replaced_by_force_only_and_lie_beside_the_new_ones()
     backup_of(books.path(), &file);
     let refused = restore_with(&file, target.path(), 1, false);
     assert!(matches!(refused, Err(BackupError::BooksExist(_))), "{refused:?}");
-    assert_eq!(audit(target.path(), &[], |_| {}).unwrap().requests, 9);
+    assert_eq!(
+        audit(&Database::Sqlite(target.path().to_owned()), &[], |_| {})
+            .unwrap()
+            .requests,
+        9
+    );
 
     let restored = restore_with(&file, target.path(), 1, true).unwrap();
-    assert_eq!(audit(target.path(), &[], |_| {}).unwrap().requests, 5);
+    assert_eq!(
+        audit(&Database::Sqlite(target.path().to_owned()), &[], |_| {})
+            .unwrap()
+            .requests,
+        5
+    );
     let old = restored.old_books.unwrap();
     let looked_at = tempfile::tempdir().unwrap();
     std::fs::copy(old, looked_at.path().join("countersign.db")).unwrap();
-    assert_eq!(audit(looked_at.path(), &[], |_| {}).unwrap().requests, 9);
+    assert_eq!(
+        audit(&Database::Sqlite(looked_at.path().to_owned()), &[], |_| {})
+            .unwrap()
+            .requests,
+        9
+    );
     let (store, _work) = open(target.path());
     store.close().await.unwrap();
 }
@@ -324,7 +349,12 @@ async fn foreign_cut_and_broken_files_are_refused_and_leave_the_books_alone() {
         std::fs::write(&wrong, content).unwrap();
         let refused = restore_with(&wrong, target.path(), 1, true).unwrap_err().to_string();
         assert!(refused.contains(words), "{refused}");
-        assert_eq!(audit(target.path(), &[], |_| {}).unwrap().requests, 3);
+        assert_eq!(
+            audit(&Database::Sqlite(target.path().to_owned()), &[], |_| {})
+                .unwrap()
+                .requests,
+            3
+        );
     }
     let missing = restore_with(Path::new("/nowhere/backup.db"), target.path(), 1, true);
     assert!(matches!(missing, Err(BackupError::File { .. })), "{missing:?}");

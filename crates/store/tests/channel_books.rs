@@ -6,22 +6,17 @@ use std::sync::Arc;
 
 use countersign_core::{AccountId, AccountKey, Bucket, DAY_MS, LegName, PhoneNumber, RequestId, Rules, Timestamp};
 use countersign_store::{
-    Actor, ChannelBooks as _, ChannelCost, ChannelRecipient, CostSum, HANDLE_LIFE_MS, MAX_CHANNEL_ADDRESS_BYTES,
-    MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, RecipientChange, RequestRef,
-    SqliteOptions, SqliteStore, StoreError,
+    Actor, Books, ChannelCost, ChannelRecipient, CostSum, HANDLE_LIFE_MS, MAX_CHANNEL_ADDRESS_BYTES,
+    MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, RecipientChange, RequestRef, StoreError,
+    testing,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const PHONE: PhoneNumber = PhoneNumber::from_stored(391_234_567_890);
 const OTHER_PHONE: PhoneNumber = PhoneNumber::from_stored(447_400_123_456);
 
-fn books(directory: &Path) -> Arc<SqliteStore> {
-    let (store, _) = SqliteStore::open(SqliteOptions {
-        path: directory.to_owned(),
-        master_key: MasterKey::from_bytes([7; 32]),
-        rules: Rules::default(),
-    })
-    .unwrap();
+fn books(directory: &Path) -> Arc<dyn Books> {
+    let (store, _) = testing::open(directory, MasterKey::from_bytes([7; 32]), Rules::default()).unwrap();
     store
 }
 

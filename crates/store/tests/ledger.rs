@@ -10,19 +10,13 @@ use countersign_core::{
     Credits, EntryHash, PhoneNumber, Rules, Timestamp,
 };
 use countersign_store::{
-    Actor, AuditReport, LedgerHead, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store, audit,
+    Actor, AuditReport, Books, Database, LedgerHead, MasterKey, NewAccount, StoreError, audit, testing,
 };
-use rusqlite::Connection;
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
-fn open(directory: &Path) -> Arc<SqliteStore> {
-    let (store, _) = SqliteStore::open(SqliteOptions {
-        path: directory.to_owned(),
-        master_key: MasterKey::from_bytes([7; 32]),
-        rules: Rules::default(),
-    })
-    .unwrap();
+fn open(directory: &Path) -> Arc<dyn Books> {
+    let (store, _) = testing::open(directory, MasterKey::from_bytes([7; 32]), Rules::default()).unwrap();
     store
 }
 
@@ -33,7 +27,7 @@ fn key() -> AccountKey {
     }
 }
 
-async fn with_account(directory: &Path) -> Arc<SqliteStore> {
+async fn with_account(directory: &Path) -> Arc<dyn Books> {
     let store = open(directory);
     let new = NewAccount {
         key: key(),
@@ -46,7 +40,7 @@ async fn with_account(directory: &Path) -> Arc<SqliteStore> {
     store
 }
 
-async fn ask(store: &SqliteStore, action: Action, now: Timestamp) -> Result<Answer, ApiError> {
+async fn ask(store: &Arc<dyn Books>, action: Action, now: Timestamp) -> Result<Answer, ApiError> {
     let command = Command {
         now,
         token: None,
@@ -75,16 +69,19 @@ async fn six_entries(directory: &Path) {
 }
 
 fn audited(directory: &Path, noted: &[LedgerHead]) -> AuditReport {
-    audit(directory, noted, |_| {}).unwrap()
+    audit(&testing::database(directory).unwrap(), noted, |_| {}).unwrap()
 }
 
-/// Does to the database what its guards forbid, as somebody with the file could.
-fn tamper(directory: &Path, sql: &str) {
-    let database = Connection::open(directory.join("countersign.db")).unwrap();
-    database
-        .execute_batch("DROP TRIGGER ledger_entry_is_final; DROP TRIGGER ledger_entry_stays;")
-        .unwrap();
-    database.execute_batch(sql).unwrap();
+/// Does to the database what its guards forbid, as somebody who has it could.
+fn tamper(directory: &Path, statements: &str) {
+    let done = testing::with_tables(directory, |tables| {
+        tables.unguard("ledger_entry")?;
+        for sql in statements.split(';').filter(|sql| !sql.trim().is_empty()) {
+            tables.execute(sql)?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    done.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -95,14 +92,10 @@ async fn an_adjustment_is_an_entry_with_its_reason_and_never_takes_what_isnt_the
     let refused = ask(&store, adjust(-15_000_000, "too much"), NOW).await;
     assert_eq!(refused, Err(ApiError::BalanceNotEnough));
     store.close().await.unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    let (count, reason): (i64, String) = database
-        .query_row(
-            "SELECT count(*), max(reason) FROM ledger_entry WHERE kind = 5",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .unwrap();
+    let sql = "SELECT count(*), max(reason) FROM ledger_entry WHERE kind = 5";
+    let rows = testing::with_tables(directory.path(), |tables| tables.query(sql, &[])).unwrap();
+    let row = rows.unwrap().remove(0);
+    let (count, reason): (i64, String) = (row.get(0), row.get(1));
     assert_eq!((count, reason.as_str()), (3, "a correction"));
 }
 
@@ -190,39 +183,6 @@ async fn a_forged_chain_that_fits_itself_is_found_by_the_head_that_was_noted() {
 }
 
 #[tokio::test]
-async fn a_ledger_of_the_first_schema_is_chained_when_it_is_opened() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    database
-        .execute_batch(include_str!("../src/sqlite/migrations/0001_books.sql"))
-        .unwrap();
-    database
-        .execute_batch(
-            "INSERT INTO account VALUES (9, 77, 'Acme', 391234567890, x'01', x'02', 1, '[]', 5, NULL, 2000000, 0, 3, 3000000, \
-             1000000, 99999, 0, 0, 0);
-             INSERT INTO purchase VALUES (9, 77, 1, 3000000, 99999, 0);
-             INSERT INTO ledger_entry VALUES (9, 77, 1, 1, 3000000, 3000000, 50, NULL, NULL);
-             INSERT INTO ledger_entry VALUES (9, 77, 2, 4, -1500000, 1500000, 40, NULL, NULL);
-             INSERT INTO ledger_entry VALUES (9, 77, 3, 1, 500000, 2000000, 60, NULL, NULL);
-             UPDATE account SET purchased = 3500000, consumed = 1500000;
-             INSERT INTO purchase VALUES (9, 77, 3, 3500000, 199999, 0);
-             PRAGMA user_version = 1;",
-        )
-        .unwrap();
-    drop(database);
-    open(directory.path()).close().await.unwrap();
-    let report = audited(directory.path(), &[]);
-    assert_eq!(report.violation, None);
-    assert_ne!(report.heads[0].head, EntryHash::NONE);
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    let booked: i64 = database
-        .query_row("SELECT at FROM ledger_entry WHERE number = 2", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(booked, 50, "no entry is booked before the one before it");
-    assert!(database.execute("UPDATE ledger_entry SET at = 1", []).is_err());
-}
-
-#[tokio::test]
 async fn accounts_whose_credit_is_due_are_found_until_it_has_lapsed() {
     let directory = tempfile::tempdir().unwrap();
     six_entries(directory.path()).await;
@@ -283,4 +243,55 @@ async fn statements_of_neighbouring_times_join_and_add_up() {
         id: AccountId::new(5).unwrap(),
     };
     assert!(store.statement(unknown, NOW, at(1), None, 5).await.is_err());
+}
+
+/// Books of an older SQLite schema.
+mod sqlite {
+    use countersign_store::{SqliteOptions, SqliteStore, Store as _};
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn open(path: &Path) -> Arc<SqliteStore> {
+        let options = SqliteOptions {
+            path: path.to_owned(),
+            master_key: MasterKey::from_bytes([7; 32]),
+            rules: Rules::default(),
+        };
+        SqliteStore::open(options).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_ledger_of_the_first_schema_is_chained_when_it_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+        database
+            .execute_batch(include_str!("../src/sqlite/migrations/0001_books.sql"))
+            .unwrap();
+        database
+            .execute_batch(
+                "INSERT INTO account VALUES (9, 77, 'Acme', 391234567890, x'01', x'02', 1, '[]', 5, NULL, 2000000, 0, 3, 3000000, \
+                 1000000, 99999, 0, 0, 0);
+                 INSERT INTO purchase VALUES (9, 77, 1, 3000000, 99999, 0);
+                 INSERT INTO ledger_entry VALUES (9, 77, 1, 1, 3000000, 3000000, 50, NULL, NULL);
+                 INSERT INTO ledger_entry VALUES (9, 77, 2, 4, -1500000, 1500000, 40, NULL, NULL);
+                 INSERT INTO ledger_entry VALUES (9, 77, 3, 1, 500000, 2000000, 60, NULL, NULL);
+                 UPDATE account SET purchased = 3500000, consumed = 1500000;
+                 INSERT INTO purchase VALUES (9, 77, 3, 3500000, 199999, 0);
+                 PRAGMA user_version = 1;",
+            )
+            .unwrap();
+        drop(database);
+        open(directory.path()).close().await.unwrap();
+        let books = Database::Sqlite(directory.path().to_owned());
+        let report = audit(&books, &[], |_| {}).unwrap();
+        assert_eq!(report.violation, None);
+        assert_ne!(report.heads[0].head, EntryHash::NONE);
+        let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+        let booked: i64 = database
+            .query_row("SELECT at FROM ledger_entry WHERE number = 2", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(booked, 50, "no entry is booked before the one before it");
+        assert!(database.execute("UPDATE ledger_entry SET at = 1", []).is_err());
+    }
 }

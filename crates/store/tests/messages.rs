@@ -13,7 +13,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const RUN: u64 = 4_096;
 
 struct Books {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn countersign_store::Books>,
     account: AccountKey,
     _work: CommittedWork,
     _directory: TempDir,
@@ -21,12 +21,7 @@ struct Books {
 
 async fn books() -> Books {
     let directory = tempfile::tempdir().unwrap();
-    let (store, work) = SqliteStore::open(SqliteOptions {
-        path: directory.path().to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    })
-    .unwrap();
+    let (store, work) = testing::open(directory.path(), MasterKey::from_bytes([1; 32]), Rules::default()).unwrap();
     let account = open_account(&store, 1, 393_330_000_001).await;
     Books {
         store,
@@ -36,7 +31,7 @@ async fn books() -> Books {
     }
 }
 
-async fn open_account(store: &SqliteStore, seed: u8, owner: u64) -> AccountKey {
+async fn open_account(store: &Arc<dyn countersign_store::Books>, seed: u8, owner: u64) -> AccountKey {
     let id = AccountId::from_entropy(u64::from_be_bytes([seed; 8]));
     let account = AccountKey::of_new(id);
     let new = NewAccount {
@@ -61,7 +56,7 @@ fn command(action: Action, now: Timestamp) -> Command {
     }
 }
 
-async fn submit(store: &SqliteStore, account: AccountKey, action: Action, now: Timestamp) {
+async fn submit(store: &Arc<dyn countersign_store::Books>, account: AccountKey, action: Action, now: Timestamp) {
     store.submit(account, command(action, now)).await.unwrap().unwrap();
 }
 

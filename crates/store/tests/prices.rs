@@ -8,18 +8,13 @@ use std::sync::Arc;
 
 use countersign_core::*;
 use countersign_store::*;
-use rusqlite::Connection;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-const FIRST_SCHEMA: &str = include_str!("../src/sqlite/migrations/0001_books.sql");
 
-fn open(path: &Path) -> Arc<SqliteStore> {
-    let options = SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    };
-    SqliteStore::open(options).unwrap().0
+fn open(path: &Path) -> Arc<dyn Books> {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default())
+        .unwrap()
+        .0
 }
 
 fn row(prefix: &str, from: Timestamp, price: Option<&str>) -> PriceRow {
@@ -31,7 +26,7 @@ fn row(prefix: &str, from: Timestamp, price: Option<&str>) -> PriceRow {
     }
 }
 
-async fn set(store: &SqliteStore, rows: Vec<PriceRow>, dry_run: bool) -> Result<PricesSet, StoreError> {
+async fn set(store: &Arc<dyn Books>, rows: Vec<PriceRow>, dry_run: bool) -> Result<PricesSet, StoreError> {
     let setting = PriceSetting {
         rows,
         dry_run,
@@ -41,13 +36,13 @@ async fn set(store: &SqliteStore, rows: Vec<PriceRow>, dry_run: bool) -> Result<
     store.set_prices(setting).await
 }
 
-async fn rows(store: &SqliteStore) -> Vec<PriceRow> {
+async fn rows(store: &Arc<dyn Books>) -> Vec<PriceRow> {
     let history = store.price_history(None, 1_000).await.unwrap();
     history.into_iter().map(|record| record.row).collect()
 }
 
 /// The price of a message, as an ability check is charged.
-async fn charged(store: &SqliteStore, account: AccountKey, now: Timestamp, entropy: u64) -> Credits {
+async fn charged(store: &Arc<dyn Books>, account: AccountKey, now: Timestamp, entropy: u64) -> Credits {
     let command = Command {
         now,
         token: None,
@@ -71,7 +66,7 @@ async fn charged(store: &SqliteStore, account: AccountKey, now: Timestamp, entro
     request.fee
 }
 
-async fn account(store: &SqliteStore) -> AccountKey {
+async fn account(store: &Arc<dyn Books>) -> AccountKey {
     let id = AccountId::from_entropy(7);
     let key = AccountKey::of_new(id);
     let new = NewAccount {
@@ -166,40 +161,54 @@ async fn the_database_refuses_to_edit_or_delete_a_row() {
     let store = open(directory.path());
     set(&store, vec![row("+39", NOW, Some("2"))], false).await.unwrap();
     store.close().await.unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    for (sql, word) in [
-        ("UPDATE price_row SET price = 1", "never edited"),
-        ("DELETE FROM price_row", "never deleted"),
-    ] {
-        let error = database.execute(sql, []).unwrap_err();
-        assert!(error.to_string().contains(word), "{error}");
+    for sql in ["UPDATE price_row SET price = 1", "DELETE FROM price_row"] {
+        let done = testing::with_tables(directory.path(), |tables| tables.execute(sql)).unwrap();
+        assert!(done.is_err(), "{sql}");
     }
 }
 
-#[tokio::test]
-async fn the_list_of_an_earlier_version_is_carried_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    database.execute_batch(FIRST_SCHEMA).unwrap();
-    database
-        .execute_batch(
-            "INSERT INTO price (prefix, price) VALUES (0, 30000), (39, 20000), (391, 50000);
-             INSERT INTO settings_audit (at, action, subject) VALUES
-               (1000, 'price set', '39: 0.01'), (5000, 'price set', '39: 0.02'), (9000, 'price set', '391: 0.05');
-             PRAGMA user_version = 1;",
-        )
-        .unwrap();
-    drop(database);
-    let store = open(directory.path());
-    let expected = [
-        row("default", Timestamp::from_millis(0), Some("0.03")),
-        row("+39", Timestamp::from_millis(5_000), Some("0.02")),
-        row("+391", Timestamp::from_millis(9_000), Some("0.05")),
-    ];
-    assert_eq!(rows(&store).await, expected);
-    let record = store.price_history(None, 2).await.unwrap().remove(1);
-    assert_eq!((record.set_at.millis(), record.set_by.as_str()), (5_000, "operator"));
-    let account = account(&store).await;
-    assert_eq!(charged(&store, account, NOW, 1).await, Credits::parse("0.05").unwrap());
-    store.close().await.unwrap();
+/// Books of an older SQLite schema.
+mod sqlite {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    const FIRST_SCHEMA: &str = include_str!("../src/sqlite/migrations/0001_books.sql");
+
+    fn open(path: &Path) -> Arc<dyn Books> {
+        let options = SqliteOptions {
+            path: path.to_owned(),
+            master_key: MasterKey::from_bytes([1; 32]),
+            rules: Rules::default(),
+        };
+        SqliteStore::open(options).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn the_list_of_an_earlier_version_is_carried_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+        database.execute_batch(FIRST_SCHEMA).unwrap();
+        database
+            .execute_batch(
+                "INSERT INTO price (prefix, price) VALUES (0, 30000), (39, 20000), (391, 50000);
+                 INSERT INTO settings_audit (at, action, subject) VALUES
+                   (1000, 'price set', '39: 0.01'), (5000, 'price set', '39: 0.02'), (9000, 'price set', '391: 0.05');
+                 PRAGMA user_version = 1;",
+            )
+            .unwrap();
+        drop(database);
+        let store = open(directory.path());
+        let expected = [
+            row("default", Timestamp::from_millis(0), Some("0.03")),
+            row("+39", Timestamp::from_millis(5_000), Some("0.02")),
+            row("+391", Timestamp::from_millis(9_000), Some("0.05")),
+        ];
+        assert_eq!(rows(&store).await, expected);
+        let record = store.price_history(None, 2).await.unwrap().remove(1);
+        assert_eq!((record.set_at.millis(), record.set_by.as_str()), (5_000, "operator"));
+        let account = account(&store).await;
+        assert_eq!(charged(&store, account, NOW, 1).await, Credits::parse("0.05").unwrap());
+        store.close().await.unwrap();
+    }
 }

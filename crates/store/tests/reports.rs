@@ -8,25 +8,19 @@ use std::sync::Arc;
 
 use countersign_core::*;
 use countersign_store::*;
-use rusqlite::Connection;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const LATER: Timestamp = Timestamp::from_millis(1_800_000_060_000);
 const PHONE: PhoneNumber = PhoneNumber::from_stored(391_234_567_890);
 
 struct Books {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn countersign_store::Books>,
     new_reports: NewReports,
     directory: tempfile::TempDir,
 }
 
-fn open(path: &Path) -> (Arc<SqliteStore>, CommittedWork) {
-    SqliteStore::open(SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    })
-    .unwrap()
+fn open(path: &Path) -> (Arc<dyn countersign_store::Books>, CommittedWork) {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default()).unwrap()
 }
 
 impl Books {
@@ -283,33 +277,6 @@ async fn a_lane_costs_one_look_and_is_read_on_from_a_place() {
 }
 
 #[tokio::test]
-async fn looking_for_lanes_never_walks_the_reports_of_a_lane() {
-    let books = Books::new();
-    let database = Connection::open(books.directory.path().join("countersign.db")).unwrap();
-    let plan = |sql: &str| -> String {
-        let mut statement = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
-        rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
-    };
-    let accounts = plan(
-        "SELECT bucket, account_id FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL \
-         AND (bucket, account_id) > (1, 2) ORDER BY bucket, account_id LIMIT 1",
-    );
-    assert_eq!(
-        accounts,
-        "SEARCH report USING COVERING INDEX report_lane ((bucket,account_id)>(?,?))"
-    );
-    let lanes = plan(
-        "SELECT host, due_at FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL AND bucket = 1 \
-         AND account_id = 2 AND host > 'x' ORDER BY host, due_at LIMIT 1",
-    );
-    assert_eq!(
-        lanes,
-        "SEARCH report USING COVERING INDEX report_lane (bucket=? AND account_id=? AND host>?)"
-    );
-}
-
-#[tokio::test]
 async fn attempts_are_kept_and_being_held_back_in_a_row_is_one_of_them() {
     let books = Books::new();
     let account = books.account(1).await;
@@ -467,70 +434,109 @@ async fn bodies_and_answers_are_nowhere_in_the_file() {
         .await
         .unwrap();
     books.store.close().await.unwrap();
-    for entry in std::fs::read_dir(books.directory.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in ["a secret of the receiver", "delivery_status"] {
-            assert!(
-                !bytes.windows(secret.len()).any(|window| window == secret.as_bytes()),
-                "{secret:?} is in the file"
-            );
-        }
+    for secret in ["a secret of the receiver", "delivery_status"] {
+        let held = testing::books_hold(books.directory.path(), secret.as_bytes()).unwrap();
+        assert!(!held, "{secret:?} is in the database");
     }
 }
 
-#[tokio::test]
-async fn reports_that_an_older_version_wrote_get_their_lane_and_keep_what_was_tried() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("countersign.db");
-    let account = AccountKey::of_new(AccountId::from_entropy(7));
-    let (bucket, id) = (account.bucket.0, account.id.number());
-    {
-        let database = Connection::open(&path).unwrap();
-        database.pragma_update(None, "journal_mode", "wal").unwrap();
-        database
-            .execute_batch(include_str!("../src/sqlite/migrations/0001_books.sql"))
-            .unwrap();
-        database.pragma_update(None, "user_version", 1).unwrap();
-        let urls = [
-            "https://Example.com:443/a",
-            "http://example.com:8080/b",
-            "https://example.com/c",
-        ];
-        for ((number, url), reason) in (0_i64..).zip(urls).zip([Some("answered 500"), None, None]) {
-            let due_at = (number != 2).then_some(NOW.millis());
-            database
-                .execute(
-                    "INSERT INTO report (bucket, account_id, created_at, random, number, state, attempts, due_at, made_at, \
-                     reason, callback_url, body_sealed) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?3, ?8, ?9, x'00')",
-                    rusqlite::params![
-                        bucket,
-                        id,
-                        NOW.millis(),
-                        number,
-                        i64::from(due_at.is_none()),
-                        i64::from(reason.is_some()),
-                        due_at,
-                        reason,
-                        url
-                    ],
-                )
-                .unwrap();
-        }
+/// How SQLite looks for lanes, and books of an older schema of it.
+mod sqlite {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn open(path: &Path) -> (Arc<SqliteStore>, CommittedWork) {
+        let options = SqliteOptions {
+            path: path.to_owned(),
+            master_key: MasterKey::from_bytes([1; 32]),
+            rules: Rules::default(),
+        };
+        SqliteStore::open(options).unwrap()
     }
-    let (store, _work) = open(directory.path());
-    let lanes = store.report_lanes(account, None, 10).await.unwrap();
-    let hosts: Vec<&str> = lanes.iter().map(|(lane, _)| &*lane.host).collect();
-    assert_eq!(hosts, ["example.com", "example.com:8080"]);
-    let database = Connection::open(&path).unwrap();
-    let error: String = database
-        .query_row(
-            "SELECT error FROM report_attempt WHERE try = 1 AND random = 0",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!(error, "answered 500");
-    let profiles = store.reports(account, ReportFilter::All, None, 10).await.unwrap();
-    let attempts: Vec<u16> = profiles.iter().map(|profile| profile.attempts).collect();
-    assert_eq!(attempts, [0, 0, 1]);
+
+    #[tokio::test]
+    async fn looking_for_lanes_never_walks_the_reports_of_a_lane() {
+        let directory = tempfile::tempdir().unwrap();
+        let _books = open(directory.path());
+        let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+        let plan = |sql: &str| -> String {
+            let mut statement = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+            rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+        };
+        let accounts = plan(
+            "SELECT bucket, account_id FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL \
+             AND (bucket, account_id) > (1, 2) ORDER BY bucket, account_id LIMIT 1",
+        );
+        assert_eq!(
+            accounts,
+            "SEARCH report USING COVERING INDEX report_lane ((bucket,account_id)>(?,?))"
+        );
+        let lanes = plan(
+            "SELECT host, due_at FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL AND bucket = 1 \
+             AND account_id = 2 AND host > 'x' ORDER BY host, due_at LIMIT 1",
+        );
+        assert_eq!(
+            lanes,
+            "SEARCH report USING COVERING INDEX report_lane (bucket=? AND account_id=? AND host>?)"
+        );
+    }
+
+    #[tokio::test]
+    async fn reports_that_an_older_version_wrote_get_their_lane_and_keep_what_was_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("countersign.db");
+        let account = AccountKey::of_new(AccountId::from_entropy(7));
+        let (bucket, id) = (account.bucket.0, account.id.number());
+        {
+            let database = Connection::open(&path).unwrap();
+            database.pragma_update(None, "journal_mode", "wal").unwrap();
+            database
+                .execute_batch(include_str!("../src/sqlite/migrations/0001_books.sql"))
+                .unwrap();
+            database.pragma_update(None, "user_version", 1).unwrap();
+            let urls = [
+                "https://Example.com:443/a",
+                "http://example.com:8080/b",
+                "https://example.com/c",
+            ];
+            for ((number, url), reason) in (0_i64..).zip(urls).zip([Some("answered 500"), None, None]) {
+                let due_at = (number != 2).then_some(NOW.millis());
+                database
+                    .execute(
+                        "INSERT INTO report (bucket, account_id, created_at, random, number, state, attempts, due_at, made_at, \
+                         reason, callback_url, body_sealed) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?3, ?8, ?9, x'00')",
+                        rusqlite::params![
+                            bucket,
+                            id,
+                            NOW.millis(),
+                            number,
+                            i64::from(due_at.is_none()),
+                            i64::from(reason.is_some()),
+                            due_at,
+                            reason,
+                            url
+                        ],
+                    )
+                    .unwrap();
+            }
+        }
+        let (store, _work) = open(directory.path());
+        let lanes = store.report_lanes(account, None, 10).await.unwrap();
+        let hosts: Vec<&str> = lanes.iter().map(|(lane, _)| &*lane.host).collect();
+        assert_eq!(hosts, ["example.com", "example.com:8080"]);
+        let database = Connection::open(&path).unwrap();
+        let error: String = database
+            .query_row(
+                "SELECT error FROM report_attempt WHERE try = 1 AND random = 0",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(error, "answered 500");
+        let profiles = store.reports(account, ReportFilter::All, None, 10).await.unwrap();
+        let attempts: Vec<u16> = profiles.iter().map(|profile| profile.attempts).collect();
+        assert_eq!(attempts, [0, 0, 1]);
+    }
 }

@@ -12,18 +12,13 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const PHONE: PhoneNumber = PhoneNumber::from_stored(391_234_567_890);
 
 struct Books {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn countersign_store::Books>,
     work: CommittedWork,
     account: AccountKey,
 }
 
-fn open(path: &Path) -> (Arc<SqliteStore>, CommittedWork) {
-    let options = SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    };
-    SqliteStore::open(options).unwrap()
+fn open(path: &Path) -> (Arc<dyn countersign_store::Books>, CommittedWork) {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default()).unwrap()
 }
 
 async fn books(path: &Path) -> Books {
@@ -194,8 +189,10 @@ async fn a_request_without_a_plan_has_none_of_its_columns() {
     let id = RequestId::new(NOW, 1);
     books.ask(Action::news(id, News::Accepted), 1).await.unwrap();
     books.ask(Action::news(id, News::Delivered), 2).await.unwrap();
-    let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
-    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let count = |sql: &str| {
+        let counted = testing::with_tables(directory.path(), |tables| tables.number(sql));
+        counted.unwrap().unwrap()
+    };
     let unset =
         "SELECT count(*) FROM request WHERE plan IS NULL AND leg IS NULL AND leg_at IS NULL AND open_legs IS NULL";
     assert_eq!(count(unset), 1);
@@ -279,11 +276,15 @@ async fn the_audit_finds_legs_that_went_back() {
         books.ask(Action::Wake { request: id }, after_ms).await.unwrap();
     }
     assert_eq!(books.request(id).await.leg_under_way(), Some(&name("sms")));
-    let violation = || audit(directory.path(), &[], |_| {}).unwrap().violation;
+    let violation = || {
+        audit(&testing::database(directory.path()).unwrap(), &[], |_| {})
+            .unwrap()
+            .violation
+    };
     assert_eq!(violation(), None);
-    let database = rusqlite::Connection::open(directory.path().join("countersign.db")).unwrap();
     let spoil = |sql: &str| {
-        database.execute(sql, []).unwrap();
+        let done = testing::with_tables(directory.path(), |tables| tables.execute(sql));
+        done.unwrap().unwrap();
         violation().unwrap().what
     };
     let gone_back = spoil("UPDATE timeline SET leg = 'telegram' WHERE leg = 'mail'");

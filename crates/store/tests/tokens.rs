@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 const NEVER: u64 = 9_996_610_003;
 
 struct Books {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn countersign_store::Books>,
     account: AccountKey,
     token: ApiToken,
     _work: CommittedWork,
@@ -25,12 +25,7 @@ async fn books(path: &Path) -> Books {
 }
 
 async fn books_by(path: &Path, rules: Rules) -> Books {
-    let (store, work) = SqliteStore::open(SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules,
-    })
-    .unwrap();
+    let (store, work) = testing::open(path, MasterKey::from_bytes([1; 32]), rules).unwrap();
     let id = AccountId::from_entropy(0x1234_5678_9abc_def0);
     let account = AccountKey::of_new(id);
     let token = ApiToken::new(id, [9; 32]);
@@ -160,15 +155,9 @@ async fn what_is_left_of_an_old_token_is_forgotten_once_its_grace_is_over() {
         (2, None)
     );
     books.store.close().await.unwrap();
-    let database = rusqlite::Connection::open(dir.path().join("countersign.db")).unwrap();
-    let left: i64 = database
-        .query_row(
-            "SELECT count(previous_sealed) + count(previous_lookup) FROM account",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!(left, 0);
+    let sql = "SELECT count(previous_sealed) + count(previous_lookup) FROM account";
+    let left = testing::with_tables(dir.path(), |tables| tables.number(sql)).unwrap();
+    assert_eq!(left.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -239,7 +228,7 @@ async fn the_audit_accepts_tests_that_cost_nothing_and_expire() {
     assert!(stored.test && stored.delivery == DeliveryState::Expired && !stored.refunded);
     assert_eq!((stored.generation, stored.token()), (1, test));
     books.store.close().await.unwrap();
-    let report = audit(dir.path(), &[], |_| {}).unwrap();
+    let report = audit(&testing::database(dir.path()).unwrap(), &[], |_| {}).unwrap();
     assert_eq!(report.requests, 3);
     assert_eq!(report.violation, None);
 }

@@ -9,31 +9,30 @@ use std::sync::Arc;
 
 use countersign_core::*;
 use countersign_store::*;
-use rusqlite::Connection;
 
 /// 1 January 2027, 00:00 UTC, and a quarter of an hour each.
 const START: Timestamp = Timestamp::from_millis(1_798_761_600_000);
 const COUNTRIES: [u64; 4] = [393_471_200_000, 4_915_123_400_000, 351_912_300_000, 16_502_500_000];
 
 struct Books {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn countersign_store::Books>,
     account: AccountKey,
     /// Every request with its arrival, as the test saw it.
     requests: Vec<RequestId>,
 }
 
-fn open_at(path: &Path) -> Arc<SqliteStore> {
-    let options = SqliteOptions {
-        path: path.to_owned(),
-        master_key: MasterKey::from_bytes([1; 32]),
-        rules: Rules::default(),
-    };
-    SqliteStore::open(options).unwrap().0
+fn open_at(path: &Path) -> Arc<dyn countersign_store::Books> {
+    testing::open(path, MasterKey::from_bytes([1; 32]), Rules::default())
+        .unwrap()
+        .0
 }
 
 impl Books {
     async fn open(path: &Path) -> Self {
-        let store = open_at(path);
+        Self::in_store(open_at(path)).await
+    }
+
+    async fn in_store(store: Arc<dyn countersign_store::Books>) -> Self {
         let id = AccountId::from_entropy(0x1234_5678_9abc_def0);
         let account = AccountKey::of_new(id);
         let new = NewAccount {
@@ -138,19 +137,20 @@ impl Books {
     }
 
     /// What all rows add up to, by key; new numbers left out.
-    fn expected(&self, path: &Path) -> BTreeMap<(i64, [String; 3]), UsageSum> {
-        let database = Connection::open(path.join("countersign.db")).unwrap();
-        let mut arrival = database
-            .prepare(
-                "SELECT min(at) FROM timeline WHERE created_at = ?1 AND random = ?2 AND kind = 1 AND state IN (5, 6)",
-            )
-            .unwrap();
+    async fn expected(&self, path: &Path) -> BTreeMap<(i64, [String; 3]), UsageSum> {
+        let sql = "SELECT created_at, random, min(at) FROM timeline WHERE kind = 1 AND state IN (5, 6) \
+                   GROUP BY created_at, random";
+        let rows = testing::with_tables(path, |tables| tables.query(sql, &[])).unwrap();
+        let arrivals: BTreeMap<(i64, i64), i64> = rows
+            .unwrap()
+            .iter()
+            .map(|row| ((row.get(0), row.get(1)), row.get(2)))
+            .collect();
         let mut expected: BTreeMap<_, UsageSum> = BTreeMap::new();
         for id in &self.requests {
-            let place = [id.created_at().millis(), id.random().cast_signed()];
-            let arrived_at: Option<i64> = arrival.query_row(place, |row| row.get(0)).unwrap();
-            let request = futures_util::FutureExt::now_or_never(self.store.request(self.account, *id));
-            let request = request.unwrap().unwrap().unwrap();
+            let place = (id.created_at().millis(), id.random().cast_signed());
+            let arrived_at = arrivals.get(&place).copied();
+            let request = self.store.request(self.account, *id).await.unwrap().unwrap();
             let facts = UsageFacts {
                 arrived_at: arrived_at.map(Timestamp::from_millis),
                 ..UsageFacts::of(&request, &[])
@@ -276,10 +276,9 @@ async fn compare(books: &Books, expected: &BTreeMap<(i64, [String; 3]), UsageSum
 }
 
 fn rows_of(path: &Path, table: &str) -> i64 {
-    let database = Connection::open(path.join("countersign.db")).unwrap();
-    database
-        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-        .unwrap()
+    let sql = format!("SELECT count(*) FROM {table}");
+    let counted = testing::with_tables(path, |tables| tables.number(&sql));
+    counted.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -290,7 +289,7 @@ async fn usage_is_what_the_requests_add_up_to() {
         books.one(number, i64::try_from(number % 90).unwrap()).await;
     }
     assert_eq!(rows_of(directory.path(), "usage_past"), 0);
-    let expected = books.expected(directory.path());
+    let expected = books.expected(directory.path()).await;
     compare(&books, &expected).await;
     // A row for each quarter and sender: enough of them that they are put away, the last ones of each batch not yet.
     for number in 200..5_200 {
@@ -302,7 +301,7 @@ async fn usage_is_what_the_requests_add_up_to() {
     for number in 6_000..6_100 {
         books.one(number, i64::try_from(number % 300).unwrap()).await;
     }
-    let expected = books.expected(directory.path());
+    let expected = books.expected(directory.path()).await;
     compare(&books, &expected).await;
     books.store.close().await.unwrap();
     books.store = open_at(directory.path());
@@ -344,71 +343,6 @@ async fn ledger(books: &Books) -> (Credits, Credits) {
 }
 
 #[tokio::test]
-async fn books_that_are_older_than_statistics_are_summed_up_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut books = Books::open(directory.path()).await;
-    for number in 0..1_000 {
-        books.one(number, i64::try_from(number * 3).unwrap()).await;
-    }
-    let expected = books.expected(directory.path());
-    let edges = quarters(-10, 96, 40);
-    let ask = async |store: &SqliteStore| {
-        let usage = store.usage(books.account, edges.clone(), UsageFilter::default()).await;
-        let numbers = store.different_numbers(books.account, edges.clone()).await;
-        (usage.unwrap(), numbers.unwrap())
-    };
-    let before = ask(&books.store).await;
-    books.store.close().await.unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    database
-        .execute_batch(
-            "DELETE FROM usage_recent; DELETE FROM usage_past; DELETE FROM usage_numbers; \
-             INSERT INTO meta (name, value) VALUES ('usage to fill', x'');",
-        )
-        .unwrap();
-    drop(database);
-    let store = open_at(directory.path());
-    assert_eq!(ask(&store).await, before);
-    store.close().await.unwrap();
-    // Only once: what is there is not added a second time.
-    let store = open_at(directory.path());
-    assert_eq!(ask(&store).await, before);
-    let books = Books {
-        store,
-        account: books.account,
-        requests: Vec::new(),
-    };
-    compare(&books, &expected).await;
-}
-
-#[tokio::test]
-async fn one_old_request_that_cannot_be_read_keeps_no_server_from_starting() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut books = Books::open(directory.path()).await;
-    for number in 0..3 {
-        books.one(number, 0).await;
-    }
-    books.store.close().await.unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
-    database
-        .execute_batch(
-            "DELETE FROM usage_recent; DELETE FROM usage_past; DELETE FROM usage_numbers; \
-             INSERT INTO meta (name, value) VALUES ('usage to fill', x''); \
-             UPDATE request SET delivery = 99 WHERE (created_at, random) = \
-             (SELECT created_at, random FROM request ORDER BY created_at, random LIMIT 1);",
-        )
-        .unwrap();
-    drop(database);
-    let store = open_at(directory.path());
-    let usage = store
-        .usage(books.account, quarters(-10, 96, 2), UsageFilter::default())
-        .await
-        .unwrap();
-    let requests: u64 = usage.iter().map(|sum| sum.shown(UsageCount::Requests)).sum();
-    assert_eq!(requests, 2);
-}
-
-#[tokio::test]
 async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
     let directory = tempfile::tempdir().unwrap();
     let mut books = Books::open(directory.path()).await;
@@ -441,9 +375,8 @@ async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
     assert_eq!(whole[0], sketches[0]);
     books.store.close().await.unwrap();
     let digits = b"3934712";
-    let file = std::fs::read(directory.path().join("countersign.db")).unwrap();
     assert!(
-        !file.windows(digits.len()).any(|window| window == digits),
+        !testing::books_hold(directory.path(), digits).unwrap(),
         "no number stands in the books as text"
     );
 }
@@ -456,14 +389,18 @@ async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
         books.one(number, 0).await;
     }
     books.store.close().await.unwrap();
-    let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+    let bytes = if testing::on_postgres() {
+        "'\\xffffff'"
+    } else {
+        "x'ffffff'"
+    };
     let damaged = |table: &str, column: &str| {
-        let sql = format!("UPDATE {table} SET {column} = x'ffffff'");
-        database.execute(&sql, []).unwrap()
+        let sql = format!("UPDATE {table} SET {column} = {bytes}");
+        let done = testing::with_tables(directory.path(), |tables| tables.execute(&sql));
+        done.unwrap().unwrap()
     };
     assert!(damaged("usage_recent", "sums") > 1);
     assert_eq!(damaged("usage_numbers", "sketch"), 4);
-    drop(database);
     books.store = open_at(directory.path());
     let before = books.requests.len();
     for number in 40..80 {
@@ -477,4 +414,85 @@ async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
     assert_eq!(usage[0].count(UsageCount::Requests), requests);
     let sketches = books.store.different_numbers(books.account, edges).await.unwrap();
     assert!(sketches[0].ranks().iter().any(|&rank| rank > 0));
+}
+
+/// Books of an older SQLite schema, without statistics.
+mod sqlite {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn open_at(path: &Path) -> Arc<dyn countersign_store::Books> {
+        let options = SqliteOptions {
+            path: path.to_owned(),
+            master_key: MasterKey::from_bytes([1; 32]),
+            rules: Rules::default(),
+        };
+        SqliteStore::open(options).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn books_that_are_older_than_statistics_are_summed_up_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut books = Books::in_store(open_at(directory.path())).await;
+        for number in 0..1_000 {
+            books.one(number, i64::try_from(number * 3).unwrap()).await;
+        }
+        let expected = books.expected(directory.path()).await;
+        let edges = quarters(-10, 96, 40);
+        let ask = async |store: &Arc<dyn countersign_store::Books>| {
+            let usage = store.usage(books.account, edges.clone(), UsageFilter::default()).await;
+            let numbers = store.different_numbers(books.account, edges.clone()).await;
+            (usage.unwrap(), numbers.unwrap())
+        };
+        let before = ask(&books.store).await;
+        books.store.close().await.unwrap();
+        let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+        database
+            .execute_batch(
+                "DELETE FROM usage_recent; DELETE FROM usage_past; DELETE FROM usage_numbers; \
+                 INSERT INTO meta (name, value) VALUES ('usage to fill', x'');",
+            )
+            .unwrap();
+        drop(database);
+        let store = open_at(directory.path());
+        assert_eq!(ask(&store).await, before);
+        store.close().await.unwrap();
+        // Only once: what is there is not added a second time.
+        let store = open_at(directory.path());
+        assert_eq!(ask(&store).await, before);
+        let books = Books {
+            store,
+            account: books.account,
+            requests: Vec::new(),
+        };
+        compare(&books, &expected).await;
+    }
+
+    #[tokio::test]
+    async fn one_old_request_that_cannot_be_read_keeps_no_server_from_starting() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut books = Books::in_store(open_at(directory.path())).await;
+        for number in 0..3 {
+            books.one(number, 0).await;
+        }
+        books.store.close().await.unwrap();
+        let database = Connection::open(directory.path().join("countersign.db")).unwrap();
+        database
+            .execute_batch(
+                "DELETE FROM usage_recent; DELETE FROM usage_past; DELETE FROM usage_numbers; \
+                 INSERT INTO meta (name, value) VALUES ('usage to fill', x''); \
+                 UPDATE request SET delivery = 99 WHERE (created_at, random) = \
+                 (SELECT created_at, random FROM request ORDER BY created_at, random LIMIT 1);",
+            )
+            .unwrap();
+        drop(database);
+        let store = open_at(directory.path());
+        let usage = store
+            .usage(books.account, quarters(-10, 96, 2), UsageFilter::default())
+            .await
+            .unwrap();
+        let requests: u64 = usage.iter().map(|sum| sum.shown(UsageCount::Requests)).sum();
+        assert_eq!(requests, 2);
+    }
 }

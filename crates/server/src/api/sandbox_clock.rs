@@ -91,7 +91,7 @@ async fn submit(app: &App, caller: &Caller, token: Option<TokenClaim>, action: A
             Err(StoreError::Busy | StoreError::DiskFull | StoreError::Unavailable | StoreError::TryAgain)
                 if has_moved =>
             {
-                tokio::time::sleep(BUSY_PAUSE).await
+                tokio::time::sleep(BUSY_PAUSE).await;
             }
             answer => return Ok(answer?.map(|_| ())?),
         }

@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_channels::{Handover, LoginPrompt};
-use countersign_core::{Code, CodeLength, Detail, Limit, PhoneNumber, SandboxNumbers, Timestamp};
+use countersign_core::{Code, CodeLength, Detail, LegName, Limit, PhoneNumber, SandboxNumbers, Timestamp};
 use countersign_store::{LoginAnswer, LoginAttempt, LoginEntry, LoginToken, NewLogin, StoreError};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use policy::Network;
-use policy::{NetworkPace, Policy, Standing};
+use policy::{AskedBy, NetworkPace, Policy, Standing};
 
 use crate::app::{App, Mode};
 use crate::pace::Pace;
@@ -96,7 +96,8 @@ impl LoginDesk {
         })
     }
 
-    fn told(&self) {
+    /// Some attempt may have been answered: waiting pages look at theirs.
+    pub(crate) fn told(&self) {
         self.answers.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
@@ -162,11 +163,12 @@ pub(crate) fn typed_phone(text: &str, mode: Mode) -> Option<PhoneNumber> {
 }
 
 /// Counts what could be a guess: of a code, or of a link.
-pub(crate) fn count_guess(app: &App, asker: &Asker, now: Timestamp) -> Result<(), PageError> {
-    match &app.login.limits {
-        Some(limits) => limits.codes_by_network.take(asker.network(), now).map_err(too_many),
-        None => Ok(()),
-    }
+pub(crate) async fn count_guess(app: &App, asker: &Asker, now: Timestamp) -> Result<(), PageError> {
+    let Some(limits) = &app.login.limits else { return Ok(()) };
+    let counted = limits
+        .codes_by_network
+        .take_on_any_node(&*app.store, "guesses of a network", asker.network(), now);
+    counted.await?.map_err(too_many)
 }
 
 fn too_many(seconds: u32) -> PageError {
@@ -182,8 +184,15 @@ pub(crate) async fn begin(
     now: Timestamp,
 ) -> Result<LoginToken, PageError> {
     if let Some(limits) = &app.login.limits {
-        limits.by_network.take(asker.network(), now).map_err(too_many)?;
-        limits.by_number.take(phone, now).map_err(too_many)?;
+        let store = &*app.store;
+        let counted = limits
+            .by_network
+            .take_on_any_node(store, "sign-ins of a network", asker.network(), now);
+        counted.await?.map_err(too_many)?;
+        let counted = limits
+            .by_number
+            .take_on_any_node(store, "sign-ins of a number", phone, phone.to_string(), now);
+        counted.await?.map_err(too_many)?;
     }
     let token = LoginToken(random::bytes());
     let new = NewLogin {
@@ -238,7 +247,15 @@ async fn ask(app: &App, prompt: LoginPrompt, network: Network) -> Result<(), Sto
     let account_id = account.map(|account| account.key.id);
     for leg in app.routes.login_legs(account_id, prompt.phone).await {
         let policy = &app.login.policy;
-        if !policy.may_use(leg.channel.is_paid(), standing, prompt.phone, network, prompt.at) {
+        let asked_by = AskedBy {
+            standing,
+            phone: prompt.phone,
+            network,
+        };
+        if !policy
+            .may_use_on_any_node(&*app.store, leg.channel.is_paid(), asked_by, prompt.at)
+            .await?
+        {
             continue;
         }
         let asking = tokio::time::timeout(ASK_LIMIT, leg.channel.deliver_login(prompt.clone()));
@@ -246,7 +263,13 @@ async fn ask(app: &App, prompt: LoginPrompt, network: Network) -> Result<(), Sto
             .await
             .unwrap_or_else(|_| Handover::Failed(Detail::new("it gave no answer in time")));
         match asked {
-            Handover::Accepted(_) | Handover::Waiting => return Ok(()),
+            Handover::Accepted(_) | Handover::Waiting => {
+                // The holder's inbox may be open on another node.
+                if *leg.channel.name() == LegName::INBOX {
+                    app.site.login_was_asked(prompt.attempt);
+                }
+                return Ok(());
+            }
             Handover::Later(_) => tracing::warn!(leg = %leg.channel.name(), "a leg has no time for a sign-in"),
             Handover::CannotReach(why) | Handover::Refused(why) | Handover::Failed(why) => {
                 tracing::warn!(leg = %leg.channel.name(), %why, "a leg didn’t carry the question of a sign-in");
@@ -283,7 +306,7 @@ pub(crate) async fn enter_code(
     asker: &Asker,
     now: Timestamp,
 ) -> Result<LoginEntry, PageError> {
-    count_guess(app, asker, now)?;
+    count_guess(app, asker, now).await?;
     let attempt = app.site.login(&token, now).await?;
     let entry = app.site.enter_login_code(token, entered.to_owned(), now).await?;
     if let Some(attempt) = attempt
@@ -295,7 +318,8 @@ pub(crate) async fn enter_code(
     Ok(entry)
 }
 
-async fn take_back(app: &App, attempt: i64) {
+/// Takes a question away from whichever leg of this node it stands on.
+pub(crate) async fn take_back(app: &App, attempt: i64) {
     for (_, leg) in app.routes.legs() {
         // Who asked goes on already: a slow leg only keeps its question a while.
         let withdrawn = tokio::time::timeout(WITHDRAW_LIMIT, leg.channel.withdraw_login(attempt));

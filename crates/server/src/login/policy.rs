@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use countersign_core::{Limit, PhoneNumber, Timestamp};
+use countersign_store::{Store, StoreError};
 
 use crate::pace::Pace;
 
@@ -87,6 +88,49 @@ impl NetworkPace {
     }
 }
 
+impl Network {
+    fn in_books(self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl NetworkPace {
+    /// The same, on whichever node the call comes.
+    pub(super) async fn take_on_any_node(
+        &self,
+        store: &dyn Store,
+        name: &'static str,
+        network: Network,
+        now: Timestamp,
+    ) -> Result<Result<(), u32>, StoreError> {
+        if let Err(seconds) = self.take(network, now) {
+            return Ok(Err(seconds));
+        }
+        let limits = [
+            (Some(network), self.networks.limit()),
+            (network.site(), self.sites.limit()),
+        ];
+        for (of, limit) in limits {
+            if let Some(of) = of
+                && let Err(seconds) = store
+                    .count_call(name, format!("{} {}", limit.count, of.in_books()), limit, now)
+                    .await?
+            {
+                return Ok(Err(seconds));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Whose holder is asked, and who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskedBy {
+    pub(super) standing: Standing,
+    pub(super) phone: PhoneNumber,
+    pub(super) network: Network,
+}
+
 /// What a number is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -132,6 +176,40 @@ impl Policy {
                     && self.prefixes.take(prefix(phone), now).is_ok()
             }
         }
+    }
+}
+
+impl Policy {
+    /// The same, on whichever node it is asked.
+    pub(super) async fn may_use_on_any_node(
+        &self,
+        store: &dyn Store,
+        paid: bool,
+        asked: AskedBy,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let AskedBy {
+            standing,
+            phone,
+            network,
+        } = asked;
+        if !self.may_use(paid, standing, phone, network, now) {
+            return Ok(false);
+        }
+        if !paid {
+            return Ok(true);
+        }
+        // A /48's share was counted in memory: in the books a network and what it asks for are enough.
+        for (name, who, limit) in [
+            ("paid questions of a network", network.in_books(), OF_A_NETWORK),
+            ("paid questions to a number", phone.to_string(), OF_A_NUMBER),
+            ("paid questions to a prefix", prefix(phone).to_string(), OF_A_PREFIX),
+        ] {
+            if store.count_call(name, who, limit, now).await?.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

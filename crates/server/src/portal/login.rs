@@ -399,7 +399,7 @@ async fn use_link(
 ) -> Result<Response, PageError> {
     Form::read(&headers, body, &visitor.csrf).await?;
     let now = clock::now();
-    login::count_guess(&app, &asker, now)?;
+    login::count_guess(&app, &asker, now).await?;
     let account = match csrf::secret(&text) {
         Some(secret) => app.site.take_login_link(LoginToken(secret), now).await?,
         None => None,

@@ -236,25 +236,9 @@ impl Dispatch {
 
     /// The message of a request as a channel takes it, and its state; `None` where nothing was sent.
     async fn outgoing(&mut self, request: VerificationRequest) -> Option<(OutgoingMessage, DeliveryState)> {
-        let message = request.message?;
-        let account = request.account;
-        let offset_ms = self
-            .clocks
-            .offset_ms(&*self.store, account.id, message.sent_at, clock::now())
-            .await;
-        let outgoing = OutgoingMessage {
-            account,
-            request: request.id,
-            phone: request.phone,
-            code: message.code,
-            sender: message.sender,
-            locale: message.locale,
-            email: message.email,
-            sent_at: message.sent_at,
-            expires_at: message.expires_at,
-            clock_offset_ms: offset_ms,
-        };
-        Some((outgoing, request.delivery))
+        let delivery = request.delivery;
+        let message = outgoing(request, &mut self.clocks, &*self.store).await?;
+        Some((message, delivery))
     }
 
     /// Goes one step on with the recovery. Batches are worked off only between steps: a message that is withdrawn while a
@@ -327,6 +311,29 @@ impl Dispatch {
         self.restored = true;
         Ok(())
     }
+}
+
+/// The message of a request as a channel takes it; `None` where nothing was sent.
+pub(super) async fn outgoing(
+    request: VerificationRequest,
+    clocks: &mut ClockOffsets,
+    store: &dyn Store,
+) -> Option<OutgoingMessage> {
+    let message = request.message?;
+    let account = request.account;
+    let offset_ms = clocks.offset_ms(store, account.id, message.sent_at, clock::now()).await;
+    Some(OutgoingMessage {
+        account,
+        request: request.id,
+        phone: request.phone,
+        code: message.code,
+        sender: message.sender,
+        locale: message.locale,
+        email: message.email,
+        sent_at: message.sent_at,
+        expires_at: message.expires_at,
+        clock_offset_ms: offset_ms,
+    })
 }
 
 impl Worker for Dispatch {

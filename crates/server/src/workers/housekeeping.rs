@@ -51,8 +51,11 @@ impl Worker for Housekeeping {
 }
 
 impl Housekeeping {
-    /// Does a little; answers whether more may be left.
+    /// Does a little, where no other node does it; answers whether more may be left.
     async fn bite(&self) -> Result<bool, StoreError> {
+        if !self.store.claim_task("housekeeping").await? {
+            return Ok(false);
+        }
         let now = clock::now();
         let mut forgotten = self.store.forget_old_answers(now).await?;
         forgotten += self.site.forget_ended_sessions(now).await?;

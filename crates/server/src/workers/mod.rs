@@ -1,5 +1,6 @@
 //! What happens after an answer was given: messages go out (`dispatch`), what is due expires (`expiry`), delivery reports
-//! are sent (`reports`, with the book-keeping in `lanes` and the sending in `postman`), and channels' news goes to the books (`news`). Nothing here is true on its own: all work stands
+//! are sent (`reports`, with the book-keeping in `lanes` and the sending in `postman`), channels' news goes to the books (`news`), and
+//! what other nodes do is shown here (`elsewhere`). Nothing here is true on its own: all work stands
 //! in the books, so a worker may stop at any moment, and a restart goes on from there.
 
 mod addresses;
@@ -8,6 +9,7 @@ mod circuit;
 mod clocks;
 mod connections;
 mod dispatch;
+mod elsewhere;
 mod expiry;
 mod housekeeping;
 mod lane;
@@ -148,7 +150,11 @@ pub struct Workers {
 }
 
 /// Starts all workers. `news` is the other end of the channels' sender.
-pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNews>) -> Result<Workers, WorkersError> {
+pub fn start(
+    app: &Arc<App>,
+    mut committed: CommittedWork,
+    news: mpsc::Receiver<ChannelNews>,
+) -> Result<Workers, WorkersError> {
     let parts = WorkerParts {
         store: Arc::clone(&app.store),
         site: Arc::clone(&app.site),
@@ -159,7 +165,13 @@ pub fn start(app: &App, committed: CommittedWork, news: mpsc::Receiver<ChannelNe
         reports: ReportSettings::of(&app.settings),
         draining: app.draining.clone(),
     };
-    start_with(parts, committed, news)
+    let elsewhere = committed.take_elsewhere(app.inbox.is_some());
+    let mut workers = start_with(parts, committed, news)?;
+    if let Some(elsewhere) = elsewhere {
+        let from_elsewhere = elsewhere::FromElsewhere::new(Arc::clone(app), elsewhere);
+        workers.tasks.spawn(supervise(from_elsewhere));
+    }
+    Ok(workers)
 }
 
 /// Starts all workers from their parts. Needs a tokio runtime.
@@ -203,7 +215,11 @@ pub fn start_with(
         );
         lanes.insert(name, entry);
         tasks.spawn(supervise(lane));
-        tasks.spawn(supervise(channels::Running::new(Arc::clone(channel), draining.clone())));
+        tasks.spawn(supervise(channels::Running::new(
+            Arc::clone(channel),
+            Arc::clone(&store),
+            draining.clone(),
+        )));
     }
     let dispatch = dispatch::Dispatch::new(
         dispatch::DispatchParts {

@@ -54,6 +54,9 @@ impl Worker for Summaries {
 
 impl Summaries {
     async fn round(&mut self) -> Result<(), StoreError> {
+        if !self.store.claim_task("summaries").await? {
+            return Ok(());
+        }
         let begun = Instant::now();
         self.quiet.retain(|_, until| *until > begun);
         let mut after = None;

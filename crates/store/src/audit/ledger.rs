@@ -1,6 +1,6 @@
 //! P2 within the ledger: entries follow one another, each chained to the one before, and add up to the account's row.
 
-use countersign_core::{Credits, EntryHash, EntryKind, LedgerEntry};
+use countersign_core::{Credits, EntryHash, EntryKind, LedgerEntry, RequestId};
 
 use super::{AccountCheck, Finding, require};
 use crate::sql::codec::{ENTRY_COLUMNS, entry_from_row};
@@ -12,7 +12,7 @@ impl AccountCheck<'_, '_> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {ENTRY_COLUMNS} FROM ledger_entry WHERE bucket = ?1 AND account_id = ?2 ORDER BY number"
         ))?;
-        let mut rows = statement.query(self.place())?;
+        let mut rows = statement.stream(self.place())?;
         let (mut last, mut balance, mut head, mut at) = (0, Credits::ZERO, EntryHash::NONE, 0);
         while let Some(row) = rows.next()? {
             let entry = entry_from_row(self.account.key, row)?;
@@ -71,7 +71,9 @@ impl AccountCheck<'_, '_> {
                 entry.amount
             ));
         }
-        if let Some(request) = entry.request {
+        // Requests of the time before may be gone, and whoever wants to know what they cost has their entries.
+        let is_kept = |request: &RequestId| request.created_at().millis() >= self.requests_from;
+        if let Some(request) = entry.request.filter(is_kept) {
             self.charged.entry(request, entry.kind, entry.amount);
         }
         None
@@ -123,7 +125,7 @@ impl AccountCheck<'_, '_> {
              ON e.bucket = p.bucket AND e.account_id = p.account_id AND e.number = p.entry \
              WHERE p.bucket = ?1 AND p.account_id = ?2 ORDER BY p.entry",
         )?;
-        let mut rows = statement.query(self.place())?;
+        let mut rows = statement.stream(self.place())?;
         let (mut bought, mut next_lapse_at) = (Credits::ZERO, None::<i64>);
         while let Some(row) = rows.next()? {
             let entry: i64 = row.get(0)?;

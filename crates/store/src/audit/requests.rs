@@ -58,9 +58,10 @@ impl AccountCheck<'_, '_> {
     pub(super) fn requests(&mut self) -> Finding {
         let mut statement = self.connection.prepare_cached(
             "SELECT created_at, random, delivery, fee, refunded FROM request WHERE bucket = ?1 AND account_id = ?2 \
-             ORDER BY created_at, random",
+             AND created_at >= ?3 ORDER BY created_at, random",
         )?;
-        let mut rows = statement.query(self.place())?;
+        let [bucket, account_id] = self.place();
+        let mut rows = statement.stream([bucket, account_id, self.requests_from])?;
         let mut held = Credits::ZERO;
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
@@ -103,24 +104,27 @@ impl AccountCheck<'_, '_> {
     fn wrongly_charged(&self) -> Finding {
         let mut statement = self.connection.prepare_cached(
             "SELECT r.created_at, r.random, r.fee, r.refunded, \
-             sum(e.kind = ?3), sum(e.kind = ?4), sum(iif(e.kind = ?3, -e.amount, 0)), sum(iif(e.kind = ?4, e.amount, 0)) \
+             count(*) FILTER (WHERE e.kind = ?3), count(*) FILTER (WHERE e.kind = ?4), \
+             coalesce(sum(-e.amount) FILTER (WHERE e.kind = ?3), 0), coalesce(sum(e.amount) FILTER (WHERE e.kind = ?4), 0) \
              FROM request r LEFT JOIN ledger_entry e ON e.bucket = ?1 AND e.account_id = ?2 \
              AND e.request_created_at = r.created_at AND e.request_random = r.random \
-             WHERE r.bucket = ?1 AND r.account_id = ?2 AND r.delivery <> ?5 GROUP BY r.created_at, r.random",
+             WHERE r.bucket = ?1 AND r.account_id = ?2 AND r.delivery <> ?5 AND r.created_at >= ?6 \
+             GROUP BY r.created_at, r.random, r.fee, r.refunded",
         )?;
         let [bucket, account_id] = self.place();
-        let mut rows = statement.query(params![
+        let mut rows = statement.stream(params![
             bucket,
             account_id,
             EntryKind::Charge.number(),
             EntryKind::Refund.number(),
-            delivery_number(DeliveryState::Admitted)
+            delivery_number(DeliveryState::Admitted),
+            self.requests_from
         ])?;
         while let Some(row) = rows.next()? {
             let id = request_id(row)?;
             let (fee, is_refunded): (i64, bool) = (row.get(2)?, row.get(3)?);
-            let count = |column| row.get::<Option<i64>>(column).map(Option::unwrap_or_default);
-            let (charges, refunds, charge_sum, refund_sum) = (count(4)?, count(5)?, count(6)?, count(7)?);
+            let (charges, refunds, charge_sum, refund_sum): (i64, i64, i64, i64) =
+                (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?);
             let money = |micros| Credits::from_micros(micros);
             require!(
                 charges == i64::from(fee > 0) && charge_sum == fee,
@@ -137,11 +141,16 @@ impl AccountCheck<'_, '_> {
         }
         let mut statement = self.connection.prepare_cached(
             "SELECT e.request_created_at, e.request_random FROM ledger_entry e \
-             WHERE e.bucket = ?1 AND e.account_id = ?2 AND e.request_created_at IS NOT NULL AND NOT EXISTS \
+             WHERE e.bucket = ?1 AND e.account_id = ?2 AND e.request_created_at >= ?4 AND NOT EXISTS \
              (SELECT 1 FROM request r WHERE r.bucket = ?1 AND r.account_id = ?2 AND r.created_at = e.request_created_at \
              AND r.random = e.request_random AND r.delivery <> ?3) LIMIT 1",
         )?;
-        let mut rows = statement.query(params![bucket, account_id, delivery_number(DeliveryState::Admitted)])?;
+        let mut rows = statement.query(params![
+            bucket,
+            account_id,
+            delivery_number(DeliveryState::Admitted),
+            self.requests_from
+        ])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(Some(format!(
             "entries name request {}, which isn't there or wasn't charged",

@@ -13,11 +13,17 @@ impl AccountCheck<'_, '_> {
             "SELECT t.created_at, t.random, t.kind, t.state, r.delivery, t.leg, r.plan, r.leg FROM timeline t \
              LEFT JOIN request r \
              ON r.bucket = t.bucket AND r.account_id = t.account_id AND r.created_at = t.created_at AND r.random = t.random \
-             WHERE t.bucket = ?1 AND t.account_id = ?2 AND t.kind IN (?3, ?4) \
+             WHERE t.bucket = ?1 AND t.account_id = ?2 AND t.kind IN (?3, ?4) AND t.created_at >= ?5 \
              ORDER BY t.created_at, t.random, t.number",
         )?;
         let [bucket, account_id] = self.place();
-        let mut rows = statement.query(params![bucket, account_id, TIMELINE_BECAME, TIMELINE_LEG_ENDED])?;
+        let mut rows = statement.stream(params![
+            bucket,
+            account_id,
+            TIMELINE_BECAME,
+            TIMELINE_LEG_ENDED,
+            self.requests_from
+        ])?;
         let mut current: Option<(RequestId, DeliveryState, DeliveryState)> = None;
         let mut legs = LegsLeft::default();
         let mut told = 0;

@@ -20,8 +20,8 @@ use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
 use crate::sql::Connection;
 use crate::sql::access::AccessCache;
-use crate::sql::backend::Backend;
-use crate::sql::read::Reader;
+use crate::sql::backend::{Backend, Part};
+use crate::sql::read::{Reader, buckets};
 use crate::sql::settings::Settings;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
@@ -138,6 +138,10 @@ impl Backend for PostgresStore {
         self.read(ask)
     }
 
+    fn parts(&self) -> BoxFuture<'_, Result<Vec<Part>, StoreError>> {
+        self.read(|reader| Ok(buckets(reader.connection)?.into_iter().map(Part::bucket).collect()))
+    }
+
     fn set<T: Send + 'static>(
         &self,
         write: impl FnOnce(&mut Settings<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -208,6 +212,10 @@ impl Backend for PostgresStore {
 
     fn still_holds(&self, lease: Lease) -> bool {
         self.shared.node.holds(lease)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn has_no_others(&self) -> bool {

@@ -77,8 +77,7 @@ impl Books {
         self.usage = UsageBook::default();
     }
 
-    /// The lane's next marker. A lane's row in a bucket is made by itself first, so that it can be locked while a batch whose COMMIT has no
-    /// answer may still be under way.
+    /// The lane's next marker. A lane's row in a bucket is made by itself first, so that each batch can lock it as it begins.
     fn next_marker(&mut self, session: &Session, bucket: u8, lease: Lease) -> Result<Marker, StoreError> {
         let connection = Connection::Postgres(session);
         let writer = match self.writer {
@@ -126,7 +125,7 @@ pub(super) fn write(shared: &Shared, session: &Session, books: &mut Books, jobs:
     };
     let lease = shared.node.lease();
     let marker = books.next_marker(session, bucket, lease)?;
-    let judged = judge(shared, session, books, jobs, lease, marker.writer);
+    let judged = judge(shared, session, books, jobs, lease, &marker);
     let (batch, loaded, usage, reports, mut written) = match judged {
         Ok(judged) => judged,
         Err(error) => {
@@ -169,14 +168,19 @@ fn judge(
     books: &mut Books,
     jobs: &[Job],
     lease: Lease,
-    writer: i64,
+    marker: &Marker,
 ) -> Result<Judged, StoreError> {
     let mut rules = shared.rules();
-    let loaded = load::load(shared, session, &rules, jobs, lease)?;
+    let loaded = load::load(shared, session, &rules, jobs, lease, marker)?;
     if !loaded.epoch_lives {
         // The node's own thread begins a new one.
         shared.node.lost(lease);
         return Err(StoreError::Unavailable);
+    }
+    if !loaded.marker_is_there {
+        // Somebody put the database back to an earlier day; the next attempt makes it anew.
+        books.marked_buckets.remove(&marker.bucket);
+        return Err(StoreError::TryAgain);
     }
     let connection = Connection::Postgres(session);
     if loaded.newest_price != rules.newest_price {
@@ -213,7 +217,7 @@ fn judge(
             judged => judged,
         });
     }
-    books.usage.forget_accounts(&loaded.not_ours(writer).collect());
+    books.usage.forget_accounts(&loaded.not_ours(marker.writer).collect());
     let usage = books.usage.gather(shared, session, &rules, &loaded, &batch.usage)?;
     for (job, outcome) in jobs
         .iter()

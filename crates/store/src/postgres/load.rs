@@ -2,8 +2,6 @@
 //! name. Each statement sees what was committed when it began, and all begin after the locks were given. The rare rest (an order, a
 //! purchase that lapses) is asked for one by one where a command needs it.
 
-use std::sync::LazyLock;
-
 use countersign_core::{
     Account, AccountKey, Action, FirstAnswer, Idempotency, IdempotencyKey, LimitState, Order, OrderId, PhoneNumber,
     Purchase, RequestId, SenderFact, SenderUsername, Timestamp, TokenKind, VerificationRequest,
@@ -14,12 +12,15 @@ use tokio_postgres::types::ToSql;
 
 use super::arrays::{Arrays, Ready};
 use super::lane::Job;
+use super::questions::{
+    ACCOUNTS_SQL, ANSWERS, ANSWERS_OF_BUCKET, FLOOD, FLOOD_OF_BUCKET, LIVE_CODES, LIVE_CODES_OF_BUCKET, REQUESTS_SQL,
+    SENDERS,
+};
 use super::session::Session;
+use super::write::Marker;
 use super::{RulesNow, Shared};
 use crate::batch::{FactSource, FloodCounter, LiveKey, flood_phone, named_request};
-use crate::sql::codec::{
-    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, account_key, phone_of, request_id,
-};
+use crate::sql::codec::{RequestColumns, account_from_row, account_key, phone_of, request_id};
 use crate::sql::load::{Facts, sender_fact};
 use crate::sql::{Connection, Row};
 use crate::types::{Lease, RequestRef, StoreError};
@@ -32,6 +33,8 @@ pub(super) const EPOCH_LOCKS: i32 = 0x636f_756e;
 pub(super) struct Loaded {
     /// Whether this node's epoch is still there.
     pub(super) epoch_lives: bool,
+    /// Whether the batch's marker is there, and is locked now.
+    pub(super) marker_is_there: bool,
     pub(super) newest_price: i64,
     accounts: HashMap<AccountKey, Account>,
     /// Whose batch last wrote an account's usage.
@@ -62,26 +65,6 @@ impl Loaded {
             .map(|(account, _)| *account)
     }
 }
-
-/// Where the rows of a batch lie. LATERAL with OFFSET 0 keeps PostgreSQL from joining the other way round: a statement that is planned while
-/// a month is empty would otherwise scan all of it, and go on so when it is full. Keys come sorted, so rows are locked in their order.
-const ACCOUNTS: &str = "FROM unnest($1::smallint[], $2::bigint[]) AS k (b, a) CROSS JOIN LATERAL (SELECT * FROM account \
-     WHERE bucket = k.b AND account_id = k.a OFFSET 0 FOR UPDATE) AS r";
-const ACCOUNTS_OF_BUCKET: &str = "FROM unnest($2::bigint[]) AS k (a) CROSS JOIN LATERAL (SELECT * FROM account \
-     WHERE bucket = $1 AND account_id = k.a OFFSET 0 FOR UPDATE) AS r";
-const REQUESTS: &str = "FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS k (b, a, c, n) \
-     CROSS JOIN LATERAL (SELECT * FROM request WHERE bucket = k.b AND account_id = k.a AND created_at = k.c \
-     AND random = k.n AND created_at BETWEEN $5 AND $6 OFFSET 0) AS r";
-const REQUESTS_OF_BUCKET: &str = "FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS k (a, c, n) \
-     CROSS JOIN LATERAL (SELECT * FROM request WHERE bucket = $1 AND account_id = k.a AND created_at = k.c \
-     AND random = k.n AND created_at BETWEEN $5 AND $6 OFFSET 0) AS r";
-
-const FLOOD: &str = "SELECT f.bucket, f.account_id, f.test, f.phone, f.spread_until_us \
-     FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::bigint[]) AS k (b, a, t, p) CROSS JOIN LATERAL \
-     (SELECT * FROM flood_counter WHERE bucket = k.b AND account_id = k.a AND test = k.t AND phone = k.p OFFSET 0) AS f";
-const FLOOD_OF_BUCKET: &str = "SELECT f.bucket, f.account_id, f.test, f.phone, f.spread_until_us \
-     FROM unnest($2::bigint[], $3::smallint[], $4::bigint[]) AS k (a, t, p) CROSS JOIN LATERAL \
-     (SELECT * FROM flood_counter WHERE bucket = $1 AND account_id = k.a AND test = k.t AND phone = k.p OFFSET 0) AS f";
 
 /// How a flood counter is named in its row: test mode, and the number.
 pub(super) fn flood_columns(counter: FloodCounter) -> (i16, i64) {
@@ -147,48 +130,14 @@ impl Buckets {
     }
 }
 
-const SENDERS: &str =
-    "SELECT username, account_id, verified_at IS NOT NULL FROM sender WHERE username = ANY($1::text[])";
-const ANSWERS: &str = "SELECT f.bucket, f.account_id, f.idempotency_key, f.fingerprint, f.result_sealed, f.at \
-     FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS k (b, a, i) CROSS JOIN LATERAL \
-     (SELECT * FROM first_answer WHERE bucket = k.b AND account_id = k.a AND idempotency_key = k.i OFFSET 0) AS f";
-const ANSWERS_OF_BUCKET: &str = "SELECT f.bucket, f.account_id, f.idempotency_key, f.fingerprint, f.result_sealed, f.at \
-     FROM unnest($2::bigint[], $3::text[]) AS k (a, i) CROSS JOIN LATERAL \
-     (SELECT * FROM first_answer WHERE bucket = $1 AND account_id = k.a AND idempotency_key = k.i OFFSET 0) AS f";
-const LIVE_CODES: &str = "SELECT l.bucket, l.account_id, l.phone, l.sender, l.test, l.created_at, l.random \
-     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::smallint[]) AS k (b, a, p, s, t) \
-     CROSS JOIN LATERAL (SELECT * FROM live_code WHERE bucket = k.b AND account_id = k.a AND phone = k.p \
-     AND sender = k.s AND test = k.t OFFSET 0) AS l";
-const LIVE_CODES_OF_BUCKET: &str = "SELECT l.bucket, l.account_id, l.phone, l.sender, l.test, l.created_at, l.random \
-     FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::smallint[]) AS k (a, p, s, t) \
-     CROSS JOIN LATERAL (SELECT * FROM live_code WHERE bucket = $1 AND account_id = k.a AND phone = k.p \
-     AND sender = k.s AND test = k.t OFFSET 0) AS l";
-
-/// The text of the accounts' question, in both modes.
-static ACCOUNTS_SQL: LazyLock<[String; 2]> = LazyLock::new(|| {
-    let columns = prefixed(ACCOUNT_COLUMNS);
-    [ACCOUNTS, ACCOUNTS_OF_BUCKET]
-        .map(|from| format!("SELECT r.bucket, r.account_id, r.usage_writer, r.number_tail, {columns} {from}"))
-});
-static REQUESTS_SQL: LazyLock<[String; 2]> = LazyLock::new(|| {
-    let columns = prefixed(REQUEST_COLUMNS);
-    [REQUESTS, REQUESTS_OF_BUCKET].map(|from| format!("SELECT {columns} {from}"))
-});
-
-fn prefixed(columns: &str) -> String {
-    let columns: Vec<String> = columns
-        .split(',')
-        .map(|column| format!("r.{}", column.trim()))
-        .collect();
-    columns.join(", ")
-}
-
 /// What a question of the first round trip is about.
 #[derive(Clone, Copy)]
 enum About {
     /// The lock of the epoch, whose answer says nothing.
     Lock,
     Present,
+    /// The lane's marker.
+    Marker,
     Accounts,
     Requests,
     Flood,
@@ -325,6 +274,7 @@ pub(super) fn load(
     rules: &RulesNow,
     jobs: &[Job],
     lease: Lease,
+    marker: &Marker,
 ) -> Result<Loaded, StoreError> {
     let named = Named::by(rules, jobs);
     let mut questions = Questions {
@@ -338,9 +288,16 @@ pub(super) fn load(
     questions.ask(About::Lock, "SELECT pg_advisory_xact_lock_shared($1, $2)", values)?;
     let mut values = Arrays::default();
     values.put_one(lease.0);
-    let present =
-        "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1), (SELECT coalesce(max(number), 0) FROM price_row)";
+    let present = "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), \
+         (SELECT coalesce(max(number), 0) FROM price_row)";
     questions.ask(About::Present, present, values)?;
+    // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
+    // are still on their way to the server.
+    let mut values = Arrays::default();
+    values.put_one(i16::from(marker.bucket));
+    values.put_one(marker.writer);
+    let mark = "SELECT 1 FROM batch_marker WHERE bucket = $1 AND writer = $2 FOR UPDATE";
+    questions.ask(About::Marker, mark, values)?;
     let texts = ACCOUNTS_SQL.each_ref().map(String::as_str);
     questions.ask_of(
         About::Accounts,
@@ -425,6 +382,7 @@ impl Loaded {
     fn nothing(named: &Named) -> Self {
         Self {
             epoch_lives: false,
+            marker_is_there: false,
             newest_price: 0,
             accounts: HashMap::default(),
             usage_writers: HashMap::default(),
@@ -455,6 +413,7 @@ impl Loaded {
                     self.epoch_lives = row.get(0)?;
                     self.newest_price = row.get(1)?;
                 }
+                About::Marker => self.marker_is_there = true,
                 About::Accounts => self.take_account(row)?,
                 About::Requests => self.take_request(vault, row)?,
                 About::Flood => {

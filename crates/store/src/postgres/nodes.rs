@@ -145,6 +145,9 @@ impl Node {
 
     fn end(&self, ending: Ending) {
         let mut standing = self.lock();
+        if ending != Ending::InOrder {
+            standing.holds_until = Instant::now();
+        }
         standing.ending.get_or_insert(ending);
         self.woken.notify_all();
     }

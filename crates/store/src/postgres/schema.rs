@@ -38,7 +38,16 @@ pub(crate) fn migrate(session: &Session) -> Result<(), StoreError> {
     migrated
 }
 
-fn migrate_alone(session: &Session) -> Result<(), StoreError> {
+/// Refuses a database without books, and one whose schema this program doesn't know. For who only reads: nothing is migrated.
+pub(crate) fn require_books(session: &Session) -> Result<(), StoreError> {
+    if require_known(session)? == 0 {
+        return Err(StoreError::NotFound("books in this database"));
+    }
+    Ok(())
+}
+
+/// The schema's number; 0 where there is none yet.
+fn require_known(session: &Session) -> Result<i64, StoreError> {
     let found = schema_of(session)?;
     if found > SCHEMA {
         let oldest = number_in_meta(session, "oldest_program")?.unwrap_or(found);
@@ -46,6 +55,11 @@ fn migrate_alone(session: &Session) -> Result<(), StoreError> {
             return Err(StoreError::NewerSchema { found, known: SCHEMA });
         }
     }
+    Ok(found)
+}
+
+fn migrate_alone(session: &Session) -> Result<(), StoreError> {
+    let found = require_known(session)?;
     for (number, migration) in (1..).zip(MIGRATIONS) {
         if number > found {
             session.wait_long(session.client().batch_execute(&format!("BEGIN; {migration}; COMMIT")))?;

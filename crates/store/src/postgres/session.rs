@@ -42,7 +42,8 @@ impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postgres(error) => match error.as_db_error() {
-                Some(error) => write!(f, "{error}"),
+                // Its detail prints whole rows, numbers included (P7).
+                Some(error) => write!(f, "{}: {} ({})", error.severity(), error.message(), error.code().code()),
                 None => write!(f, "{error}"),
             },
             Self::TimedOut => f.write_str("the database did not answer in time"),
@@ -62,6 +63,16 @@ impl SessionError {
     /// Whether a row broke a constraint, such as being there already.
     pub(crate) fn is_constraint(&self) -> bool {
         self.state().is_some_and(|state| state.code().starts_with("23"))
+    }
+
+    /// Whether a row without a month of its own met the month's making: a second try finds the month (`partitions`).
+    fn is_of_a_new_month(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        error.as_db_error().is_some_and(|error| {
+            *error.code() == SqlState::CHECK_VIOLATION
+                && error.constraint().is_none()
+                && error.table().is_some_and(|table| table.ends_with("_default"))
+        })
     }
 
     /// Whether the connection is of no use any more.
@@ -91,7 +102,10 @@ impl From<SessionError> for StoreError {
         if state == Some(&SqlState::DISK_FULL) {
             return Self::DiskFull;
         }
-        if state == Some(&SqlState::T_R_SERIALIZATION_FAILURE) || state == Some(&SqlState::T_R_DEADLOCK_DETECTED) {
+        if state == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+            || state == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+            || error.is_of_a_new_month()
+        {
             return Self::TryAgain;
         }
         // Statement time-out, lock time-out.
@@ -113,6 +127,8 @@ pub(crate) struct Access {
     pub(crate) tls: MakeRustlsConnect,
     /// The longest that one question may take.
     pub(crate) timeout: Duration,
+    /// Whether the tables are distributed: see [`super::Shared::sharded`].
+    pub(crate) sharded: bool,
 }
 
 /// A connection.
@@ -123,6 +139,7 @@ pub(crate) struct Session {
     /// By the text that the books know, which is SQLite's.
     statements: RefCell<HashMap<String, Statement>>,
     timeout: Duration,
+    sharded: Cell<bool>,
     broken: Cell<bool>,
 }
 
@@ -149,8 +166,19 @@ impl Session {
             client,
             statements: RefCell::default(),
             timeout: access.timeout,
+            sharded: Cell::new(access.sharded),
             broken: Cell::new(false),
         })
+    }
+
+    /// Whether the tables are distributed, so that each statement keeps to one bucket.
+    pub(crate) fn is_sharded(&self) -> bool {
+        self.sharded.get()
+    }
+
+    /// What only a question could tell.
+    pub(crate) fn set_sharded(&self, sharded: bool) {
+        self.sharded.set(sharded);
     }
 
     /// The client, for what is sent without waiting in between.
@@ -223,7 +251,12 @@ impl Session {
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.wait(self.client.prepare(&for_postgres(sql)))?;
+        let text = for_postgres(sql);
+        #[cfg(feature = "testing")]
+        if self.is_sharded() {
+            crate::sql::shards::judge(&text).map_err(|why| SessionError::Local(std::io::Error::other(why)))?;
+        }
+        let statement = self.wait(self.client.prepare(&text))?;
         self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }

@@ -150,6 +150,7 @@ impl PostgresSettings {
             config,
             tls: self.tls()?,
             timeout: self.timeout,
+            sharded: false,
         })
     }
 

@@ -6,12 +6,15 @@ use countersign_core::{AccountKey, Action, Command, Timestamp};
 use futures_util::future::BoxFuture;
 
 use super::backend::Backend;
+use super::read::row_limit;
 use super::settings::account_subject;
 use crate::actions::{ActionFilter, ActionPage, ActionRecord, Actions, NewAction};
 use crate::types::{Actor, StoreError};
 
 /// Lines that one page's question looks at: about 10 ms of reading.
-const LOOK_AT: i64 = 20_000;
+const LOOK_AT: usize = 20_000;
+/// Of them at once: a server sends all that it was asked for.
+const AT_ONCE: usize = 500;
 
 impl<B: Backend> Actions for B {
     fn note(&self, action: NewAction<'_>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -76,48 +79,51 @@ fn page(
     limit: usize,
 ) -> Result<ActionPage, StoreError> {
     // Lines are looked at newest first, those of one subject by its index; `last` is where the look ended.
-    let mut statement = connection.prepare_cached(
-        "SELECT id, at, actor, action, subject, detail FROM settings_audit \
-         WHERE id < ?1 AND (?2 IS NULL OR subject = ?2) ORDER BY id DESC LIMIT ?3",
-    )?;
-    let mut by_subject = connection.prepare_cached(
+    let sql = if filter.subject.is_some() {
         "SELECT id, at, actor, action, subject, detail FROM settings_audit INDEXED BY settings_audit_subject \
-         WHERE subject = ?2 AND id < ?1 ORDER BY id DESC LIMIT ?3",
-    )?;
-    let statement = if filter.subject.is_some() {
-        &mut by_subject
+         WHERE subject = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2"
     } else {
-        &mut statement
+        "SELECT id, at, actor, action, subject, detail FROM settings_audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2"
     };
-    let mut rows = statement.query(params![before, filter.subject, LOOK_AT])?;
+    let mut statement = connection.prepare_cached(sql)?;
     let mut records = Vec::new();
     let (mut looked_at, mut last) = (0, None);
-    while let Some(row) = rows.next()? {
-        if records.len() == limit {
-            // There is at least this one more.
-            return Ok(ActionPage { records, next: last });
+    while looked_at < LOOK_AT {
+        let (cursor, lines) = (last.unwrap_or(before), row_limit(AT_ONCE));
+        let mut rows = match &filter.subject {
+            Some(subject) => statement.query(params![cursor, lines, subject])?,
+            None => statement.query(params![cursor, lines])?,
+        };
+        let looked_at_before = looked_at;
+        while let Some(row) = rows.next()? {
+            if records.len() == limit {
+                // There is at least this one more.
+                return Ok(ActionPage { records, next: last });
+            }
+            looked_at += 1;
+            let number = row.get(0)?;
+            last = Some(number);
+            let actor = row.text(2).unwrap_or_default();
+            let action = row.text(3).unwrap_or_default();
+            let wanted = filter.by.is_none_or(|by| by.name() == actor)
+                && filter
+                    .action_prefix
+                    .as_ref()
+                    .is_none_or(|prefix| action.starts_with(prefix.as_str()));
+            if wanted {
+                records.push(ActionRecord {
+                    number,
+                    at: Timestamp::from_millis(row.get(1)?),
+                    actor: actor.to_owned(),
+                    action: action.to_owned(),
+                    subject: row.get(4)?,
+                    detail: row.get(5)?,
+                });
+            }
         }
-        looked_at += 1;
-        let number = row.get(0)?;
-        last = Some(number);
-        let actor = row.text(2).unwrap_or_default();
-        let action = row.text(3).unwrap_or_default();
-        let wanted = filter.by.is_none_or(|by| by.name() == actor)
-            && filter
-                .action_prefix
-                .as_ref()
-                .is_none_or(|prefix| action.starts_with(prefix.as_str()));
-        if wanted {
-            records.push(ActionRecord {
-                number,
-                at: Timestamp::from_millis(row.get(1)?),
-                actor: actor.to_owned(),
-                action: action.to_owned(),
-                subject: row.get(4)?,
-                detail: row.get(5)?,
-            });
+        if looked_at - looked_at_before < AT_ONCE {
+            return Ok(ActionPage { records, next: None });
         }
     }
-    let next = last.filter(|_| looked_at == LOOK_AT);
-    Ok(ActionPage { records, next })
+    Ok(ActionPage { records, next: last })
 }

@@ -7,15 +7,62 @@ use countersign_core::{AccountKey, Command, Timestamp};
 use futures_util::future::BoxFuture;
 
 use super::access::AccessCache;
-use super::read::Reader;
+use super::read::{Reader, row_limit};
 use super::settings::Settings;
 use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
+use crate::sql::Connection;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
+
+/// What one transaction of a sweep concerns: a bucket on PostgreSQL, where another may lie on another machine; everything on SQLite.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part(Option<i64>);
+
+impl Part {
+    /// Everything.
+    pub(crate) const ALL: Self = Self(None);
+
+    pub(crate) const fn bucket(bucket: i64) -> Self {
+        Self(Some(bucket))
+    }
+
+    /// Deletes what is over in this part: `sql` is made of what stands before each of its conditions, and takes a time and how many
+    /// rows at most. Answers how many went.
+    pub(crate) fn forget(
+        self,
+        connection: Connection<'_>,
+        sql: impl FnOnce(&str) -> String,
+        before: i64,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
+        Ok(match self.0 {
+            None => connection.execute(&sql(""), [before, limit])?,
+            Some(bucket) => connection.execute(&sql("bucket = ?3 AND "), [before, limit, bucket])?,
+        })
+    }
+}
+
+/// Forgets what is over, part by part, until there is no more or `limit` is reached; answers how much went. Each part is right beside
+/// any other write: so no turn is taken.
+pub(crate) async fn sweep<B: Backend>(
+    books: &B,
+    limit: i64,
+    forget: impl Fn(&Settings<'_>, Part) -> Result<usize, StoreError> + Clone + Send + 'static,
+) -> Result<usize, StoreError> {
+    let mut forgotten = 0;
+    for part in books.parts().await? {
+        let forget = forget.clone();
+        forgotten += books.note(move |settings| forget(settings, part)).await?;
+        if row_limit(forgotten) >= limit {
+            break;
+        }
+    }
+    Ok(forgotten)
+}
 
 /// A database with its connections, its writers, and what is kept in memory beside it.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -36,6 +83,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
         &self,
         ask: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>>;
+    /// What a sweep goes through, a transaction each.
+    fn parts(&self) -> BoxFuture<'_, Result<Vec<Part>, StoreError>>;
     /// Runs a write that is no command in a transaction of its own; one at a time, whichever node it is asked of.
     fn set<T: Send + 'static>(
         &self,
@@ -71,6 +120,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn present_lease(&self) -> Lease;
     /// See [`crate::Store::holds`].
     fn still_holds(&self, lease: Lease) -> bool;
+    /// Whether other processes may have the same books.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// See [`crate::Store::is_alone`].
     fn has_no_others(&self) -> bool {
         true

@@ -4,7 +4,7 @@ use crate::sql::{Connection, OptionalExtension as _, Row, params};
 use countersign_core::{DAY_MS, LegName, PhoneNumber, Timestamp};
 use futures_util::future::BoxFuture;
 
-use super::backend::Backend;
+use super::backend::{Backend, sweep};
 use super::codec::{account_key, damaged, phone_column, phone_of, request_id, request_place};
 use super::read::row_limit;
 use super::settings::Settings;
@@ -16,6 +16,8 @@ use crate::types::{Actor, RequestRef, StoreError};
 
 /// Names deleted in one go.
 const FORGET_AT_MOST: i64 = 5_000;
+/// Messages of one name that are looked at: a channel that gives names again gives few so often within their life.
+const MAX_NAMESAKES: i64 = 8;
 /// The longest name of a note, in bytes.
 const MAX_NOTE_NAME_BYTES: usize = 128;
 const CHARGED: i64 = 1;
@@ -63,7 +65,7 @@ impl<B: Backend> ChannelBooks for B {
     }
 
     fn put_recipient(&self, channel: LegName, recipient: ChannelRecipient) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.put_recipient(&channel, &recipient))
+        self.note(move |settings| settings.put_recipient(&channel, &recipient))
     }
 
     fn change_recipients(
@@ -73,7 +75,7 @@ impl<B: Backend> ChannelBooks for B {
         now: Timestamp,
         by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.change_recipients(&channel, &changes, now, by))
+        self.note(move |settings| settings.change_recipients(&channel, &changes, now, by))
     }
 
     fn forget_recipient(
@@ -83,7 +85,7 @@ impl<B: Backend> ChannelBooks for B {
         now: Timestamp,
         by: Actor,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| {
+        self.note(move |settings| {
             settings.remove_recipient(&channel, phone)?;
             let detail = format!("{phone:?}");
             settings.audit_with(by, now, "recipient forgotten", channel.as_str(), &detail)
@@ -91,11 +93,11 @@ impl<B: Backend> ChannelBooks for B {
     }
 
     fn remove_recipient(&self, channel: LegName, phone: PhoneNumber) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.remove_recipient(&channel, phone))
+        self.note(move |settings| settings.remove_recipient(&channel, phone))
     }
 
     fn note_handles(&self, named: Vec<NamedMessage>, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| settings.note_handles(&named, now))
+        self.note(move |settings| settings.note_handles(&named, now))
     }
 
     fn message_of_handle<'a>(
@@ -104,16 +106,7 @@ impl<B: Backend> ChannelBooks for B {
         handle: &'a str,
     ) -> BoxFuture<'a, Result<Option<RequestRef>, StoreError>> {
         let (channel, handle) = (channel.clone(), handle.to_owned());
-        self.read(move |reader| {
-            reader.with(|connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT bucket, account_id, created_at, random FROM channel_handle INDEXED BY channel_handle_name \
-                 WHERE channel = ?1 AND handle = ?2 ORDER BY noted_at DESC LIMIT 1",
-                )?;
-                let mut rows = statement.query(params![channel.as_str(), handle])?;
-                rows.next()?.map(|row| request_from_row(row, 0)).transpose()
-            })
-        })
+        self.read(move |reader| message_of_handle(reader.connection, &channel, &handle))
     }
 
     fn handle_of_message<'a>(
@@ -122,27 +115,26 @@ impl<B: Backend> ChannelBooks for B {
         request: RequestRef,
     ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
         let channel = channel.clone();
-        self.read(move |reader| {
-            reader.with(|connection| {
-                let [bucket, account_id, created_at, random] = request_place(request);
-                let mut statement = connection.prepare_cached(
-                    "SELECT handle FROM channel_handle \
-                 WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND channel = ?5",
-                )?;
-                let place = params![bucket, account_id, created_at, random, channel.as_str()];
-                Ok(statement.query_row(place, |row| row.get(0)).optional()?)
-            })
-        })
+        self.read(move |reader| handle_of_message(reader.connection, &channel, request))
     }
 
     fn forget_old_handles(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.set(move |settings| {
-            let forgotten = settings.connection.execute(
-                "DELETE FROM channel_handle WHERE (bucket, account_id, created_at, random, channel) IN \
-                 (SELECT bucket, account_id, created_at, random, channel FROM channel_handle \
-                  WHERE noted_at < ?1 ORDER BY noted_at LIMIT ?2)",
-                params![now.plus_millis(-HANDLE_LIFE_MS).millis(), FORGET_AT_MOST],
-            )?;
+        let over = now.plus_millis(-HANDLE_LIFE_MS).millis();
+        Box::pin(async move {
+            let forgotten = sweep(self, FORGET_AT_MOST, move |settings, part| {
+                let sql = |part: &str| {
+                    format!(
+                        "DELETE FROM channel_handle WHERE {part}noted_at < ?1 \
+                         AND (bucket, account_id, created_at, random, channel) IN \
+                         (SELECT bucket, account_id, created_at, random, channel FROM channel_handle \
+                         WHERE {part}noted_at < ?1 ORDER BY noted_at LIMIT ?2)"
+                    )
+                };
+                part.forget(settings.connection, sql, over, FORGET_AT_MOST)
+            });
+            let forgotten = forgotten.await?;
+            self.note(move |settings| forget_handle_places(settings.connection, over))
+                .await?;
             Ok(forgotten)
         })
     }
@@ -164,12 +156,12 @@ impl<B: Backend> ChannelBooks for B {
     }
 
     fn put_channel_note(&self, channel: LegName, name: String, value: String) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| {
+        self.note(move |settings| {
             require_short(&name, MAX_NOTE_NAME_BYTES, "note's name")?;
             require_short(&value, MAX_CHANNEL_NOTE_BYTES, "note")?;
             settings.connection.execute(
                 "INSERT INTO channel_note (channel, name, value) VALUES (?1, ?2, ?3) \
-                 ON CONFLICT DO UPDATE SET value = excluded.value",
+                 ON CONFLICT (channel, name) DO UPDATE SET value = excluded.value",
                 params![channel.as_str(), name, value],
             )?;
             Ok(())
@@ -177,7 +169,7 @@ impl<B: Backend> ChannelBooks for B {
     }
 
     fn note_costs(&self, costs: Vec<ChannelCost>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.set(move |settings| costs.iter().try_for_each(|cost| note_cost(settings.connection, cost)))
+        self.note(move |settings| costs.iter().try_for_each(|cost| note_cost(settings.connection, cost)))
     }
 
     fn costs(
@@ -240,7 +232,8 @@ impl Settings<'_> {
         require_short(&recipient.address, MAX_CHANNEL_ADDRESS_BYTES, "recipient's address")?;
         self.connection.execute(
             "INSERT INTO channel_recipient (channel, phone, address, stopped, since) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT DO UPDATE SET address = excluded.address, stopped = excluded.stopped, since = excluded.since",
+             ON CONFLICT (channel, phone) DO UPDATE SET address = excluded.address, stopped = excluded.stopped, \
+             since = excluded.since",
             params![
                 channel.as_str(),
                 phone_column(recipient.phone),
@@ -262,7 +255,8 @@ impl Settings<'_> {
         let mut change = self.connection.prepare_cached(
             "INSERT INTO channel_recipient (channel, phone, address, stopped, since) \
              VALUES (?1, ?2, coalesce(?3, ''), coalesce(?4, 0), ?5) \
-             ON CONFLICT DO UPDATE SET address = coalesce(?3, address), stopped = coalesce(?4, stopped), since = ?5",
+             ON CONFLICT (channel, phone) DO UPDATE SET address = coalesce(?3, channel_recipient.address), \
+             stopped = coalesce(?4, channel_recipient.stopped), since = ?5",
         )?;
         let mut says_nothing = self.connection.prepare_cached(
             "DELETE FROM channel_recipient WHERE channel = ?1 AND phone = ?2 AND address = '' AND stopped = 0",
@@ -304,7 +298,8 @@ impl Settings<'_> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO channel_handle (bucket, account_id, created_at, random, channel, handle, noted_at) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT DO UPDATE SET handle = excluded.handle, noted_at = excluded.noted_at",
+             ON CONFLICT (bucket, account_id, created_at, random, channel) \
+             DO UPDATE SET handle = excluded.handle, noted_at = excluded.noted_at",
         )?;
         for message in named {
             require_short(&message.handle, MAX_CHANNEL_HANDLE_BYTES, "message's name")?;
@@ -319,9 +314,77 @@ impl Settings<'_> {
                 message.handle,
                 now.millis()
             ])?;
+            if self.connection.is_sharded() {
+                let mut place = self.connection.prepare_cached(
+                    "INSERT INTO handle_place (bucket, account_id, created_at, random, channel, handle, noted_at) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                     ON CONFLICT (handle, channel, bucket, account_id, created_at, random) \
+                     DO UPDATE SET noted_at = excluded.noted_at",
+                )?;
+                place.execute(params![
+                    bucket,
+                    account_id,
+                    created_at,
+                    random,
+                    channel,
+                    message.handle,
+                    now.millis()
+                ])?;
+            }
         }
         Ok(())
     }
+}
+
+/// The message that was last called so. Where tables are distributed, places are found by name, and what a message is called now is asked
+/// of its own bucket.
+fn message_of_handle(
+    connection: Connection<'_>,
+    channel: &LegName,
+    handle: &str,
+) -> Result<Option<RequestRef>, StoreError> {
+    if !connection.is_sharded() {
+        let mut statement = connection.prepare_cached(
+            "SELECT bucket, account_id, created_at, random FROM channel_handle INDEXED BY channel_handle_name \
+             WHERE channel = ?1 AND handle = ?2 ORDER BY noted_at DESC LIMIT 1",
+        )?;
+        let mut rows = statement.query(params![channel.as_str(), handle])?;
+        return rows.next()?.map(|row| request_from_row(row, 0)).transpose();
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT bucket, account_id, created_at, random FROM handle_place WHERE channel = ?1 AND handle = ?2 \
+         ORDER BY noted_at DESC LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![channel.as_str(), handle, MAX_NAMESAKES])?;
+    while let Some(row) = rows.next()? {
+        let request = request_from_row(row, 0)?;
+        if handle_of_message(connection, channel, request)?.as_deref() == Some(handle) {
+            return Ok(Some(request));
+        }
+    }
+    Ok(None)
+}
+
+fn handle_of_message(
+    connection: Connection<'_>,
+    channel: &LegName,
+    request: RequestRef,
+) -> Result<Option<String>, StoreError> {
+    let [bucket, account_id, created_at, random] = request_place(request);
+    let mut statement = connection.prepare_cached(
+        "SELECT handle FROM channel_handle \
+         WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND channel = ?5",
+    )?;
+    let place = params![bucket, account_id, created_at, random, channel.as_str()];
+    Ok(statement.query_row(place, |row| row.get(0)).optional()?)
+}
+
+/// Names' places belong to no bucket: they go by their age alone.
+fn forget_handle_places(connection: Connection<'_>, over: i64) -> Result<(), StoreError> {
+    if connection.is_sharded() {
+        connection.execute("DELETE FROM handle_place WHERE noted_at < ?1", [over])?;
+    }
+    Ok(())
 }
 
 /// What was changed of one recipient, for the audit log: no address, and the number masked.
@@ -345,20 +408,14 @@ fn note_cost(connection: Connection<'_>, cost: &ChannelCost) -> Result<(), Store
     }
     let micros = i64::try_from(cost.micros.unsigned_abs()).unwrap_or(i64::MAX);
     let place = cost.message.map(request_place);
-    let mut find = connection.prepare_cached(
-        "SELECT id, micros, at FROM upstream_cost WHERE channel = ?1 AND upstream = ?2 AND kind = ?3",
-    )?;
-    let named = params![cost.channel.as_str(), cost.upstream, kind_number(cost.kind())];
-    let known: Option<(i64, i64, i64)> = find
-        .query_row(named, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((id, before, at)) = known else {
-        let mut insert = connection.prepare_cached(
+    let [bucket, account_id, created_at, random] = place.map_or([None; 4], |place| place.map(Some));
+    // Whoever names it first makes the line; the others wait for that, and find it.
+    let inserted = connection
+        .prepare_cached(
             "INSERT INTO upstream_cost (channel, upstream, kind, micros, at, bucket, account_id, created_at, random) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?;
-        let [bucket, account_id, created_at, random] = place.map_or([None; 4], |place| place.map(Some));
-        insert.execute(params![
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
             cost.channel.as_str(),
             cost.upstream,
             kind_number(cost.kind()),
@@ -369,20 +426,33 @@ fn note_cost(connection: Connection<'_>, cost: &ChannelCost) -> Result<(), Store
             created_at,
             random
         ])?;
+    if inserted > 0 {
         return add_to_day(connection, cost, cost.at, 1, micros);
+    }
+    let sql = if connection.is_postgres() {
+        "SELECT id, micros, at FROM upstream_cost WHERE channel = ?1 AND upstream = ?2 AND kind = ?3 FOR UPDATE"
+    } else {
+        "SELECT id, micros, at FROM upstream_cost WHERE channel = ?1 AND upstream = ?2 AND kind = ?3"
     };
+    let (id, before, at): (i64, i64, i64) = connection.query_row(
+        sql,
+        params![cost.channel.as_str(), cost.upstream, kind_number(cost.kind())],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
     if let Some([bucket, account_id, created_at, random]) = place {
-        let mut name = connection.prepare_cached(
-            "UPDATE upstream_cost SET bucket = ?2, account_id = ?3, created_at = ?4, random = ?5 \
-             WHERE id = ?1 AND bucket IS NULL",
+        connection.execute(
+            "UPDATE upstream_cost SET bucket = ?3, account_id = ?4, created_at = ?5, random = ?6 \
+             WHERE channel = ?1 AND id = ?2 AND bucket IS NULL",
+            params![cost.channel.as_str(), id, bucket, account_id, created_at, random],
         )?;
-        name.execute([id, bucket, account_id, created_at, random])?;
     }
     if micros <= before {
         return Ok(());
     }
-    let mut raise = connection.prepare_cached("UPDATE upstream_cost SET micros = ?2 WHERE id = ?1")?;
-    raise.execute([id, micros])?;
+    connection.execute(
+        "UPDATE upstream_cost SET micros = ?3 WHERE channel = ?1 AND id = ?2",
+        params![cost.channel.as_str(), id, micros],
+    )?;
     add_to_day(connection, cost, Timestamp::from_millis(at), 0, micros - before)
 }
 
@@ -399,9 +469,10 @@ fn add_to_day(
     };
     let mut add = connection.prepare_cached(
         "INSERT INTO upstream_cost_day (day, channel, charges, charged, refunds, refunded) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET charges = charges + excluded.charges, \
-         charged = charged + excluded.charged, refunds = refunds + excluded.refunds, \
-         refunded = refunded + excluded.refunded",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (day, channel) DO UPDATE SET \
+         charges = upstream_cost_day.charges + excluded.charges, charged = upstream_cost_day.charged + excluded.charged, \
+         refunds = upstream_cost_day.refunds + excluded.refunds, \
+         refunded = upstream_cost_day.refunded + excluded.refunded",
     )?;
     add.execute(params![
         day_of(at),

@@ -302,6 +302,11 @@ impl<'c> Connection<'c> {
     pub(crate) const fn is_postgres(self) -> bool {
         matches!(self, Self::Postgres(_))
     }
+
+    /// Whether its tables are distributed, so that each statement keeps to one bucket.
+    pub(crate) fn is_sharded(self) -> bool {
+        matches!(self, Self::Postgres(session) if session.is_sharded())
+    }
 }
 
 /// A transaction that only reads.
@@ -331,6 +336,15 @@ pub(crate) enum Statement<'c> {
 }
 
 impl Statement<'_> {
+    /// How many columns its rows have.
+    #[cfg(feature = "testing")]
+    pub(crate) fn column_count(&self) -> usize {
+        match self {
+            Self::Sqlite(statement) => statement.column_count(),
+            Self::Postgres(_, statement) => statement.columns().len(),
+        }
+    }
+
     /// All rows. SQLite steps from one to the next; from PostgreSQL all come at once, so every question has a limit.
     pub(crate) fn query(&mut self, params: impl Params) -> Result<Rows<'_>, Error> {
         params.with(|values| match self {
@@ -462,7 +476,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    fn column(self, column: usize) -> Result<Column<'r>, Error> {
+    pub(crate) fn column(self, column: usize) -> Result<Column<'r>, Error> {
         use rusqlite::types::ValueRef;
         match self {
             Self::Sqlite(row) => Ok(match row.get_ref(column)? {

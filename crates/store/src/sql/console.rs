@@ -18,8 +18,8 @@ impl<B: Backend> Console for B {
             reader.with(|connection| {
                 // One more than is counted tells whether there are more.
                 let mut statement = connection.prepare_cached(
-                    "SELECT count(*), count(*) FILTER (WHERE state = 2) FROM \
-                 (SELECT state FROM report INDEXED BY report_open WHERE state <> 1 LIMIT ?1)",
+                    "SELECT count(*), count(*) FILTER (WHERE state = 2) FROM /* spans buckets: open reports */ \
+                 (SELECT state FROM report INDEXED BY report_open WHERE state <> 1 LIMIT ?1) AS open",
                 )?;
                 let (found, lost): (i64, i64) =
                     statement.query_row([row_limit(limit + 1)], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -34,14 +34,18 @@ impl<B: Backend> Console for B {
     }
 
     fn accounts_named(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<AccountProfile>, StoreError>> {
-        // Everything from the prefix to the prefix followed by the last character there is.
+        // Everything from the prefix to the prefix followed by the last character there is. Both fold ASCII's letters alone.
+        let prefix = prefix.to_ascii_lowercase();
         let end = format!("{prefix}{}", char::MAX);
-        let prefix = prefix.to_owned();
         self.read(move |reader| {
             reader.with(|connection| {
+                let name = if connection.is_postgres() {
+                    "lower(name)"
+                } else {
+                    "name COLLATE NOCASE"
+                };
                 let mut statement = connection.prepare_cached(&format!(
-                    "{PROFILE} WHERE name COLLATE NOCASE >= ?1 AND name COLLATE NOCASE <= ?2 \
-                 ORDER BY name COLLATE NOCASE, account_id LIMIT ?3"
+                    "{PROFILE} /* spans buckets: accounts by name */ WHERE {name} >= ?1 AND {name} <= ?2 ORDER BY {name}, account_id LIMIT ?3"
                 ))?;
                 let mut rows = statement.query(params![prefix, end, row_limit(limit)])?;
                 let mut accounts = Vec::new();

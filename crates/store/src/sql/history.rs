@@ -5,7 +5,7 @@ use crate::sql::{Connection, OptionalExtension, Statement, params};
 use countersign_core::{AccountKey, Credits, EntryKind, LedgerEntry, RequestId, Timestamp};
 
 use super::codec::{ENTRY_COLUMNS, entry_from_row, request_place};
-use super::read::Reader;
+use super::read::{Reader, row_limit};
 use super::settings::account_place;
 use super::statement::{balance_after, booked_before, entry_count};
 use crate::orders::{HistoryFilter, HistoryPage, NextLapse, StatementTotals};
@@ -17,6 +17,8 @@ const MAX_PAGE: usize = 1_000;
 const LOOK_BACK: u64 = 20_000;
 /// Entries that are looked through for one request's: what an account books in the 30 s that an admission may take.
 const LOOK_AHEAD: u64 = 50_000;
+/// Of all these at once: a server sends everything that it was asked for.
+const AT_ONCE: i64 = 500;
 
 impl Reader<'_> {
     pub(crate) fn history(
@@ -61,19 +63,32 @@ impl Reader<'_> {
                 let first = booked_before(connection, account, times.delivery_at, count)?;
                 let sql = format!(
                     "SELECT {ENTRY_COLUMNS} FROM ledger_entry INDEXED BY ledger_entry_by_kind \
-                     WHERE bucket = ?1 AND account_id = ?2 AND kind = 3 AND kind <> 2 AND number > ?3 AND number <= ?4 ORDER BY number"
+                     WHERE bucket = ?1 AND account_id = ?2 AND kind = 3 AND kind <> 2 AND number > ?3 AND number <= ?4 \
+                     ORDER BY number LIMIT ?5"
                 );
-                entries.extend(find_request(connection.prepare_cached(&sql)?, account, request, first, count)?);
+                entries.extend(find_request(
+                    connection.prepare_cached(&sql)?,
+                    account,
+                    request,
+                    first,
+                    count,
+                )?);
             }
             // Charged when it was made, or once its reachability was known, some seconds later.
             if times.charged {
                 let first = booked_before(connection, account, request.created_at(), count)?;
                 let sql = format!(
                     "SELECT {ENTRY_COLUMNS} FROM ledger_entry \
-                     WHERE bucket = ?1 AND account_id = ?2 AND number > ?3 AND number <= ?4 ORDER BY number"
+                     WHERE bucket = ?1 AND account_id = ?2 AND number > ?3 AND number <= ?4 ORDER BY number LIMIT ?5"
                 );
                 let last = count.min(first + LOOK_AHEAD);
-                entries.extend(find_request(connection.prepare_cached(&sql)?, account, request, first, last)?);
+                entries.extend(find_request(
+                    connection.prepare_cached(&sql)?,
+                    account,
+                    request,
+                    first,
+                    last,
+                )?);
             }
             Ok(entries)
         })
@@ -203,21 +218,34 @@ fn of_any(
     let [bucket, account_id] = account_place(account);
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entry \
-         WHERE bucket = ?1 AND account_id = ?2 AND number > ?3 AND number <= ?4 ORDER BY number DESC"
+         WHERE bucket = ?1 AND account_id = ?2 AND number > ?3 AND number <= ?4 ORDER BY number DESC LIMIT ?5"
     ))?;
-    let mut rows = statement.query(params![bucket, account_id, lowest.cast_signed(), last.cast_signed()])?;
     let mut entries = Vec::new();
-    let mut seen_down_to = lowest + 1;
-    while let Some(row) = rows.next()? {
-        let entry = entry_from_row(account, row)?;
-        if wanted.is_some_and(|kind| kind != entry.kind) {
-            continue;
+    let at_once = if wanted.is_none() { row_limit(limit) } else { AT_ONCE };
+    // Down to which entry all were seen.
+    let mut seen_down_to = last + 1;
+    'pages: while seen_down_to > lowest + 1 {
+        let mut rows = statement.query(params![
+            bucket,
+            account_id,
+            lowest.cast_signed(),
+            (seen_down_to - 1).cast_signed(),
+            at_once
+        ])?;
+        let page = seen_down_to;
+        while let Some(row) = rows.next()? {
+            let entry = entry_from_row(account, row)?;
+            seen_down_to = entry.number;
+            if wanted.is_none_or(|kind| kind == entry.kind) {
+                entries.push(entry);
+                if entries.len() == limit {
+                    break 'pages;
+                }
+            }
         }
-        let number = entry.number;
-        entries.push(entry);
-        if entries.len() == limit {
-            seen_down_to = number;
-            break;
+        if seen_down_to == page {
+            // Entries are numbered without a gap: that there are none here is for an audit to say.
+            seen_down_to = lowest + 1;
         }
     }
     let next = (seen_down_to > first + 1).then_some(seen_down_to);
@@ -261,17 +289,26 @@ fn find_request(
     first: u64,
     last: u64,
 ) -> Result<Option<LedgerEntry>, StoreError> {
-    let statement: &mut Statement<'_> = &mut statement;
     let [bucket, account_id] = account_place(account);
-    let mut rows = statement.query(params![bucket, account_id, first.cast_signed(), last.cast_signed()])?;
-    let mut looked_at = 0;
-    while let Some(row) = rows.next()? {
-        let entry = entry_from_row(account, row)?;
-        if entry.request == Some(request) {
-            return Ok(Some(entry));
+    let (mut looked_at, mut cursor) = (0, first);
+    while looked_at < LOOK_AHEAD {
+        let mut rows = statement.query(params![
+            bucket,
+            account_id,
+            cursor.cast_signed(),
+            last.cast_signed(),
+            AT_ONCE
+        ])?;
+        let looked_at_before = looked_at;
+        while let Some(row) = rows.next()? {
+            let entry = entry_from_row(account, row)?;
+            if entry.request == Some(request) {
+                return Ok(Some(entry));
+            }
+            cursor = entry.number;
+            looked_at += 1;
         }
-        looked_at += 1;
-        if looked_at >= LOOK_AHEAD {
+        if looked_at == looked_at_before {
             break;
         }
     }

@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::backend::Backend;
 use super::codec::{account_key, phone_column, phone_of};
+use super::read::row_limit;
 use super::settings::{Settings, account_place, account_subject};
 use crate::logins::{
     LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
@@ -263,7 +264,7 @@ impl Settings<'_> {
         if !open {
             return Err(StoreError::NotFound("open account"));
         }
-        let kept = i64::try_from(MAX_LOGIN_LINKS - 1).unwrap_or(i64::MAX);
+        let kept = row_limit(MAX_LOGIN_LINKS - 1);
         self.connection.execute(
             "DELETE FROM login_link WHERE token_lookup IN (SELECT token_lookup FROM login_link \
              WHERE bucket = ?1 AND account_id = ?2 ORDER BY created_at DESC LIMIT -1 OFFSET ?3)",
@@ -304,6 +305,9 @@ impl Settings<'_> {
     /// Deletes attempts, blocks and links that are over, at most so many of each.
     pub(crate) fn forget_ended_logins(&mut self, now: Timestamp, limit: i64) -> Result<usize, StoreError> {
         let mut forgotten = 0;
+        if self.connection.is_postgres() {
+            forgotten += self.forget_spent_limits(now, limit)?;
+        }
         for (table, key, end) in [
             ("login_attempt", "token_lookup", "expires_at"),
             ("login_block", "phone", "until"),

@@ -28,6 +28,8 @@ pub(crate) mod reports;
 pub(crate) mod senders;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+#[cfg(feature = "testing")]
+pub(crate) mod shards;
 pub(crate) mod statement;
 pub(crate) mod store;
 pub(crate) mod tokens;

@@ -126,10 +126,10 @@ pub(crate) fn write_purchase(connection: Connection<'_>, purchase: &Purchase) ->
 /// Writes what a command decided, with its line in the audit log. The purchase is written in the same transaction.
 pub(crate) fn write_decided(connection: Connection<'_>, order: &Order) -> Result<(), StoreError> {
     let [bucket, account_id] = account_place(order.account);
-    connection
+    let decided = connection
         .prepare_cached(
             "UPDATE credit_order SET state = ?4, decided_at = ?5, decided_by = ?6, note = ?7, entry = ?8 \
-             WHERE bucket = ?1 AND account_id = ?2 AND id = ?3",
+             WHERE bucket = ?1 AND account_id = ?2 AND id = ?3 AND state = 1",
         )?
         .execute(params![
             bucket,
@@ -141,6 +141,12 @@ pub(crate) fn write_decided(connection: Connection<'_>, order: &Order) -> Result
             order.note.as_ref().map(OrderNote::as_str),
             order.entry.map(u64::cast_signed),
         ])?;
+    if decided != 1 {
+        // The account's lock and `decide` see to it; the books don't rely on that (P2).
+        return Err(StoreError::Database(
+            "an order that was decided already was decided again".into(),
+        ));
+    }
     let (actor, at) = match (order.decided_by, order.decided_at) {
         (Some(OrderParty::Owner), Some(at)) => (Actor::Owner, at),
         (Some(OrderParty::Provider), Some(at)) => (Actor::System, at),
@@ -201,6 +207,16 @@ impl Settings<'_> {
         if of_today >= MAX_ORDERS_PER_DAY {
             return Ok(Ordered::TooManyToday);
         }
+        // A reference names one order of all. Where accounts are spread over machines, no index of theirs can see to that.
+        if self.connection.is_postgres() {
+            let placed = self.connection.execute(
+                "INSERT INTO order_place (id, bucket, account_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                [new.id.number().cast_signed(), bucket, account_id],
+            )?;
+            if placed == 0 {
+                return Err(StoreError::Conflict("an order with this reference"));
+            }
+        }
         let inserted = self.connection.execute(
             "INSERT INTO credit_order (bucket, account_id, id, amount, provider, state, created_at) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -244,10 +260,24 @@ impl Settings<'_> {
 
 impl Reader<'_> {
     fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let number = id.number().cast_signed();
         self.with(|connection| {
+            if connection.is_postgres() {
+                let place = connection
+                    .query_row(
+                        "SELECT bucket, account_id FROM order_place WHERE id = ?1",
+                        [number],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )
+                    .optional()?;
+                return match place {
+                    Some((bucket, account_id)) => load(connection, account_key(bucket, account_id)?, id),
+                    None => Ok(None),
+                };
+            }
             let mut statement =
                 connection.prepare_cached(&format!("SELECT {COLUMNS} FROM credit_order WHERE id = ?1"))?;
-            let mut rows = statement.query([id.number().cast_signed()])?;
+            let mut rows = statement.query([number])?;
             rows.next()?.map(order_from_row).transpose()
         })
     }
@@ -256,33 +286,38 @@ impl Reader<'_> {
         // One index for each question, so that none reads rows that it doesn't show: of an account, only few are open, and
         // the decided ones are nearly all.
         let (index, wanted) = match (filter.account, filter.state) {
-            (None, None) => ("credit_order_by_time", "1"),
-            (None, Some(_)) => ("credit_order_by_state", "state = ?3"),
-            (Some(_), Some(OrderState::Open)) => ("credit_order_open", "bucket = ?1 AND account_id = ?2 AND state = 1"),
-            (Some(_), None) => ("credit_order_by_account", "bucket = ?1 AND account_id = ?2"),
+            (None, None) => ("credit_order_by_time", "/* spans buckets: orders */"),
+            (None, Some(_)) => ("credit_order_by_state", "/* spans buckets: orders */ state = ?4 AND"),
+            (Some(_), Some(OrderState::Open)) => {
+                ("credit_order_open", "bucket = ?4 AND account_id = ?5 AND state = 1 AND")
+            }
+            (Some(_), None) => ("credit_order_by_account", "bucket = ?4 AND account_id = ?5 AND"),
             (Some(_), Some(_)) => (
                 "credit_order_by_account",
-                "bucket = ?1 AND account_id = ?2 AND state = ?3",
+                "bucket = ?4 AND account_id = ?5 AND state = ?6 AND",
             ),
         };
         let (created_at, id) = before.map_or((i64::MAX, i64::MAX), |place| {
             (place.created_at.millis(), place.id.number().cast_signed())
         });
         let sql = format!(
-            "SELECT {COLUMNS} FROM credit_order INDEXED BY {index} WHERE {wanted} \
-             AND (created_at, id) < (?4, ?5) ORDER BY created_at DESC, id DESC LIMIT ?6"
+            "SELECT {COLUMNS} FROM credit_order INDEXED BY {index} WHERE {wanted} (created_at, id) < (?1, ?2) \
+             ORDER BY created_at DESC, id DESC LIMIT ?3"
         );
         let [bucket, account_id] = filter.account.map_or([0, 0], account_place);
+        let limit = row_limit(limit.min(MAX_LISTED_ORDERS));
+        let state = filter.state.map(|state| i64::from(state.number()));
         self.with(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![
-                bucket,
-                account_id,
-                filter.state.map(OrderState::number),
-                created_at,
-                id,
-                row_limit(limit.min(MAX_LISTED_ORDERS)),
-            ])?;
+            let page = params![created_at, id, limit];
+            let mut rows = match (filter.account, state) {
+                (None, None) => statement.query(page)?,
+                (None, Some(state)) => statement.query([created_at, id, limit, state])?,
+                (Some(_), Some(state)) if filter.state != Some(OrderState::Open) => {
+                    statement.query([created_at, id, limit, bucket, account_id, state])?
+                }
+                (Some(_), _) => statement.query([created_at, id, limit, bucket, account_id])?,
+            };
             let mut orders = Vec::new();
             while let Some(row) = rows.next()? {
                 orders.push(order_from_row(row)?);

@@ -110,8 +110,9 @@ impl Settings<'_> {
             "INSERT INTO account_details (bucket, account_id, company, website, country, purpose, time_zone, terms_version, \
              terms_accepted_at, onboarded_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) \
              ON CONFLICT (bucket, account_id) DO UPDATE SET company = ?3, website = ?4, country = ?5, purpose = ?6, \
-             time_zone = ?7, terms_version = coalesce(?8, terms_version), \
-             terms_accepted_at = coalesce(?9, terms_accepted_at), onboarded_at = coalesce(onboarded_at, ?9)",
+             time_zone = ?7, terms_version = coalesce(?8, account_details.terms_version), \
+             terms_accepted_at = coalesce(?9, account_details.terms_accepted_at), \
+             onboarded_at = coalesce(account_details.onboarded_at, ?9)",
             params![
                 bucket,
                 id,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use crate::sql::{Connection, Row, params};
+use crate::sql::{Connection, OptionalExtension as _, Row, params};
 use countersign_core::{
     AccountId, AccountKey, ApiToken, Autofill, Credits, PhoneNumber, SenderUsername, Timestamp, TokenClaim, TokenKind,
     VerificationRequest,
@@ -16,9 +16,13 @@ use super::codec::{
 };
 use super::load::load_request;
 use super::prices;
+use super::settings::account_place;
 use crate::prices::PriceRecord;
 use crate::types::{AccountAccess, AccountProfile, Lease, MessageRef, RequestRef, SenderProfile, StoreError};
 use crate::vault::Vault;
+
+/// Accounts whose messages an inbox looks for after a restart.
+const MAX_INBOX_ACCOUNTS: i64 = 10_000;
 
 /// A reading connection, lent for one question.
 #[derive(Clone, Copy)]
@@ -42,9 +46,12 @@ impl Reader<'_> {
                 "SELECT bucket, account_id, closed_at IS NOT NULL, allow_list, clock_offset_ms, phone, \
                  generation, token_lookup, previous_lookup, grace_until, \
                  test_generation, test_lookup, test_previous_lookup, test_grace_until \
-                 FROM account WHERE account_id = ?1",
+                 FROM account WHERE bucket = ?1 AND account_id = ?2",
             )?;
-            let mut rows = statement.query([id.number()])?;
+            let Some(key) = place_of(connection, id)? else {
+                return Ok(None);
+            };
+            let mut rows = statement.query(account_place(key))?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let present = AccountAccess {
                 key: account_key(row.get(0)?, row.get(1)?)?,
@@ -80,20 +87,43 @@ impl Reader<'_> {
     }
 
     pub(crate) fn account(&self, id: AccountId) -> Result<Option<AccountProfile>, StoreError> {
-        self.with(|connection| account_profile(connection, "account_id = ?1", id.number()))
+        self.with(|connection| match place_of(connection, id)? {
+            Some(account) => account_profile(connection, account),
+            None => Ok(None),
+        })
     }
 
     pub(crate) fn account_of_phone(&self, phone: PhoneNumber) -> Result<Option<AccountProfile>, StoreError> {
-        let condition = "phone = ?1 ORDER BY closed_at IS NOT NULL, closed_at DESC";
-        self.with(|connection| account_profile(connection, condition, phone_column(phone)))
+        self.with(|connection| {
+            let mut best: Option<AccountProfile> = None;
+            for account in places_of(connection, phone)? {
+                let found = account_profile(connection, account)?;
+                if found.as_ref().is_some_and(|found| found.closed_at.is_none()) {
+                    return Ok(found);
+                }
+                best = best.into_iter().chain(found).max_by_key(|account| account.closed_at);
+            }
+            Ok(best)
+        })
     }
 
     pub(crate) fn accounts(&self, after: Option<AccountId>, limit: usize) -> Result<Vec<AccountProfile>, StoreError> {
+        let page = [after.map_or(0, AccountId::number), row_limit(limit)];
         self.with(|connection| {
+            let mut accounts = Vec::new();
+            if connection.is_sharded() {
+                let mut statement = connection.prepare_cached(
+                    "SELECT bucket, account_id FROM account_place WHERE account_id > ?1 ORDER BY account_id LIMIT ?2",
+                )?;
+                let mut rows = statement.query(page)?;
+                while let Some(row) = rows.next()? {
+                    accounts.extend(account_profile(connection, account_key(row.get(0)?, row.get(1)?)?)?);
+                }
+                return Ok(accounts);
+            }
             let sql = format!("{PROFILE} WHERE account_id > ?1 ORDER BY account_id LIMIT ?2");
             let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![after.map_or(0, AccountId::number), row_limit(limit)])?;
-            let mut accounts = Vec::new();
+            let mut rows = statement.query(page)?;
             while let Some(row) = rows.next()? {
                 accounts.push(profile_from_row(row)?);
             }
@@ -105,7 +135,7 @@ impl Reader<'_> {
         self.with(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT username, bucket, account_id, created_at, verified_at FROM sender \
-                 WHERE ?1 IS NULL OR account_id = ?1 ORDER BY username LIMIT 10000",
+                 WHERE account_id = ?1 OR ?1 IS NULL ORDER BY username LIMIT 10000",
             )?;
             let mut rows = statement.query([account.map(|account| account.id.number())])?;
             let mut senders = Vec::new();
@@ -130,15 +160,14 @@ impl Reader<'_> {
         after: Option<MessageRef>,
         limit: usize,
     ) -> Result<Vec<(MessageRef, VerificationRequest)>, StoreError> {
-        static SQL: LazyLock<String> = LazyLock::new(|| {
-            format!(
-                "SELECT {REQUEST_COLUMNS} FROM request INDEXED BY request_wake \
-                 WHERE bucket = ?1 AND (wake_at, account_id, created_at, random) > (?2, ?3, ?4, ?5) AND wake_at >= ?2 \
-                 AND wake_at IS NOT NULL AND delivery = 4 AND accepted = 0 \
-                 ORDER BY wake_at, account_id, created_at, random LIMIT ?6"
-            )
-        });
         self.with(|connection| {
+            let sql = format!(
+                "SELECT {REQUEST_COLUMNS} FROM request INDEXED BY request_wake \
+                 WHERE bucket = ?1 AND {} AND (wake_at, account_id, created_at, random) > (?2, ?3, ?4, ?5) \
+                 AND wake_at >= ?2 AND wake_at IS NOT NULL AND delivery = 4 AND accepted = 0 \
+                 ORDER BY wake_at, account_id, created_at, random LIMIT ?6",
+                owned_by(connection, 7)
+            );
             let mut found = Vec::new();
             for bucket in buckets(connection)? {
                 let mut cursor = match &after {
@@ -151,13 +180,21 @@ impl Reader<'_> {
                     ],
                     _ => [now.millis(), i64::MAX, i64::MAX, i64::MAX],
                 };
-                let mut statement = connection.prepare_cached(&SQL)?;
+                let mut statement = connection.prepare_cached(&sql)?;
                 // Again only where rows could not be read: a full page is what tells the caller to go on.
                 while found.len() < limit {
                     let left = limit - found.len();
                     let [wake_at, account_id, created_at, random] = cursor;
                     let rows = statement.query_map(
-                        params![bucket, wake_at, account_id, created_at, random, row_limit(left)],
+                        params![
+                            bucket,
+                            wake_at,
+                            account_id,
+                            created_at,
+                            random,
+                            row_limit(left),
+                            self.lease.0
+                        ],
                         RequestColumns::read,
                     )?;
                     let mut rows_read = 0;
@@ -200,30 +237,39 @@ impl Reader<'_> {
                 // The inner bound keeps the look-back short where most messages never arrived.
                 "SELECT {REQUEST_COLUMNS} FROM (SELECT * FROM request \
                  WHERE bucket = ?1 AND account_id = ?2 AND created_at >= ?3 \
-                 ORDER BY created_at DESC, random DESC LIMIT 4 * ?4) \
+                 ORDER BY created_at DESC, random DESC LIMIT ?5) AS newest \
                  WHERE delivery IN (5, 6) ORDER BY created_at DESC, random DESC LIMIT ?4"
             )
         });
         self.with(|connection| {
-            let accounts: Vec<(i64, i64, i64)> = connection
-                .prepare_cached(
-                    "SELECT bucket, account_id, clock_offset_ms FROM account WHERE closed_at IS NULL LIMIT 10000",
-                )?
-                .query_map(params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-                .collect::<Result<_, _>>()?;
-            let mut found = Vec::new();
-            for (bucket, account_id, clock_offset_ms) in accounts {
-                let mut statement = connection.prepare_cached(&SQL)?;
-                let since = since.plus_millis(clock_offset_ms).millis();
-                let rows = statement.query_map(
-                    params![bucket, account_id, since, row_limit(limit.saturating_sub(found.len()))],
-                    RequestColumns::read,
-                )?;
-                for columns in rows {
-                    found.extend(readable(columns?.open(self.vault))?);
-                }
-                if found.len() >= limit {
-                    break;
+            let (mut found, mut accounts_left) = (Vec::new(), MAX_INBOX_ACCOUNTS);
+            for bucket in buckets(connection)? {
+                let accounts: Vec<(i64, i64)> = connection
+                    .prepare_cached(
+                        "SELECT account_id, clock_offset_ms FROM account WHERE bucket = ?1 AND closed_at IS NULL LIMIT ?2",
+                    )?
+                    .query_map([bucket, accounts_left], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<Result<_, _>>()?;
+                for (account_id, clock_offset_ms) in accounts {
+                    accounts_left -= 1;
+                    let left = limit.saturating_sub(found.len());
+                    let mut statement = connection.prepare_cached(&SQL)?;
+                    let rows = statement.query_map(
+                        params![
+                            bucket,
+                            account_id,
+                            since.plus_millis(clock_offset_ms).millis(),
+                            row_limit(left),
+                            row_limit(left.saturating_mul(4))
+                        ],
+                        RequestColumns::read,
+                    )?;
+                    for columns in rows {
+                        found.extend(readable(columns?.open(self.vault))?);
+                    }
+                    if found.len() >= limit {
+                        return Ok(found);
+                    }
                 }
             }
             Ok(found)
@@ -237,24 +283,30 @@ impl Reader<'_> {
         limit: usize,
     ) -> Result<Vec<RequestRef>, StoreError> {
         self.with(|connection| {
+            if connection.is_postgres() && !connection.is_sharded() && account.is_none() {
+                return self.due_in_all_buckets(connection, now, limit);
+            }
             let buckets = match account {
                 Some(account) => vec![i64::from(account.bucket.0)],
                 None => buckets(connection)?,
             };
+            // A node sees to its own, and to what is nobody's: who expects no more of a request than its end has given it to nobody. Of one
+            // account all are asked for.
+            let narrowed = match account {
+                Some(_) => "account_id = ?4".to_owned(),
+                None if connection.is_postgres() => "(owner = ?4 OR owner IS NULL)".to_owned(),
+                None => owned_by(connection, 4),
+            };
+            let sql = format!(
+                "SELECT account_id, created_at, random FROM request INDEXED BY request_wake \
+                 WHERE bucket = ?1 AND wake_at IS NOT NULL AND wake_at <= ?2 AND {narrowed} ORDER BY wake_at LIMIT ?3"
+            );
+            let by = account.map_or(self.lease.0, |account| account.id.number());
             let mut due = Vec::new();
             for bucket in buckets {
-                let mut statement = connection.prepare_cached(
-                    "SELECT account_id, created_at, random FROM request INDEXED BY request_wake \
-                     WHERE bucket = ?1 AND wake_at IS NOT NULL AND wake_at <= ?2 AND (?3 IS NULL OR account_id = ?3) \
-                     ORDER BY wake_at LIMIT ?4",
-                )?;
-                let account_id = account.map(|account| account.id.number());
-                let mut rows = statement.query(params![
-                    bucket,
-                    now.millis(),
-                    account_id,
-                    row_limit(limit.saturating_sub(due.len()))
-                ])?;
+                let mut statement = connection.prepare_cached(&sql)?;
+                let left = row_limit(limit.saturating_sub(due.len()));
+                let mut rows = statement.query([bucket, now.millis(), left, by])?;
                 while let Some(row) = rows.next()? {
                     due.push(RequestRef {
                         account: account_key(bucket, row.get(0)?)?,
@@ -269,29 +321,100 @@ impl Reader<'_> {
         })
     }
 
+    /// Four times a second on each node: one question instead of one a bucket.
+    fn due_in_all_buckets(
+        &self,
+        connection: Connection<'_>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRef>, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT due.bucket, due.account_id, due.created_at, due.random FROM held_bucket AS held CROSS JOIN LATERAL \
+             ((SELECT bucket, account_id, created_at, random FROM request WHERE bucket = held.bucket AND owner = ?3 \
+             AND wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at LIMIT ?2) UNION ALL \
+             (SELECT bucket, account_id, created_at, random FROM request WHERE bucket = held.bucket AND owner IS NULL \
+             AND wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at LIMIT ?2)) AS due LIMIT ?2",
+        )?;
+        let mut rows = statement.query([now.millis(), row_limit(limit), self.lease.0])?;
+        let mut due = Vec::new();
+        while let Some(row) = rows.next()? {
+            due.push(RequestRef {
+                account: account_key(row.get(0)?, row.get(1)?)?,
+                id: request_id(row.get(2)?, row.get(3)?),
+            });
+        }
+        Ok(due)
+    }
+
     pub(crate) fn due_lapses(&self, now: Timestamp, limit: usize) -> Result<Vec<AccountKey>, StoreError> {
         self.with(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT bucket, account_id FROM account WHERE next_lapse_at <= ?1 + clock_offset_ms LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![now.millis(), row_limit(limit)])?;
             let mut due = Vec::new();
-            while let Some(row) = rows.next()? {
-                due.push(account_key(row.get(0)?, row.get(1)?)?);
+            for bucket in buckets(connection)? {
+                let mut statement = connection.prepare_cached(
+                    "SELECT account_id FROM account WHERE bucket = ?1 AND next_lapse_at IS NOT NULL \
+                     AND next_lapse_at - clock_offset_ms <= ?2 LIMIT ?3",
+                )?;
+                let left = row_limit(limit.saturating_sub(due.len()));
+                let mut rows = statement.query([bucket, now.millis(), left])?;
+                while let Some(row) = rows.next()? {
+                    due.push(account_key(bucket, row.get(0)?)?);
+                }
+                if due.len() >= limit {
+                    break;
+                }
             }
             Ok(due)
         })
     }
 }
 
+/// What narrows a question to the work that is this node's, whose lease is the parameter of that number. SQLite's only node has all of it.
+pub(crate) fn owned_by(connection: Connection<'_>, lease: usize) -> String {
+    if connection.is_postgres() {
+        format!("owner = ?{lease}")
+    } else {
+        format!("?{lease} IS NOT NULL")
+    }
+}
+
+/// Where an account is.
+fn place_of(connection: Connection<'_>, id: AccountId) -> Result<Option<AccountKey>, StoreError> {
+    let sql = if connection.is_postgres() {
+        "SELECT bucket FROM account_place WHERE account_id = ?1"
+    } else {
+        "SELECT bucket FROM account WHERE account_id = ?1"
+    };
+    let bucket: Option<i64> = connection.query_row(sql, [id.number()], |row| row.get(0)).optional()?;
+    bucket.map(|bucket| account_key(bucket, id.number())).transpose()
+}
+
+/// Where the accounts with a phone number are: the open one first.
+fn places_of(connection: Connection<'_>, phone: PhoneNumber) -> Result<Vec<AccountKey>, StoreError> {
+    let sql = if connection.is_postgres() {
+        "SELECT bucket, account_id FROM account_place WHERE phone = ?1 ORDER BY open DESC LIMIT 1000"
+    } else {
+        "SELECT bucket, account_id FROM account WHERE phone = ?1 ORDER BY closed_at IS NOT NULL, closed_at DESC LIMIT 1"
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([phone_column(phone)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(account_key(row.get(0)?, row.get(1)?)?);
+    }
+    Ok(found)
+}
+
 /// Buckets that hold an account; at most 256.
-fn buckets(connection: Connection<'_>) -> Result<Vec<i64>, StoreError> {
-    let mut statement = connection.prepare_cached(
+pub(crate) fn buckets(connection: Connection<'_>) -> Result<Vec<i64>, StoreError> {
+    let sql = if connection.is_postgres() {
+        "SELECT bucket FROM held_bucket"
+    } else {
         // A loose scan: one descent a bucket instead of a row an account.
         "WITH RECURSIVE held(bucket) AS (SELECT min(bucket) FROM account UNION ALL \
          SELECT (SELECT min(bucket) FROM account WHERE bucket > held.bucket) FROM held WHERE held.bucket IS NOT NULL) \
-         SELECT bucket FROM held WHERE bucket IS NOT NULL",
-    )?;
+         SELECT bucket FROM held WHERE bucket IS NOT NULL"
+    };
+    let mut statement = connection.prepare_cached(sql)?;
     let buckets: BTreeSet<i64> = statement
         .query_map(params![], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
@@ -300,14 +423,13 @@ fn buckets(connection: Connection<'_>) -> Result<Vec<i64>, StoreError> {
 
 pub(crate) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url, autofill_domain, autofill_android_hash FROM account";
 
-/// One account by a condition on one number.
+/// One account.
 pub(crate) fn account_profile(
     connection: Connection<'_>,
-    condition: &str,
-    number: i64,
+    account: AccountKey,
 ) -> Result<Option<AccountProfile>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("{PROFILE} WHERE {condition} LIMIT 1"))?;
-    let mut rows = statement.query([number])?;
+    let mut statement = connection.prepare_cached(&format!("{PROFILE} WHERE bucket = ?1 AND account_id = ?2"))?;
+    let mut rows = statement.query(account_place(account))?;
     rows.next()?.map(profile_from_row).transpose()
 }
 

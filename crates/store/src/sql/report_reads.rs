@@ -7,7 +7,7 @@ use crate::sql::{Connection, OptionalExtension, Row, params};
 use countersign_core::{AccountKey, CallbackUrl, Timestamp};
 
 use super::codec::{account_key, damaged, report_kind_of, report_state_of, request_id, request_place, token_claim};
-use super::read::{Reader, readable, row_limit};
+use super::read::{Reader, buckets, owned_by, readable, row_limit};
 use crate::reports::{
     DuePlace, DueReport, KeptAttempt, ReportAttempt, ReportDetail, ReportFilter, ReportKey, ReportLane, ReportProfile,
 };
@@ -24,23 +24,56 @@ impl Reader<'_> {
         limit: usize,
     ) -> Result<Vec<AccountKey>, StoreError> {
         self.with(|connection| {
-            // One descent an account: the next key that is greater.
-            let mut next = connection.prepare_cached(
-                "SELECT bucket, account_id FROM report INDEXED BY report_lane \
-                 WHERE due_at IS NOT NULL AND (bucket, account_id) > (?1, ?2) ORDER BY bucket, account_id LIMIT 1",
-            )?;
             let mut cursor = after.map_or([-1, 0], |account| [i64::from(account.bucket.0), account.id.number()]);
             let mut found = Vec::new();
             while found.len() < limit {
-                let row = next
-                    .query_row(cursor, |row| Ok([row.get(0)?, row.get(1)?]))
-                    .optional()?;
-                let Some([bucket, id]) = row else { break };
-                found.push(account_key(bucket, id)?);
-                cursor = [bucket, id];
+                let Some(next) = self.next_report_account(connection, cursor)? else {
+                    break;
+                };
+                found.push(account_key(next[0], next[1])?);
+                cursor = next;
             }
             Ok(found)
         })
+    }
+
+    /// One descent an account: the next key that is greater.
+    fn next_report_account(
+        &self,
+        connection: Connection<'_>,
+        [bucket, account_id]: [i64; 2],
+    ) -> Result<Option<[i64; 2]>, StoreError> {
+        if connection.is_sharded() {
+            for next in buckets(connection)?.into_iter().filter(|next| *next >= bucket) {
+                let after = if next == bucket { account_id } else { i64::MIN };
+                let found = connection
+                    .query_row(
+                        "SELECT account_id FROM report WHERE due_at IS NOT NULL AND bucket = ?1 AND owner = ?2 \
+                         AND account_id > ?3 ORDER BY account_id LIMIT 1",
+                        [next, self.lease.0, after],
+                        |row| row.get(0),
+                    )
+                    .optional()?;
+                if let Some(found) = found {
+                    return Ok(Some([next, found]));
+                }
+            }
+            return Ok(None);
+        }
+        let sql = if connection.is_postgres() {
+            "SELECT next.bucket, next.account_id FROM held_bucket AS held CROSS JOIN LATERAL \
+             (SELECT bucket, account_id FROM report WHERE due_at IS NOT NULL AND bucket = held.bucket AND owner = ?3 \
+             AND (held.bucket > ?1 OR account_id > ?2) ORDER BY account_id LIMIT 1) AS next \
+             WHERE held.bucket >= ?1 ORDER BY held.bucket LIMIT 1"
+        } else {
+            "SELECT bucket, account_id FROM report INDEXED BY report_lane \
+             WHERE due_at IS NOT NULL AND (bucket, account_id) > (?1, ?2) AND ?3 IS NOT NULL \
+             ORDER BY bucket, account_id LIMIT 1"
+        };
+        let next = connection.query_row(sql, [bucket, account_id, self.lease.0], |row| {
+            Ok([row.get(0)?, row.get(1)?])
+        });
+        Ok(next.optional()?)
     }
 
     pub(crate) fn report_lanes(
@@ -51,16 +84,15 @@ impl Reader<'_> {
     ) -> Result<Vec<(ReportLane, Timestamp)>, StoreError> {
         self.with(|connection| {
             // One descent a lane: its first row is the one that is due first.
-            let mut first = connection.prepare_cached(
-                "SELECT host, due_at FROM report INDEXED BY report_lane \
-                 WHERE due_at IS NOT NULL AND bucket = ?1 AND account_id = ?2 AND host >= ?3 \
-                 ORDER BY host, due_at LIMIT 1",
-            )?;
-            let mut next = connection.prepare_cached(
-                "SELECT host, due_at FROM report INDEXED BY report_lane \
-                 WHERE due_at IS NOT NULL AND bucket = ?1 AND account_id = ?2 AND host > ?3 \
-                 ORDER BY host, due_at LIMIT 1",
-            )?;
+            let sql = |is_after: &str| {
+                format!(
+                    "SELECT host, due_at FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL AND bucket = ?1 \
+                     AND {} AND account_id = ?2 AND host {is_after} ?3 ORDER BY host, due_at LIMIT 1",
+                    owned_by(connection, 4)
+                )
+            };
+            let mut first = connection.prepare_cached(&sql(">="))?;
+            let mut next = connection.prepare_cached(&sql(">"))?;
             let mut cursor = after;
             let mut found = Vec::new();
             while found.len() < limit {
@@ -69,9 +101,10 @@ impl Reader<'_> {
                     None => (&mut first, ""),
                 };
                 let row: Option<(String, i64)> = statement
-                    .query_row(params![account.bucket.0, account.id.number(), host], |row| {
-                        Ok((row.get(0)?, row.get(1)?))
-                    })
+                    .query_row(
+                        params![account.bucket.0, account.id.number(), host, self.lease.0],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )
                     .optional()?;
                 let Some((host, due_at)) = row else { break };
                 let host: Arc<str> = Arc::from(host);
@@ -90,13 +123,14 @@ impl Reader<'_> {
         limit: usize,
     ) -> Result<Vec<DueReport>, StoreError> {
         self.with(|connection| {
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.prepare_cached(&format!(
                 "SELECT bucket, account_id, created_at, random, number, due_at, attempts, callback_url, body_sealed, test, \
                  generation \
-                 FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL AND bucket = ?1 AND account_id = ?2 \
+                 FROM report INDEXED BY report_lane WHERE due_at IS NOT NULL AND bucket = ?1 AND {} AND account_id = ?2 \
                  AND host = ?3 AND due_at <= ?4 AND (due_at, created_at, random, number) > (?5, ?6, ?7, ?8) \
                  ORDER BY due_at, created_at, random, number LIMIT ?9",
-            )?;
+                owned_by(connection, 10)
+            ))?;
             let mut cursor = after.map_or([i64::MIN; 4], place_in_lane);
             let mut found = Vec::new();
             // Again only where rows could not be read: a short page is what tells the caller that there are no more.
@@ -112,7 +146,8 @@ impl Reader<'_> {
                     created_at,
                     random,
                     number,
-                    row_limit(left)
+                    row_limit(left),
+                    self.lease.0
                 ])?;
                 let mut rows_read = 0;
                 while let Some(row) = rows.next()? {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::sql::connection::Value;
 use crate::sql::{Connection, OptionalExtension, params};
 use countersign_core::{CallbackUrl, DeliveryReport, Timestamp, TokenKind};
 
@@ -47,28 +48,38 @@ fn write_report(
     let host = report.callback_url.destination();
     // Behind a pending report of its request it has no due time until that one is done.
     let is_first = !has_pending(connection, place)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO report (bucket, account_id, created_at, random, number, kind, state, attempts, tries, due_at, \
-             made_at, host, callback_url, body_sealed, test, generation) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?
-        .execute(params![
-            bucket,
-            account_id,
-            created_at,
-            random,
-            report.number,
-            report_kind_number(kind),
-            REPORT_PENDING,
-            is_first.then_some(report.created_at.millis()),
-            report.created_at.millis(),
-            host,
-            report.callback_url.as_str(),
-            vault.seal(Purpose::Report, &place, &report.body)?,
-            report.token.kind == TokenKind::Test,
-            report.token.generation,
-        ])?;
+    let sql = if connection.is_postgres() {
+        "INSERT INTO report (bucket, account_id, created_at, random, number, kind, state, attempts, tries, due_at, \
+         made_at, host, callback_url, body_sealed, test, generation, owner) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+    } else {
+        "INSERT INTO report (bucket, account_id, created_at, random, number, kind, state, attempts, tries, due_at, \
+         made_at, host, callback_url, body_sealed, test, generation) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+    };
+    let sealed = vault.seal(Purpose::Report, &place, &report.body)?;
+    let is_test = report.token.kind == TokenKind::Test;
+    let due_at = is_first.then_some(report.created_at.millis());
+    let (kind, state, made_at) = (report_kind_number(kind), REPORT_PENDING, report.created_at.millis());
+    let url = report.callback_url.as_str();
+    let values = params![
+        bucket,
+        account_id,
+        created_at,
+        random,
+        report.number,
+        kind,
+        state,
+        due_at,
+        made_at,
+        host,
+        url,
+        sealed,
+        is_test,
+        report.token.generation,
+        lease.0,
+    ];
+    connection.execute(sql, with_owner(connection, values))?;
     Ok(is_first.then(|| DueReport {
         key: ReportKey {
             request,
@@ -82,6 +93,15 @@ fn write_report(
         due_at: report.created_at,
         lease,
     }))
+}
+
+/// Of values whose last says whose a report is to send, those that this database's table takes: SQLite's has one node.
+fn with_owner<'v>(connection: Connection<'_>, values: &'v [&'v dyn Value]) -> &'v [&'v dyn Value] {
+    if connection.is_postgres() {
+        values
+    } else {
+        &values[..values.len().saturating_sub(1)]
+    }
 }
 
 fn has_pending(connection: Connection<'_>, place: [i64; 4]) -> Result<bool, StoreError> {
@@ -239,12 +259,15 @@ fn release_next(
     let Some((number, attempts, (host, callback_url), sealed, token)) = next else {
         return Ok(None);
     };
-    connection
-        .prepare_cached(
-            "UPDATE report SET due_at = ?6 \
-             WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = ?5",
-        )?
-        .execute(params![bucket, account_id, created_at, random, number, at])?;
+    let sql = if connection.is_postgres() {
+        "UPDATE report SET due_at = ?6, owner = ?7 \
+         WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = ?5"
+    } else {
+        "UPDATE report SET due_at = ?6 \
+         WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4 AND number = ?5"
+    };
+    let values = params![bucket, account_id, created_at, random, number, at, lease.0];
+    connection.execute(sql, with_owner(connection, values))?;
     // A body that doesn't open is this report's trouble, not the batch's: whoever reads the lane says so.
     let body = vault.open(Purpose::Report, &place, &sealed).ok();
     Ok(body.map(|body| DueReport {

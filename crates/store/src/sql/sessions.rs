@@ -1,11 +1,13 @@
 //! SQL of who is signed in to the pages, and who is about to.
 
+use crate::sql::connection::Value;
 use crate::sql::{Connection, Row, params};
 use countersign_core::Timestamp;
 use futures_util::future::BoxFuture;
 
 use super::backend::Backend;
 use super::codec::account_key;
+use super::read::row_limit;
 use super::settings::{Settings, account_place};
 use crate::sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 use crate::types::StoreError;
@@ -48,15 +50,17 @@ impl<B: Backend> Sessions for B {
     }
 
     fn sessions(&self, owner: SessionOwner, now: Timestamp) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {
-        let (bucket, account_id) = place(owner);
         self.read(move |reader| {
             reader.with(|connection| {
                 let mut statement = connection.prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM session WHERE bucket IS ?1 AND account_id IS ?2 AND expires_at > ?3 \
-                 ORDER BY seen_at DESC, created_at DESC LIMIT ?4"
+                    "SELECT {COLUMNS} FROM session WHERE {} AND expires_at > ?1 \
+                     ORDER BY seen_at DESC, created_at DESC LIMIT ?2",
+                    of_owner(owner, 3)
                 ))?;
-                let limit = i64::try_from(MAX_SESSIONS).unwrap_or(i64::MAX);
-                let mut rows = statement.query(params![bucket, account_id, now.millis(), limit])?;
+                let limit = row_limit(MAX_SESSIONS);
+                let [bucket, account_id] = place(owner);
+                let all = params![now.millis(), limit, bucket, account_id];
+                let mut rows = statement.query(named(owner, all))?;
                 let mut sessions = Vec::new();
                 while let Some(row) = rows.next()? {
                     sessions.push(session_from_row(row)?);
@@ -75,14 +79,14 @@ impl Settings<'_> {
     fn session_seen(&mut self, lookup: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
         // Several pages of one minute may have queued this: the first one writes.
         self.connection.execute(
-            "UPDATE session SET seen_at = ?2 WHERE token_lookup = ?1 AND seen_at <= ?2 - ?3",
-            params![lookup, now.millis(), SEEN_EVERY_MS],
+            "UPDATE session SET seen_at = ?2 WHERE token_lookup = ?1 AND seen_at <= ?3",
+            params![lookup, now.millis(), now.plus_millis(-SEEN_EVERY_MS).millis()],
         )?;
         Ok(())
     }
 
     pub(crate) fn begin_session(&mut self, new: &NewSession) -> Result<Session, StoreError> {
-        let (bucket, account_id) = place(new.owner);
+        let [bucket, account_id] = place(new.owner);
         if let SessionOwner::Account(account) = new.owner {
             let [bucket, id] = account_place(account);
             let open = self
@@ -93,11 +97,16 @@ impl Settings<'_> {
                 return Err(StoreError::NotFound("open account"));
             }
         }
-        let kept = i64::try_from(MAX_SESSIONS - 1).unwrap_or(i64::MAX);
+        let of_owner = of_owner(new.owner, 3);
         self.connection.execute(
-            "DELETE FROM session WHERE token_lookup IN (SELECT token_lookup FROM session \
-             WHERE bucket IS ?1 AND account_id IS ?2 ORDER BY created_at DESC, id LIMIT -1 OFFSET ?3)",
-            params![bucket, account_id, kept],
+            &format!(
+                "DELETE FROM session WHERE token_lookup IN (SELECT token_lookup FROM session WHERE {of_owner} \
+                 ORDER BY created_at DESC, id LIMIT ?1 OFFSET ?2)"
+            ),
+            named(
+                new.owner,
+                params![i64::MAX, row_limit(MAX_SESSIONS - 1), bucket, account_id],
+            ),
         )?;
         let session = Session {
             id: new.id,
@@ -126,7 +135,8 @@ impl Settings<'_> {
     }
 
     fn end_session(&mut self, owner: SessionOwner, id: i64) -> Result<bool, StoreError> {
-        let (bucket, account_id) = place(owner);
+        // The id is unique by itself: whose session it is only says whether it may be ended.
+        let [bucket, account_id] = place(owner);
         let ended = self.connection.execute(
             "DELETE FROM session WHERE id = ?3 AND bucket IS ?1 AND account_id IS ?2",
             params![bucket, account_id, id],
@@ -136,10 +146,11 @@ impl Settings<'_> {
 
     /// Ends all sessions of an owner but one: closing an account does so in its own transaction.
     pub(crate) fn end_sessions(&mut self, owner: SessionOwner, except: Option<i64>) -> Result<usize, StoreError> {
-        let (bucket, account_id) = place(owner);
+        let [bucket, account_id] = place(owner);
+        let of_owner = of_owner(owner, 2);
         let ended = self.connection.execute(
-            "DELETE FROM session WHERE bucket IS ?1 AND account_id IS ?2 AND id IS NOT ?3",
-            params![bucket, account_id, except],
+            &format!("DELETE FROM session WHERE {of_owner} AND id IS NOT ?1"),
+            named(owner, params![except, bucket, account_id]),
         )?;
         Ok(ended)
     }
@@ -159,13 +170,26 @@ fn lookup(vault: &Vault, token: &SessionToken) -> [u8; 32] {
 }
 
 /// Bucket and account; none for the operator.
-fn place(owner: SessionOwner) -> (Option<i64>, Option<i64>) {
+fn place(owner: SessionOwner) -> [Option<i64>; 2] {
     match owner {
-        SessionOwner::Account(account) => {
-            let [bucket, id] = account_place(account);
-            (Some(bucket), Some(id))
-        }
-        SessionOwner::Operator => (None, None),
+        SessionOwner::Account(account) => account_place(account).map(Some),
+        SessionOwner::Operator => [None; 2],
+    }
+}
+
+/// An owner's sessions, found by their index. An account's place is the parameters from `first` on; the operator has none.
+fn of_owner(owner: SessionOwner, first: usize) -> String {
+    match owner {
+        SessionOwner::Account(_) => format!("bucket = ?{first} AND account_id = ?{}", first + 1),
+        SessionOwner::Operator => "bucket IS NULL AND account_id IS NULL".to_owned(),
+    }
+}
+
+/// Of values that end with an owner's place, those that [`of_owner`]'s statement takes.
+fn named<'v>(owner: SessionOwner, all: &'v [&'v dyn Value]) -> &'v [&'v dyn Value] {
+    match owner {
+        SessionOwner::Account(_) => all,
+        SessionOwner::Operator => &all[..all.len().saturating_sub(2)],
     }
 }
 

@@ -1,9 +1,9 @@
 //! Writes that are no commands: accounts, tokens, senders, prices. Each is a transaction of its
 //! own on the writer and leaves a line in `settings_audit`.
 
-use crate::sql::{Connection, OptionalExtension, params};
+use crate::sql::{Connection, params};
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, DAY_MS, Grace, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
+    AccountId, AccountKey, ApiToken, Grace, LowBalance, PriceList, Rules, SenderUsername, Timestamp,
 };
 use ipnet::IpNet;
 
@@ -20,16 +20,13 @@ use crate::tokens::Rotation;
 use crate::types::{AccountProfile, Actor, Lease, NewAccount, SenderProfile, StoreError};
 use crate::vault::{Purpose, Vault};
 
-/// Kept answers deleted in one go.
-const FORGET_AT_MOST: i64 = 5_000;
-
 /// A settings write inside its transaction.
 pub(crate) struct Settings<'a> {
     pub(crate) connection: Connection<'a>,
     pub(crate) vault: &'a Vault,
     rules: &'a Rules,
     /// Under which what it makes due is this node's.
-    lease: Lease,
+    pub(crate) lease: Lease,
     new_prices: Option<PriceList>,
     changed_accounts: Vec<AccountId>,
     pub(crate) answered_logins: Vec<i64>,
@@ -69,6 +66,9 @@ impl<'a> Settings<'a> {
 
     pub(crate) fn create_account(&mut self, new: &NewAccount, by: Actor) -> Result<AccountProfile, StoreError> {
         let place = account_place(new.key);
+        if !self.place_account(new)? {
+            return Err(StoreError::Conflict("an open account with this phone number"));
+        }
         let inserted = self.connection.execute(
             "INSERT INTO account (bucket, account_id, name, phone, token_lookup, token_sealed, generation, allow_list, \
              created_at, balance, held, entries, purchased, consumed, clock_offset_ms, free_day, free_sends) \
@@ -93,6 +93,24 @@ impl<'a> Settings<'a> {
         self.profile(new.key)
     }
 
+    /// On PostgreSQL, notes where an account is; answers whether its id and number are free. Where accounts are spread over machines,
+    /// no index of theirs can see to that.
+    fn place_account(&self, new: &NewAccount) -> Result<bool, StoreError> {
+        if !self.connection.is_postgres() {
+            return Ok(true);
+        }
+        let [bucket, id] = account_place(new.key);
+        let placed = self.connection.execute(
+            "INSERT INTO account_place (account_id, phone, bucket, open) VALUES (?1, ?2, ?3, 1) ON CONFLICT DO NOTHING",
+            [id, phone_column(new.phone), bucket],
+        )?;
+        self.connection.execute(
+            "INSERT INTO held_bucket (bucket) VALUES (?1) ON CONFLICT DO NOTHING",
+            [bucket],
+        )?;
+        Ok(placed > 0)
+    }
+
     /// At once: the old token is refused from the commit on.
     pub(crate) fn rotate_token(&mut self, account: AccountKey, token: ApiToken, by: Actor) -> Result<(), StoreError> {
         let rotation = Rotation {
@@ -114,6 +132,10 @@ impl<'a> Settings<'a> {
             params![bucket, id, now.millis()],
         )?;
         self.require_changed_account(account, changed)?;
+        if self.connection.is_postgres() {
+            self.connection
+                .execute("UPDATE account_place SET open = 0 WHERE account_id = ?1", [id])?;
+        }
         self.end_sessions(SessionOwner::Account(account), None)?;
         self.audit_by(by, now, "account closed", &account_subject(account))
     }
@@ -216,15 +238,6 @@ impl<'a> Settings<'a> {
         Ok(set)
     }
 
-    pub(crate) fn forget_old_answers(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        let deleted = self.connection.execute(
-            "DELETE FROM first_answer WHERE (bucket, account_id, idempotency_key) IN \
-             (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE at < ?1 ORDER BY at LIMIT ?2)",
-            params![now.plus_millis(-DAY_MS).millis(), FORGET_AT_MOST],
-        )?;
-        Ok(deleted)
-    }
-
     /// The report, and the one of its request that is due by that, if any.
     pub(crate) fn redeliver_report(
         &self,
@@ -253,7 +266,7 @@ impl<'a> Settings<'a> {
     }
 
     pub(crate) fn profile(&self, account: AccountKey) -> Result<AccountProfile, StoreError> {
-        account_profile(self.connection, "account_id = ?1", account.id.number())?.ok_or(StoreError::NotFound("account"))
+        account_profile(self.connection, account)?.ok_or(StoreError::NotFound("account"))
     }
 
     /// A line in the audit log: `subject` names what it was done to, `account 4711` or a sender's name.
@@ -327,20 +340,18 @@ pub(crate) fn account_place(account: AccountKey) -> [i64; 2] {
 /// Notes the master key's check value at the first start, and compares it at every later one.
 pub(crate) fn check_master_key(connection: Connection<'_>, vault: &Vault) -> Result<(), StoreError> {
     let check = vault.key_check();
-    let stored: Option<Vec<u8>> = connection
-        .query_row("SELECT value FROM meta WHERE name = 'key_check'", params![], |row| {
+    // Of nodes that start at the same time one is the first.
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES ('key_check', ?1) ON CONFLICT DO NOTHING",
+        [check.as_slice()],
+    )?;
+    let stored: Vec<u8> =
+        connection.query_row("SELECT value FROM meta WHERE name = 'key_check'", params![], |row| {
             row.get(0)
-        })
-        .optional()?;
-    match stored {
-        None => {
-            connection.execute(
-                "INSERT INTO meta (name, value) VALUES ('key_check', ?1)",
-                [check.as_slice()],
-            )?;
-            Ok(())
-        }
-        Some(stored) if stored == check => Ok(()),
-        Some(_) => Err(StoreError::WrongMasterKey),
+        })?;
+    if stored == check {
+        Ok(())
+    } else {
+        Err(StoreError::WrongMasterKey)
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use countersign_core::{
-    AccountId, AccountKey, ApiToken, Command, LowBalance, PhoneNumber, RequestId, SenderUsername, Timestamp,
-    TokenClaim, VerificationRequest,
+    AccountId, AccountKey, ApiToken, Command, DAY_MS, Limit, LowBalance, PhoneNumber, RequestId, SenderUsername,
+    Timestamp, TokenClaim, VerificationRequest,
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
-use super::backend::Backend;
+use super::backend::{Backend, sweep};
 use super::message_summaries::Summarising;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::prices::{PriceRecord, PriceSetting, PricesSet};
@@ -23,6 +23,9 @@ use crate::types::{
     StoreError, Trouble,
 };
 use crate::{Outcome, Store};
+
+/// Kept answers deleted in one go.
+const FORGET_AT_MOST: i64 = 5_000;
 
 impl<B: Backend> Store for B {
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
@@ -48,6 +51,27 @@ impl<B: Backend> Store for B {
 
     fn is_alone(&self) -> bool {
         self.has_no_others()
+    }
+
+    fn claim_task(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(true)));
+        }
+        let name = name.to_owned();
+        self.note(move |settings| settings.claim_task(&name))
+    }
+
+    fn count_call(
+        &self,
+        limit_name: &'static str,
+        who: String,
+        limit: Limit,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Result<(), u32>, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(Ok(()))));
+        }
+        self.note(move |settings| settings.count_call(limit_name, &who, limit, now))
     }
 
     fn messages_elsewhere(
@@ -143,7 +167,17 @@ impl<B: Backend> Store for B {
     }
 
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.set(move |settings| settings.forget_old_answers(now))
+        let over = now.plus_millis(-DAY_MS).millis();
+        Box::pin(sweep(self, FORGET_AT_MOST, move |settings, part| {
+            let sql = |part: &str| {
+                format!(
+                    "DELETE FROM first_answer WHERE {part}at < ?1 AND (bucket, account_id, idempotency_key) IN \
+                     (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE {part}at < ?1 \
+                     ORDER BY at LIMIT ?2)"
+                )
+            };
+            part.forget(settings.connection, sql, over, FORGET_AT_MOST)
+        }))
     }
 
     fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -153,7 +187,7 @@ impl<B: Backend> Store for B {
             if matches!(what, Summarising::Nothing) {
                 return Ok(false);
             }
-            self.set(move |settings| settings.summarise(account, &what)).await?;
+            self.note(move |settings| settings.summarise(account, &what)).await?;
             Ok(true)
         })
     }

@@ -4,7 +4,7 @@ use crate::sql::{Connection, OptionalExtension, params};
 use countersign_core::{AccountKey, ApiToken, Grace, Timestamp, TokenClaim, TokenKind, TokenStanding};
 use futures_util::future::BoxFuture;
 
-use super::backend::Backend;
+use super::backend::{Backend, Part, sweep};
 use super::codec::damaged;
 use super::read::Reader;
 use super::settings::{Settings, account_place, account_subject};
@@ -103,7 +103,13 @@ impl<B: Backend> Tokens for B {
     }
 
     fn forget_old_tokens(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.set(move |settings| settings.forget_old_tokens(now))
+        Box::pin(sweep(self, FORGET_AT_MOST, move |settings, part| {
+            let mut forgotten = 0;
+            for kind in [TokenKind::Live, TokenKind::Test] {
+                forgotten += forget_old_tokens(settings.connection, part, kind, now)?;
+            }
+            Ok(forgotten)
+        }))
     }
 }
 
@@ -205,8 +211,8 @@ impl Settings<'_> {
         let c = columns(kind);
         // What stands right of `=` is the row as it was.
         let sql = format!(
-            "UPDATE account SET {previous_lookup} = iif(?3 IS NULL, NULL, {lookup}), \
-             {previous_sealed} = iif(?3 IS NULL, NULL, {sealed}), {grace_until} = ?3, {lookup} = ?4, {sealed} = ?5, \
+            "UPDATE account SET {previous_lookup} = CASE WHEN CAST(?3 AS bigint) IS NOT NULL THEN {lookup} END, \
+             {previous_sealed} = CASE WHEN CAST(?3 AS bigint) IS NOT NULL THEN {sealed} END, {grace_until} = ?3, {lookup} = ?4, {sealed} = ?5, \
              {generation} = ?6, {made_at} = ?7 WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
             previous_lookup = c.previous_lookup,
             previous_sealed = c.previous_sealed,
@@ -265,23 +271,25 @@ impl Settings<'_> {
         let action = format!("grace of the {} before ended", name(kind));
         self.audit_by(by, now, &action, &account_subject(account))
     }
+}
 
-    /// Forgets tokens whose grace is over; answers how many went.
-    pub(crate) fn forget_old_tokens(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        let mut forgotten = 0;
-        for kind in [TokenKind::Live, TokenKind::Test] {
-            let c = columns(kind);
-            let sql = format!(
-                "UPDATE account SET {previous_lookup} = NULL, {previous_sealed} = NULL, {grace_until} = NULL \
-                 WHERE (bucket, account_id) IN (SELECT bucket, account_id FROM account \
-                 WHERE {grace_until} IS NOT NULL AND {grace_until} <= ?1 ORDER BY {grace_until} LIMIT ?2)",
-                previous_lookup = c.previous_lookup,
-                previous_sealed = c.previous_sealed,
-                grace_until = c.grace_until,
-            );
-            // What is kept of these accounts in memory knows until when, too: nothing needs to be dropped.
-            forgotten += self.connection.execute(&sql, params![now.millis(), FORGET_AT_MOST])?;
-        }
-        Ok(forgotten)
-    }
+/// Forgets tokens of a kind whose grace is over; answers how many went.
+fn forget_old_tokens(
+    connection: Connection<'_>,
+    part: Part,
+    kind: TokenKind,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let c = columns(kind);
+    let (previous_lookup, previous_sealed, grace_until) = (c.previous_lookup, c.previous_sealed, c.grace_until);
+    // What is over is asked of the row again: it may have been rotated meanwhile. What is kept of these accounts in memory knows until
+    // when, too: nothing needs to be dropped.
+    let sql = |part: &str| {
+        format!(
+            "UPDATE account SET {previous_lookup} = NULL, {previous_sealed} = NULL, {grace_until} = NULL \
+             WHERE {part}{grace_until} <= ?1 AND (bucket, account_id) IN (SELECT bucket, account_id FROM account \
+             WHERE {part}{grace_until} IS NOT NULL AND {grace_until} <= ?1 ORDER BY {grace_until} LIMIT ?2)"
+        )
+    };
+    part.forget(connection, sql, now.millis(), FORGET_AT_MOST)
 }

@@ -10,8 +10,8 @@ use countersign_core::{
     RequestId, TimelineKind, Timestamp,
 };
 use countersign_model::{Books, RequestBook};
-use countersign_store::{DueReport, ReportAttempt, ReportOutcome, RequestRef, Store, StoreError};
-use rusqlite::{Connection, OpenFlags, Row};
+use countersign_store::testing::{self, Cells, Tables};
+use countersign_store::{DueReport, ReportAttempt, ReportOutcome, RequestRef, StoreError};
 
 use crate::drive::Driver;
 
@@ -148,25 +148,25 @@ fn reference(book: &RequestBook) -> RequestRef {
 
 /// Every table's rows as they stand, the store being closed.
 pub(crate) fn rows(books: &Books, directory: &Path) -> Result<(), String> {
-    let path = directory.join("countersign.db");
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    accounts(books, &database)?;
-    ledgers(books, &database)?;
-    orders(books, &database)?;
-    requests(books, &database)?;
-    count(&database, "request", books.requests.len())?;
+    testing::with_tables(directory, |tables| all_rows(books, tables)).map_err(|error| error.to_string())?
+}
+
+fn all_rows(books: &Books, database: &Tables<'_>) -> Result<(), String> {
+    accounts(books, database)?;
+    ledgers(books, database)?;
+    orders(books, database)?;
+    requests(books, database)?;
+    count(database, "request", books.requests.len())?;
     let of_requests: usize = books.requests.iter().map(|book| book.reports.len()).sum();
     let of_balances: usize = books.accounts.iter().map(|book| book.low_balances.len()).sum();
     let reports = of_requests + of_balances;
-    count(&database, "report", reports)?;
+    count(database, "report", reports)?;
     let answers = books.accounts.iter().map(|book| book.first_answers.len()).sum();
-    count(&database, "first_answer", answers)
+    count(database, "first_answer", answers)
 }
 
-fn count(database: &Connection, table: &str, in_memory: usize) -> Result<(), String> {
-    let in_store: i64 = database
-        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-        .unwrap();
+fn count(database: &Tables<'_>, table: &str, in_memory: usize) -> Result<(), String> {
+    let in_store = database.number(&format!("SELECT count(*) FROM {table}")).unwrap();
     same(
         || format!("rows of {table}"),
         &i64::try_from(in_memory).unwrap(),
@@ -174,15 +174,8 @@ fn count(database: &Connection, table: &str, in_memory: usize) -> Result<(), Str
     )
 }
 
-fn query<T>(
-    database: &Connection,
-    sql: &str,
-    place: &[i64],
-    read: impl Fn(&Row<'_>) -> Result<T, rusqlite::Error>,
-) -> Vec<T> {
-    let mut statement = database.prepare_cached(sql).unwrap();
-    let rows = statement.query_map(rusqlite::params_from_iter(place), |row| read(row));
-    rows.unwrap().collect::<Result<_, _>>().unwrap()
+fn query<T>(database: &Tables<'_>, sql: &str, place: &[i64], read: impl Fn(&Cells) -> T) -> Vec<T> {
+    database.query(sql, place).unwrap().iter().map(read).collect()
 }
 
 fn place(key: AccountKey) -> [i64; 2] {
@@ -208,7 +201,7 @@ struct AccountRow {
     low_balance: (Option<i64>, Option<String>, bool, i64),
 }
 
-fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
+fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
     let row = |account: &Account| AccountRow {
         place: place(account.key),
         phone: account.owner.digits().cast_signed(),
@@ -242,19 +235,17 @@ fn accounts(books: &Books, database: &Connection) -> Result<(), String> {
          low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until \
          FROM account ORDER BY bucket, account_id",
         &[],
-        |row| {
-            Ok(AccountRow {
-                place: [row.get(0)?, row.get(1)?],
-                phone: row.get(2)?,
-                closed: row.get(3)?,
-                tokens: [(row.get(4)?, row.get(20)?), (row.get(21)?, row.get(22)?)],
-                money: [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?],
-                next_lapse_at: row.get(10)?,
-                clock: [row.get(11)?, row.get(12)?, row.get(13)?],
-                head: row.get(14)?,
-                last_entry_at: row.get(15)?,
-                low_balance: (row.get(16)?, row.get(17)?, row.get(18)?, row.get(19)?),
-            })
+        |row| AccountRow {
+            place: [row.get(0), row.get(1)],
+            phone: row.get(2),
+            closed: row.get(3),
+            tokens: [(row.get(4), row.get(20)), (row.get(21), row.get(22))],
+            money: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9)],
+            next_lapse_at: row.get(10),
+            clock: [row.get(11), row.get(12), row.get(13)],
+            head: row.get(14),
+            last_entry_at: row.get(15),
+            low_balance: (row.get(16), row.get(17), row.get(18), row.get(19)),
         },
     );
     same(|| "accounts".to_owned(), &in_memory, &in_store)
@@ -284,7 +275,7 @@ fn entry_row(entry: &LedgerEntry) -> EntryRow {
     (numbers, request, entry.previous.as_bytes().to_vec(), reason)
 }
 
-fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
+fn ledgers(books: &Books, database: &Tables<'_>) -> Result<(), String> {
     for book in &books.accounts {
         let key = book.account.key;
         let in_memory: Vec<EntryRow> = book.entries.iter().map(entry_row).collect();
@@ -294,8 +285,8 @@ fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
              FROM ledger_entry WHERE bucket = ?1 AND account_id = ?2 ORDER BY number",
             &place(key),
             |row| {
-                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-                Ok((numbers, [row.get(5)?, row.get(6)?], row.get(7)?, row.get(8)?))
+                let numbers = [row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)];
+                (numbers, [row.get(5), row.get(6)], row.get(7), row.get(8))
             },
         );
         first_difference(&format!("an entry of account {}", key.id), &in_memory, &in_store)?;
@@ -311,7 +302,7 @@ fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
             database,
             "SELECT entry, through, lapses_at, lapsed FROM purchase WHERE bucket = ?1 AND account_id = ?2 ORDER BY entry",
             &place(key),
-            |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]),
+            |row| [row.get(0), row.get(1), row.get(2), row.get(3)],
         );
         first_difference(&format!("a purchase of account {}", key.id), &in_memory, &in_store)?;
     }
@@ -321,7 +312,7 @@ fn ledgers(books: &Books, database: &Connection) -> Result<(), String> {
 /// An order's row: its numbers, who decided it and when, the note, the entry.
 type OrderRow = ([i64; 4], [Option<i64>; 3], String, Option<String>);
 
-fn orders(books: &Books, database: &Connection) -> Result<(), String> {
+fn orders(books: &Books, database: &Tables<'_>) -> Result<(), String> {
     for book in &books.accounts {
         let mut orders: Vec<&Order> = book.orders.iter().collect();
         orders.sort_by_key(|order| order.id);
@@ -360,13 +351,8 @@ fn orders(books: &Books, database: &Connection) -> Result<(), String> {
              FROM credit_order WHERE bucket = ?1 AND account_id = ?2 ORDER BY id",
             &place(key),
             |row| {
-                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-                Ok((
-                    numbers,
-                    [row.get(4)?, row.get(5)?, row.get(6)?],
-                    row.get(7)?,
-                    row.get(8)?,
-                ))
+                let numbers = [row.get(0), row.get(1), row.get(2), row.get(3)];
+                (numbers, [row.get(4), row.get(5), row.get(6)], row.get(7), row.get(8))
             },
         );
         first_difference(&format!("an order of account {}", key.id), &in_memory, &in_store)?;
@@ -382,7 +368,7 @@ fn orders(books: &Books, database: &Connection) -> Result<(), String> {
 type TimelineRow = ([i64; 4], Option<String>, Option<String>);
 
 /// Timelines, and the times at which a worker must look at a request.
-fn requests(books: &Books, database: &Connection) -> Result<(), String> {
+fn requests(books: &Books, database: &Tables<'_>) -> Result<(), String> {
     for book in &books.requests {
         let id = book.request.id;
         let [bucket, account_id] = place(book.request.account);
@@ -404,8 +390,8 @@ fn requests(books: &Books, database: &Connection) -> Result<(), String> {
              AND random = ?4 ORDER BY number",
             &place,
             |row| {
-                let numbers = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-                Ok((numbers, row.get(4)?, row.get(5)?))
+                let numbers = [row.get(0), row.get(1), row.get(2), row.get(3)];
+                (numbers, row.get(4), row.get(5))
             },
         );
         same(|| format!("the timeline of request {id}"), &in_memory, &in_store)?;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_core::{Answer, ApiError, Decision, Rules, VerificationRequest, Work};
+use countersign_core::{AccountKey, Answer, ApiError, Decision, Rules, VerificationRequest, Work};
 use countersign_model::{Books, Expected, Happening, Setting, Step, Submitted};
 use countersign_store::{
-    Actor, CommittedWork, Handed, MasterKey, NewAccount, NewOrder, Ordered, Orders, Outcome, PriceSetting, Rotation,
-    SqliteOptions, SqliteStore, Store, StoreError, Tokens,
+    Actor, CommittedWork, Handed, MasterKey, NewAccount, NewOrder, Ordered, Outcome, PriceSetting, Rotation,
+    StoreError, testing,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -47,22 +47,18 @@ struct ForTheWorkers {
 
 /// A store under test.
 pub(crate) struct Driver {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn countersign_store::Books>,
     work: CommittedWork,
-    for_the_workers: VecDeque<ForTheWorkers>,
+    /// By account: accounts' commands may be judged by several writers at once.
+    for_the_workers: BTreeMap<AccountKey, VecDeque<ForTheWorkers>>,
     outstanding: Vec<Call>,
     windows: usize,
     commands: usize,
     met: BTreeMap<String, usize>,
 }
 
-fn open(directory: &Path, rules: &Rules) -> (Arc<SqliteStore>, CommittedWork) {
-    let options = SqliteOptions {
-        path: directory.to_owned(),
-        master_key: MasterKey::from_bytes([3; 32]),
-        rules: rules.clone(),
-    };
-    SqliteStore::open(options).unwrap()
+fn open(directory: &Path, rules: &Rules) -> (Arc<dyn countersign_store::Books>, CommittedWork) {
+    testing::open(directory, MasterKey::from_bytes([3; 32]), rules.clone()).unwrap()
 }
 
 impl Driver {
@@ -71,7 +67,7 @@ impl Driver {
         Self {
             store,
             work,
-            for_the_workers: VecDeque::new(),
+            for_the_workers: BTreeMap::new(),
             outstanding: Vec::new(),
             windows: 0,
             commands: 0,
@@ -148,7 +144,16 @@ impl Driver {
         let said = format!("{setting:?}");
         let store = Arc::clone(&self.store);
         let call = async move { set(&store, setting).await.map(Came::Setting) };
-        self.queue(said, Came::Setting(expected), Box::pin(call)).await
+        let in_turn = testing::on_postgres();
+        if in_turn {
+            // There a setting takes no place in the queue: only what was answered comes before it.
+            self.settle().await?;
+        }
+        self.queue(said, Came::Setting(expected), Box::pin(call)).await?;
+        if in_turn {
+            self.settle().await?;
+        }
+        Ok(())
     }
 
     async fn queue(
@@ -197,19 +202,21 @@ impl Driver {
         if let Some(ended) = &decision.ended
             && (ended.work.is_some() || !ended.reports.is_empty())
         {
-            self.for_the_workers.push_back(ForTheWorkers {
-                work: ended.work,
-                request: ended.request.clone(),
-            });
+            self.expect(ended.work, &ended.request);
         }
         if let Some(request) = &decision.request
             && (decision.work.is_some() || !decision.reports.is_empty())
         {
-            self.for_the_workers.push_back(ForTheWorkers {
-                work: decision.work,
-                request: request.clone(),
-            });
+            self.expect(decision.work, request);
         }
+    }
+
+    fn expect(&mut self, work: Option<Work>, request: &VerificationRequest) {
+        let of_account = self.for_the_workers.entry(request.account).or_default();
+        of_account.push_back(ForTheWorkers {
+            work,
+            request: request.clone(),
+        });
     }
 
     /// A batch is handed over before its callers are answered: what is expected is there by now.
@@ -224,13 +231,14 @@ impl Driver {
                     work: committed.work,
                     request: committed.request,
                 };
-                let expected = self.for_the_workers.pop_front();
+                let of_account = self.for_the_workers.entry(handed.request.account).or_default();
+                let expected = of_account.pop_front();
                 if expected.as_ref() != Some(&handed) {
                     return Err(format!("handed to the workers: {handed:?}\ninstead of {expected:?}"));
                 }
             }
         }
-        match self.for_the_workers.pop_front() {
+        match self.for_the_workers.values_mut().find_map(VecDeque::pop_front) {
             None => Ok(()),
             Some(missing) => Err(format!("never handed to the workers: {missing:?}")),
         }
@@ -238,7 +246,7 @@ impl Driver {
 }
 
 /// Says a setting to the store, and what it came to.
-async fn set(store: &SqliteStore, setting: Setting) -> Result<Expected, StoreError> {
+async fn set(store: &Arc<dyn countersign_store::Books>, setting: Setting) -> Result<Expected, StoreError> {
     let done = match setting {
         Setting::CreateAccount { key, token, phone, now } => {
             let name = key.id.to_string();

@@ -1,4 +1,4 @@
-//! P5: the same random commands, in the same order, against the reference books in memory and against SQLite give the same
+//! P5: the same random commands, in the same order, against the reference books in memory and against the database give the same
 //! outcomes, one by one, and the same final books, row for row. Commands wait in the queue by the hundred, so that real
 //! batches form; the store is closed and opened again under way, under other rules.
 //!
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use countersign_core::Rules;
 use countersign_model::{Books, Expected, Shape, any_rules, any_step};
-use countersign_store::audit;
+use countersign_store::{audit, testing};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -28,7 +28,7 @@ const COMMANDS: usize = 50_000;
 const RESTARTS: usize = 4;
 
 #[tokio::test]
-async fn random_commands_leave_the_same_books_in_memory_and_in_sqlite() {
+async fn random_commands_leave_the_same_books_in_memory_and_in_the_database() {
     let commands = from_environment("COUNTERSIGN_MODEL_COMMANDS").map_or(COMMANDS, |text| text.parse().unwrap());
     let seed = from_environment("COUNTERSIGN_MODEL_SEED").map_or_else(random_seed, |text| text.parse().unwrap());
     println!("{commands} commands; to repeat: COUNTERSIGN_MODEL_SEED={seed} COUNTERSIGN_MODEL_COMMANDS={commands}");
@@ -88,7 +88,8 @@ async fn run(seed: u64, commands: usize) -> Result<(), String> {
 
 #[cfg(test)]
 fn no_violation(directory: &std::path::Path) -> Result<(), String> {
-    let report = audit(directory, &[], |_| {}).map_err(|error| error.to_string())?;
+    let database = testing::database(directory).map_err(|error| error.to_string())?;
+    let report = audit(&database, &[], |_| {}).map_err(|error| error.to_string())?;
     report
         .violation
         .map_or(Ok(()), |violation| Err(format!("the audit finds: {violation}")))

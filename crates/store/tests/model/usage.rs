@@ -8,7 +8,7 @@ use countersign_core::{
     VerificationState, time_slot,
 };
 use countersign_model::{Books, RequestBook};
-use countersign_store::{Usage, UsageBy, UsageFilter};
+use countersign_store::{UsageBy, UsageFilter};
 
 use crate::compare::same;
 use crate::drive::Driver;

@@ -12,7 +12,7 @@ use axum::http::HeaderValue;
 use axum::http::header::HeaderName;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use countersign_core::RequestId;
+use countersign_core::{RequestId, VerificationRequest};
 use countersign_store::{RequestRef, RequestWatch};
 use futures_util::stream;
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ use crate::site::viewer::Viewer;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A stream ends after this long, and the browser opens the next: so one that was signed out doesn't stay open.
 const LIFE: Duration = Duration::from_mins(10);
+/// How often a stream looks for itself while other nodes live: what they tell may get lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Open streams of one session: as many pages as a person has open.
 const STREAMS_OF_A_SESSION: u32 = 8;
 
@@ -83,12 +85,16 @@ pub(super) async fn events(
     // Watched first, and then looked at: nothing is missed between.
     let watch = app.site.watch(RequestRef { account, id });
     let watch = watch.map_err(|_| PageError::TooMany { seconds: 60 })?;
-    if app.store.request(account, id).await?.is_none() {
+    let known = app.store.request(account, id).await?;
+    if known.is_none() {
         return Err(PageError::NotFound("message"));
     }
     let place = room.streams.take(viewer.session.id);
     let place = place.ok_or(PageError::TooMany { seconds: 60 })?;
     let open = OpenStream {
+        app,
+        request: RequestRef { account, id },
+        known,
         watch,
         draining,
         ends_at: Instant::now() + LIFE,
@@ -109,6 +115,10 @@ pub(super) async fn events(
 }
 
 struct OpenStream {
+    app: Arc<App>,
+    request: RequestRef,
+    /// How the request stood when it was last looked at.
+    known: Option<VerificationRequest>,
     watch: RequestWatch,
     draining: watch::Receiver<bool>,
     ends_at: Instant,
@@ -120,16 +130,34 @@ impl OpenStream {
     /// The next event; `None` once the stream or the server ends.
     async fn next(&mut self) -> Option<Event> {
         if self.begun {
-            tokio::select! {
-                // An error says that the server is gone altogether.
-                _ = self.draining.wait_for(|draining| *draining) => return None,
-                () = tokio::time::sleep_until(self.ends_at) => return None,
-                () = self.watch.changed() => {}
+            loop {
+                tokio::select! {
+                    // An error says that the server is gone altogether.
+                    _ = self.draining.wait_for(|draining| *draining) => return None,
+                    () = tokio::time::sleep_until(self.ends_at) => return None,
+                    () = self.watch.changed() => break,
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+                if !self.app.store.is_alone() && self.has_changed().await {
+                    break;
+                }
             }
         }
         // The first one goes out at once: what changed between the page and its stream is looked for as well.
         self.begun = true;
         Some(Event::default().event("change").data("{}"))
+    }
+}
+
+impl OpenStream {
+    /// Looks whether the request is another than when it was last looked at.
+    async fn has_changed(&mut self) -> bool {
+        let RequestRef { account, id } = self.request;
+        let Ok(found) = self.app.store.request(account, id).await else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.known, found);
+        before != self.known
     }
 }
 

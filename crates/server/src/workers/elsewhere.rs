@@ -1,0 +1,212 @@
+//! What other nodes do, as far as it shows here: the built-in inbox is the same on every node, and a page that waits for a sign-in goes on
+//! wherever it was answered. Books that one process alone has never tell anything here.
+//!
+//! What is told comes within milliseconds. Since it may get lost, waiting pages look at their sign-ins each second, and an inbox that
+//! somebody has open is compared with the books every few seconds, while other nodes live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channels::{Channel as _, Inbox, LoginPrompt};
+use countersign_core::{DeliveryState, LegName, VerificationRequest};
+use countersign_store::{Elsewhere, Handed, NewsElsewhere, RequestRef, StoreError};
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::clocks::ClockOffsets;
+use super::dispatch::outgoing;
+use super::{Worker, signalled};
+use crate::app::App;
+use crate::{clock, login};
+
+/// How often waiting pages look by themselves.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often an open inbox is compared with the books, in looks.
+const LOOKS_BETWEEN_COMPARISONS: u32 = 3;
+/// Messages of other nodes that one comparison brings, and messages here that it looks up again.
+const MOST_BROUGHT: usize = 10_000;
+const MOST_LOOKED_UP: usize = 200;
+/// Requests read at once.
+const READS_AT_ONCE: usize = 4;
+
+pub(super) struct FromElsewhere {
+    app: Arc<App>,
+    news: NewsElsewhere,
+    clocks: ClockOffsets,
+    draining: watch::Receiver<bool>,
+}
+
+impl FromElsewhere {
+    pub(super) fn new(app: Arc<App>, news: NewsElsewhere) -> Self {
+        Self {
+            clocks: ClockOffsets::new(app.mode),
+            draining: app.draining.clone(),
+            app,
+            news,
+        }
+    }
+
+    async fn heed(&mut self, handed: Handed<Elsewhere>) -> Result<(), StoreError> {
+        let mut requests = Vec::new();
+        match handed {
+            Handed::Missed => {
+                self.app.login.told();
+                return self.compare().await;
+            }
+            Handed::Batch(batch) => {
+                for news in batch {
+                    match news {
+                        Elsewhere::Request(request) => requests.push(request),
+                        Elsewhere::LoginAsked(attempt) => self.ask_here(attempt).await?,
+                        Elsewhere::LoginAnswered(attempt) => {
+                            self.app.login.told();
+                            // The question may stand on a leg of this node: beside what else is told.
+                            let app = Arc::clone(&self.app);
+                            tokio::spawn(async move { login::take_back(&app, attempt).await });
+                        }
+                    }
+                }
+            }
+        }
+        self.look_up(requests).await
+    }
+
+    /// Shows a question that another node asks in this one's inbox, too.
+    async fn ask_here(&self, attempt: i64) -> Result<(), StoreError> {
+        let Some(inbox) = &self.app.inbox else { return Ok(()) };
+        let Some((asked, code)) = self.app.site.login_question(attempt, clock::now()).await? else {
+            return Ok(());
+        };
+        let prompt = LoginPrompt {
+            attempt,
+            phone: asked.phone,
+            code,
+            device: asked.device,
+            address: asked.address,
+            at: asked.created_at,
+            expires_at: asked.expires_at,
+        };
+        inbox.deliver_login(prompt).await;
+        // It may have been answered between the look and this.
+        if self.app.site.login_question(attempt, clock::now()).await?.is_none() {
+            inbox.withdraw_login(attempt).await;
+        }
+        Ok(())
+    }
+
+    /// Brings what other nodes have under way, and looks up again what is shown here as unread.
+    async fn compare(&mut self) -> Result<(), StoreError> {
+        let Some(inbox) = self.app.inbox.clone() else {
+            return Ok(());
+        };
+        let brought = self.app.store.messages_elsewhere(clock::now(), MOST_BROUGHT).await?;
+        for request in brought {
+            self.show(&inbox, request).await?;
+        }
+        let shown = inbox.messages(None, MOST_LOOKED_UP).into_iter();
+        let unread = shown.filter(|message| matches!(message.delivery, DeliveryState::Sent | DeliveryState::Delivered));
+        let unread = unread.map(|message| RequestRef {
+            account: message.account,
+            id: message.request,
+        });
+        self.look_up(unread.collect()).await
+    }
+
+    /// Shows requests as they stand in the books.
+    async fn look_up(&mut self, mut requests: Vec<RequestRef>) -> Result<(), StoreError> {
+        let Some(inbox) = self.app.inbox.clone() else {
+            return Ok(());
+        };
+        requests.sort_unstable();
+        requests.dedup();
+        let app = Arc::clone(&self.app);
+        let mut found = stream::iter(requests)
+            .map(|request| app.store.request(request.account, request.id))
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some(request) = found.next().await {
+            if let Some(request) = request? {
+                self.show(&inbox, request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self, inbox: &Inbox, request: VerificationRequest) -> Result<(), StoreError> {
+        let (account, id) = (request.account, request.id);
+        if !goes_to_inbox(&request) {
+            // It may have come here and have gone on to another leg.
+            if inbox.message(account, id).is_some() {
+                inbox.withdraw(account, id).await;
+            }
+            return Ok(());
+        }
+        let delivery = request.delivery;
+        match delivery {
+            DeliveryState::Sent | DeliveryState::Delivered | DeliveryState::Read => {}
+            DeliveryState::Expired | DeliveryState::Revoked => {
+                inbox.withdraw(account, id).await;
+                return Ok(());
+            }
+            DeliveryState::Admitted | DeliveryState::Unreachable | DeliveryState::Checked => return Ok(()),
+        }
+        let Some(message) = outgoing(request, &mut self.clocks, &*self.app.store).await else {
+            return Ok(());
+        };
+        // Whoever withdraws it on this node between the look and this finds nothing to withdraw: so it is looked at once more.
+        if inbox.show(message, delivery)
+            && delivery == DeliveryState::Sent
+            && let Some(request) = self.app.store.request(account, id).await?
+            && (request.delivery != DeliveryState::Sent || !goes_to_inbox(&request))
+        {
+            inbox.withdraw(account, id).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the leg under way is the built-in inbox.
+fn goes_to_inbox(request: &VerificationRequest) -> bool {
+    let Some(plan) = &request.plan else { return true };
+    let leg = request.message.as_ref().map_or(0, |message| message.legs.leg);
+    plan.legs
+        .get(usize::from(leg))
+        .is_some_and(|leg| leg.name == LegName::INBOX)
+}
+
+impl Worker for FromElsewhere {
+    const NAME: &'static str = "elsewhere";
+
+    async fn run(&mut self) {
+        let mut draining = self.draining.clone();
+        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = 0_u32;
+        loop {
+            let heeded = tokio::select! {
+                biased;
+                () = signalled(&mut draining) => return,
+                handed = self.news.next() => match handed {
+                    Some(handed) => self.heed(handed).await,
+                    // The books have ended.
+                    None => return,
+                },
+                _ = look.tick() => {
+                    if self.app.store.is_alone() {
+                        continue;
+                    }
+                    looks = looks.wrapping_add(1);
+                    self.app.login.told();
+                    let is_open = self.app.inbox.as_ref().is_some_and(|inbox| inbox.is_open());
+                    if !(is_open && looks.is_multiple_of(LOOKS_BETWEEN_COMPARISONS)) {
+                        continue;
+                    }
+                    self.compare().await
+                }
+            };
+            if let Err(error) = heeded {
+                tracing::debug!(%error, "what other nodes do could not be looked up: it is compared later");
+            }
+        }
+    }
+}
