@@ -216,11 +216,6 @@ impl Inbox {
         new
     }
 
-    /// Whether anybody looks at it.
-    pub fn is_open(&self) -> bool {
-        self.readers.load(Ordering::Acquire) > 0
-    }
-
     /// The messages that were sent last, of one number or of all, newest first, at most `limit`. Changes nothing.
     pub fn messages(&self, phone: Option<PhoneNumber>, limit: usize) -> Vec<InboxMessage> {
         self.lock().shelf.newest(phone, limit)

@@ -17,6 +17,7 @@ mod backup;
 mod batch;
 mod channel_books;
 mod console;
+pub mod copy;
 mod handover;
 mod logins;
 mod messages;
@@ -60,7 +61,7 @@ pub use orders::{
 };
 #[doc(hidden)]
 pub use postgres::NodeTimes;
-pub use postgres::{PostgresSettings, PostgresStore};
+pub use postgres::{PostgresSettings, PostgresStore, ReachError};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{

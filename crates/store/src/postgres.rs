@@ -18,6 +18,7 @@ mod nodes;
 mod partitions;
 mod pool;
 mod questions;
+mod reach;
 mod reports;
 mod schema;
 mod session;
@@ -34,13 +35,12 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
-#[cfg(feature = "testing")]
-pub(crate) use schema::migrate;
-pub(crate) use schema::{is_sharded, require_books};
-pub(crate) use session::{RowStream, Session, SessionError};
+pub use reach::ReachError;
+pub(crate) use schema::{COPY_UNDER_WAY, is_sharded, make_partitions_between, migrate, require_books};
+pub(crate) use session::{COMMIT, RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
 pub(crate) use usage::tail_of;
-pub(crate) use value::PostgresColumn;
+pub(crate) use value::{Parameter, PostgresColumn};
 
 use crate::sql::access::AccessCache;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
@@ -89,6 +89,8 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     /// Writer lanes; an account's commands always take the same.
     lanes: Vec<LaneEntry>,
+    /// Whose setting it is: those that wait for their turn hold no connection that questions need.
+    turn: tokio::sync::Mutex<()>,
     handed_over: HandOverGauge,
     lane_threads: Mutex<Vec<JoinHandle<()>>>,
     /// These end last: the epoch must outlive the last batch.
@@ -111,10 +113,12 @@ impl PostgresStore {
         rules: Rules,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let vault = Arc::new(Vault::new(master_key)?);
+        // Where callers wait for their answers.
+        let runtime = tokio::runtime::Handle::try_current().ok();
         // Sessions wait on runtimes of their own, which must not begin within another's thread.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| Self::open_here(&settings, vault, rules))
+                .spawn(|| Self::open_here(&settings, vault, rules, runtime))
                 .join()
                 .map_err(|_| StoreError::Lost)?
         })
@@ -131,12 +135,15 @@ impl PostgresStore {
         settings: &PostgresSettings,
         vault: Arc<Vault>,
         rules: Rules,
+        runtime: Option<tokio::runtime::Handle>,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
+        reach::examine(&first)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;
+        schema::require_whole(&first)?;
         let sharded = schema::is_sharded(&first)?;
         access.sharded = sharded;
         first.set_sharded(sharded);
@@ -165,6 +172,7 @@ impl PostgresStore {
                 shared: Arc::clone(&shared),
                 access: access.clone(),
                 committed: Arc::clone(&committed),
+                runtime: runtime.clone(),
             };
             let (entry, thread) = lane::start(number, parts)?;
             lanes.push(entry);
@@ -177,6 +185,7 @@ impl PostgresStore {
                 shared,
                 pool,
                 lanes,
+                turn: tokio::sync::Mutex::default(),
                 handed_over,
                 lane_threads: Mutex::new(lane_threads),
                 node_threads: Mutex::new(vec![node_thread, events_thread]),

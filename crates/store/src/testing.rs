@@ -14,7 +14,7 @@ use crate::postgres::{PostgresSettings, Session};
 use crate::types::{CommittedWork, StoreError};
 use crate::vault::MasterKey;
 use crate::{Books, Database, StoreOptions};
-pub use tables::{Cell, Cells, Field, Tables, books_hold, with_tables};
+pub use tables::{Cell, Cells, Field, Tables, books_hold, with_tables, with_tables_of};
 
 /// The database that others are copied from.
 const TEMPLATE: &str = "countersign_template";
@@ -111,7 +111,10 @@ fn make(server: &str, name: &str) -> Result<String, StoreError> {
         run("CREATE DATABASE countersign_template_new TEMPLATE template0 ENCODING 'UTF8'")?;
         crate::postgres::migrate(&Session::connect(&access("countersign_template_new")?)?)?;
         // Its connection may take a moment to end.
-        run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'countersign_template_new'")?;
+        run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'countersign_template_new' \
+             AND usename = current_user",
+        )?;
         run("ALTER DATABASE countersign_template_new RENAME TO countersign_template")?;
     }
     if !there.iter().any(|there| there == name) {

@@ -67,6 +67,9 @@ pub enum StoreError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// The database isn't one that books can be kept in.
+    #[error("the database can't be used: {0}")]
+    Unfit(String),
     /// The master key doesn't open what is stored.
     #[error("the master key doesn't fit this database: use the key that it was made with")]
     WrongMasterKey,

@@ -448,7 +448,10 @@ async fn a_page_that_watches_a_request_hears_of_what_another_node_does() {
     in_time("news", async {
         for news in [News::Delivered, News::Read] {
             first.ask(account, Action::news(sent.id, news)).await;
-            if tokio::time::timeout(Duration::from_secs(2), watch.changed()).await.is_ok() {
+            if tokio::time::timeout(Duration::from_secs(2), watch.changed())
+                .await
+                .is_ok()
+            {
                 return;
             }
         }

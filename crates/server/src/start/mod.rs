@@ -1,5 +1,6 @@
 //! Puts the rooms together: from [`Settings`] to a running server, and from a running server to its orderly end.
 
+mod database;
 pub(crate) mod files;
 mod first_account;
 
@@ -73,6 +74,19 @@ pub enum StartError {
     /// TLS can't be served.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+    /// The database can't be reached.
+    #[error(
+        "the database {place} can't be reached, and was tried for {seconds} s: {reason}. Start it, or name another with --database \
+         or database.url"
+    )]
+    NoDatabase {
+        /// Its hosts and name.
+        place: String,
+        /// How long it was tried.
+        seconds: u64,
+        /// Why the last attempt failed.
+        reason: String,
+    },
     /// The books can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,15 +138,20 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     files::make_data_dir(&settings.data_dir)?;
     let lock = files::lock(&settings.data_dir)?;
     let database = settings.database();
+    // Before anybody may connect here: until the books are open, nobody is answered.
+    database::wait_for(&database).await?;
     let listeners = Listeners::open(&settings)?;
     let operator_key = OperatorKey::load_or_create(&settings.operator_key_file())?;
-    let master_key = files::master_key(&settings.master_key_file(), &settings.data_dir, settings.mode)?;
+    let key_file = settings.master_key_file();
+    let key_is_new = !key_file.exists();
+    let master_key = files::master_key(&key_file, &settings.data_dir, settings.mode)?;
     let options = StoreOptions {
-        database,
+        database: database.clone(),
         master_key,
         rules: settings.rules(),
     };
-    let (store, committed) = countersign_store::open(options)?;
+    let (store, committed) = countersign_store::open(options)
+        .map_err(|error| database::explained(error, &database, &key_file, key_is_new))?;
     let site: Arc<dyn SiteStore> = Arc::clone(&store) as Arc<dyn SiteStore>;
     let store: Arc<dyn Store> = store;
     let first_account = match settings.mode {

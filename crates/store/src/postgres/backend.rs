@@ -44,6 +44,13 @@ impl PostgresStore {
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let pool = Arc::clone(&self.pool);
+        let _turn = match turn {
+            Turn::None => None,
+            Turn::Taken => {
+                let waited = tokio::time::timeout(self.pool.timeout(), self.turn.lock()).await;
+                Some(waited.map_err(|_| StoreError::Busy)?)
+            }
+        };
         pool.with(move |session| write_in_transaction(&shared, session, turn, write))
             .await
     }

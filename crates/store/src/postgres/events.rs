@@ -47,6 +47,8 @@ pub(super) enum Event {
     LoginAsked(i64),
     /// A sign-in was answered, or ended by wrong codes.
     LoginAnswered(i64),
+    /// This node is there.
+    Here,
     /// This node wants to hear of requests from now on.
     Watching,
     /// More happened than could be told.
@@ -65,6 +67,7 @@ impl Event {
             }
             Self::LoginAsked(id) => write!(to, "q{id} "),
             Self::LoginAnswered(id) => write!(to, "l{id} "),
+            Self::Here => write!(to, "h "),
             Self::Watching => write!(to, "w "),
             Self::LookAgain => write!(to, "* "),
         };
@@ -88,6 +91,7 @@ impl Event {
             }
             "q" => Self::LoginAsked(rest.parse().ok()?),
             "l" => Self::LoginAnswered(rest.parse().ok()?),
+            "h" => Self::Here,
             "w" => Self::Watching,
             _ => return None,
         })
@@ -211,6 +215,10 @@ impl Messenger {
         };
         // From here on nothing is missed; before it, anything may have been.
         self.look_again();
+        // The others needn't wait until they look at the table of nodes.
+        if let Err(over) = self.tell(&line, Event::Here).await {
+            return over;
+        }
         let mut looks = 0;
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -319,6 +327,7 @@ impl Messenger {
                 Event::Request(request) => requests.push(request),
                 Event::LoginAsked(id) => elsewhere.push(Elsewhere::LoginAsked(id)),
                 Event::LoginAnswered(id) => elsewhere.push(Elsewhere::LoginAnswered(id)),
+                Event::Here => self.shared.node.is_not_alone(),
                 Event::Watching => self.shared.node.is_watched_from_now_on(),
                 Event::LookAgain => self.look_again(),
             }
@@ -357,6 +366,7 @@ mod tests {
             }),
             Event::LoginAsked(i64::MAX),
             Event::LoginAnswered(1),
+            Event::Here,
             Event::Watching,
             Event::LookAgain,
         ];

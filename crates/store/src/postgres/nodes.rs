@@ -162,9 +162,14 @@ impl Node {
         self.watched.load(Ordering::Acquire)
     }
 
-    /// Another node has just said so.
-    pub(super) fn is_watched_from_now_on(&self) {
+    /// Another node has just said that it is there.
+    pub(super) fn is_not_alone(&self) {
         self.others.fetch_max(1, Ordering::AcqRel);
+    }
+
+    /// The same, and that it wants to hear of requests.
+    pub(super) fn is_watched_from_now_on(&self) {
+        self.is_not_alone();
         self.watched.store(true, Ordering::Release);
     }
 

@@ -10,11 +10,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::session::Access;
 use crate::types::StoreError;
+
+/// What one server of several is given to answer.
+const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
 
 /// Which database, and how it is used.
 #[derive(Clone)]
@@ -121,17 +124,28 @@ impl PostgresSettings {
             .url
             .parse()
             .map_err(|error: tokio_postgres::Error| wrong(&error.to_string()))?;
-        let says_mode = self.url.contains("sslmode=");
+        let said = self.url.split_once('?').map_or("", |(_, query)| query);
+        let says = |name: &str| said.split('&').any(|part| part.split('=').next() == Some(name));
         let is_here = config.get_hosts().iter().all(|host| match host {
             Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
             #[cfg(unix)]
             Host::Unix(_) => true,
         });
-        if !says_mode {
+        let is_here = is_here
+            && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+            && !config.get_hosts().is_empty();
+        if !says("sslmode") {
             config.ssl_mode(if is_here { SslMode::Disable } else { SslMode::Require });
         }
+        // Of several servers the one that takes writes, and time to come to the last of them.
+        if !says("target_session_attrs") {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let places = u32::try_from(config.get_hosts().len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         config
-            .connect_timeout(self.timeout)
+            .connect_timeout((self.timeout / places).max(SHORTEST_CONNECT))
             .tcp_user_timeout(self.timeout)
             .keepalives_idle(Duration::from_secs(10))
             .application_name(format!("countersign {}", self.node_name).trim_end());

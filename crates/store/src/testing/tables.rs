@@ -103,7 +103,15 @@ impl Cells {
 
 /// Looks at the tables of a folder's books, or does to them what the books never do. The closure runs on a thread of its own.
 pub fn with_tables<T: Send>(folder: &Path, ask: impl FnOnce(&Tables<'_>) -> T + Send) -> Result<T, StoreError> {
-    match database(folder)? {
+    with_tables_of(&database(folder)?, ask)
+}
+
+/// The same of any database.
+pub fn with_tables_of<T: Send>(
+    database: &Database,
+    ask: impl FnOnce(&Tables<'_>) -> T + Send,
+) -> Result<T, StoreError> {
+    match database {
         Database::Sqlite(directory) => {
             let file = rusqlite::Connection::open(directory.join(crate::sqlite::FILE_NAME))?;
             Ok(ask(&Tables(Connection::Sqlite(&file))))

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
+mod copied;
+#[cfg(test)]
 mod drive;
 #[cfg(test)]
 mod usage;
@@ -73,6 +75,7 @@ async fn run(seed: u64, commands: usize) -> Result<(), String> {
     driver.close().await?;
     compare::rows(&books, directory.path())?;
     no_violation(directory.path())?;
+    copied::compare_with_a_copy(&books, directory.path())?;
     if commands >= COMMANDS {
         assert_everything_was_met(&driver);
     }
