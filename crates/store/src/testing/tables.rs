@@ -180,7 +180,8 @@ pub fn books_hold(folder: &Path, secret: &[u8]) -> Result<bool, StoreError> {
         }
         return Ok(false);
     }
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<String> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     with_tables(folder, |tables| {
         let names = tables.query(
             "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace",
