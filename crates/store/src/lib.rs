@@ -156,7 +156,7 @@ pub fn open(options: StoreOptions) -> Result<(Arc<dyn Books>, CommittedWork), St
             Ok((store, work))
         }
         Database::Postgres(settings) => {
-            let (store, work) = PostgresStore::open(settings, &master_key, rules)?;
+            let (store, work) = PostgresStore::open(&settings, &master_key, rules)?;
             Ok((store, work))
         }
     }

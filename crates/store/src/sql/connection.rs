@@ -227,18 +227,18 @@ impl<T: Value + ?Sized> Value for &T {
 }
 
 /// A statement's parameters: `params![…]`, or an array of values of one type.
-pub(crate) trait Params {
-    fn with<T>(&self, take: impl FnOnce(&[&dyn Value]) -> T) -> T;
+pub(crate) trait Params: Sized {
+    fn with<T>(self, take: impl FnOnce(&[&dyn Value]) -> T) -> T;
 }
 
 impl Params for &[&dyn Value] {
-    fn with<T>(&self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
+    fn with<T>(self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
         take(self)
     }
 }
 
 impl<V: Value, const N: usize> Params for [V; N] {
-    fn with<T>(&self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
+    fn with<T>(self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
         take(&self.each_ref().map(|value| value as &dyn Value))
     }
 }

@@ -181,7 +181,8 @@ pub fn books_hold(folder: &Path, secret: &[u8]) -> Result<bool, StoreError> {
         return Ok(false);
     }
     // Bytes show as their hexadecimal digits; what a number's digits are is not looked for.
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<String> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     with_tables(folder, |tables| {
         let columns = tables.query(
             "SELECT table_name::text, column_name::text FROM information_schema.columns \
