@@ -26,6 +26,9 @@ const LOOKS_BETWEEN_COMPARISONS: u32 = 3;
 /// Messages of other nodes that one comparison brings, and messages here that it looks up again.
 const MOST_BROUGHT: usize = 1_000;
 const MOST_LOOKED_UP: usize = 100;
+/// Requests of other nodes that are looked up a second as they are told. Under more than that the inbox follows by its comparisons: it is
+/// for people, who read no thousand messages a second, and each look is a question to the books.
+const LOOKS_A_SECOND: usize = 200;
 /// How far back messages are looked for that arrived on other nodes while nothing was heard of them, and how many.
 const ARRIVED_MS: i64 = 60_000;
 const MOST_ARRIVED: usize = 1_000;
@@ -35,6 +38,10 @@ pub(super) struct FromElsewhere {
     news: NewsElsewhere,
     clocks: ClockOffsets,
     draining: watch::Receiver<bool>,
+    /// Looks that are left of this second, since its begin.
+    looks_left: usize,
+    second_began: Instant,
+    compared_at: Option<Instant>,
 }
 
 impl FromElsewhere {
@@ -44,6 +51,9 @@ impl FromElsewhere {
             draining: app.draining.clone(),
             app,
             news,
+            looks_left: LOOKS_A_SECOND,
+            second_began: Instant::now(),
+            compared_at: None,
         }
     }
 
@@ -52,6 +62,9 @@ impl FromElsewhere {
         match handed {
             Handed::Missed => {
                 self.app.login.told();
+                if self.compared_at.is_some_and(|at| at.elapsed() < LOOK) {
+                    return Ok(());
+                }
                 self.show_arrived().await?;
                 return self.compare().await;
             }
@@ -75,6 +88,7 @@ impl FromElsewhere {
                 }
             }
         }
+        self.take_looks(&mut requests);
         self.look_up(requests.clone()).await?;
         if let Some(inbox) = &self.app.inbox {
             // What the inbox itself doesn't show may have changed: whether its code was checked.
@@ -83,6 +97,15 @@ impl FromElsewhere {
             }
         }
         Ok(())
+    }
+
+    /// Leaves as many as may be looked up in this second.
+    fn take_looks(&mut self, requests: &mut Vec<RequestRef>) {
+        if self.second_began.elapsed() >= LOOK {
+            (self.second_began, self.looks_left) = (Instant::now(), LOOKS_A_SECOND);
+        }
+        requests.truncate(self.looks_left);
+        self.looks_left -= requests.len();
     }
 
     /// Shows a question that another node asks in this one's inbox, too.
@@ -113,6 +136,7 @@ impl FromElsewhere {
         let Some(inbox) = self.app.inbox.clone() else {
             return Ok(());
         };
+        self.compared_at = Some(Instant::now());
         let brought = self.app.store.messages_elsewhere(clock::now(), MOST_BROUGHT).await?;
         for request in brought {
             self.show(&inbox, request).await?;
@@ -211,11 +235,7 @@ impl Worker for FromElsewhere {
             let heeded = tokio::select! {
                 biased;
                 () = signalled(&mut draining) => return,
-                handed = self.news.next() => match handed {
-                    Some(handed) => self.heed(handed).await,
-                    // The books have ended.
-                    None => return,
-                },
+                // Once a second at most, so news wait no longer for it than it takes.
                 _ = look.tick() => {
                     if self.app.store.is_alone() {
                         continue;
@@ -227,6 +247,11 @@ impl Worker for FromElsewhere {
                     }
                     self.compare().await
                 }
+                handed = self.news.next() => match handed {
+                    Some(handed) => self.heed(handed).await,
+                    // The books have ended.
+                    None => return,
+                },
             };
             if let Err(error) = heeded {
                 tracing::debug!(%error, "what other nodes do could not be looked up: it is compared later");
