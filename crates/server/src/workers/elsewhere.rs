@@ -10,7 +10,6 @@ use std::time::Duration;
 use countersign_channels::{Channel as _, Inbox, LoginPrompt};
 use countersign_core::{DeliveryState, LegName, VerificationRequest};
 use countersign_store::{Elsewhere, Handed, NewsElsewhere, RequestRef, StoreError};
-use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -25,10 +24,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often the inbox is compared with the books, in looks.
 const LOOKS_BETWEEN_COMPARISONS: u32 = 3;
 /// Messages of other nodes that one comparison brings, and messages here that it looks up again.
-const MOST_BROUGHT: usize = 10_000;
-const MOST_LOOKED_UP: usize = 200;
-/// Requests read at once.
-const READS_AT_ONCE: usize = 4;
+const MOST_BROUGHT: usize = 1_000;
+const MOST_LOOKED_UP: usize = 100;
+/// How far back messages are looked for that arrived on other nodes while nothing was heard of them, and how many.
+const ARRIVED_MS: i64 = 60_000;
+const MOST_ARRIVED: usize = 1_000;
 
 pub(super) struct FromElsewhere {
     app: Arc<App>,
@@ -52,13 +52,19 @@ impl FromElsewhere {
         match handed {
             Handed::Missed => {
                 self.app.login.told();
+                self.show_arrived().await?;
                 return self.compare().await;
             }
             Handed::Batch(batch) => {
                 for news in batch {
                     match news {
                         Elsewhere::Request(request) => requests.push(request),
-                        Elsewhere::LoginAsked(attempt) => self.ask_here(attempt).await?,
+                        Elsewhere::LoginAsked(attempt) => {
+                            // One that can't be looked up must not keep the others from it: its code can still be typed.
+                            if let Err(error) = self.ask_here(attempt).await {
+                                tracing::warn!(%error, "a sign-in that another node asks for is not shown here");
+                            }
+                        }
                         Elsewhere::LoginAnswered(attempt) => {
                             self.app.login.told();
                             // The question may stand on a leg of this node: beside what else is told.
@@ -69,7 +75,14 @@ impl FromElsewhere {
                 }
             }
         }
-        self.look_up(requests).await
+        self.look_up(requests.clone()).await?;
+        if let Some(inbox) = &self.app.inbox {
+            // What the inbox itself doesn't show may have changed: whether its code was checked.
+            for request in requests {
+                inbox.touch(request.account, request.id);
+            }
+        }
+        Ok(())
     }
 
     /// Shows a question that another node asks in this one's inbox, too.
@@ -120,14 +133,26 @@ impl FromElsewhere {
         };
         requests.sort_unstable();
         requests.dedup();
-        let app = Arc::clone(&self.app);
-        let mut found = stream::iter(requests)
-            .map(|request| app.store.request(request.account, request.id))
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some(request) = found.next().await {
-            if let Some(request) = request? {
+        // One after the other: the connections for questions are for callers.
+        for request in requests {
+            if let Some(request) = self.app.store.request(request.account, request.id).await? {
                 self.show(&inbox, request).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Shows what arrived on other nodes while nothing was heard of them.
+    async fn show_arrived(&mut self) -> Result<(), StoreError> {
+        let Some(inbox) = self.app.inbox.clone() else {
+            return Ok(());
+        };
+        if self.app.store.is_alone() {
+            return Ok(());
+        }
+        let since = clock::now().plus_millis(-ARRIVED_MS);
+        for request in self.app.store.arrived_messages(since, MOST_ARRIVED).await? {
+            self.show(&inbox, request).await?;
         }
         Ok(())
     }

@@ -41,8 +41,6 @@ pub(crate) struct Node {
     woken: Condvar,
     /// Other nodes that live.
     others: AtomicUsize,
-    /// Which of the living this is, in the order of their epochs.
-    rank: AtomicUsize,
     /// Whether another node wants to hear of every request that changes here.
     watched: AtomicBool,
     /// Whether this one wants to hear of the others'.
@@ -84,7 +82,6 @@ impl Node {
             }),
             woken: Condvar::new(),
             others: AtomicUsize::new(0),
-            rank: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
             watching: AtomicBool::new(false),
         };
@@ -179,12 +176,6 @@ impl Node {
             self.lock().hurry = true;
             self.woken.notify_all();
         }
-    }
-
-    /// Of what all nodes must look at, this node's share: which of how many.
-    pub(crate) fn share(&self) -> (usize, usize) {
-        let nodes = self.others.load(Ordering::Acquire) + 1;
-        (self.rank.load(Ordering::Acquire) % nodes, nodes)
     }
 
     /// Sleeps until then, or until something happens.
@@ -439,12 +430,11 @@ impl Keeper {
         let settled = self
             .in_touch_since
             .is_some_and(|since| since.elapsed() >= self.times.heartbeat * SETTLING_HEARTBEATS);
-        let (mut others, mut rank, mut watched) = (0, 0, false);
+        let (mut others, mut watched) = (0, false);
         for row in rows {
             let (epoch, ended, dead): (i64, bool, bool) = (row.get(0), row.get(1), row.get(2));
             if !ended && !dead {
                 others += 1;
-                rank += usize::from(epoch < own);
                 watched |= row.get::<_, bool>(3);
             }
             let known = self.takeovers.iter().any(|takeover| takeover.epoch() == epoch);
@@ -461,7 +451,6 @@ impl Keeper {
             }
         }
         let node = &self.shared.node;
-        node.rank.store(rank, Ordering::Release);
         node.others.store(others, Ordering::Release);
         node.watched.store(watched, Ordering::Release);
         if self.strays_at <= Instant::now() {

@@ -230,10 +230,11 @@ impl<B: Backend> ChannelBooks for B {
 impl Settings<'_> {
     fn put_recipient(&mut self, channel: &LegName, recipient: &ChannelRecipient) -> Result<(), StoreError> {
         require_short(&recipient.address, MAX_CHANNEL_ADDRESS_BYTES, "recipient's address")?;
+        // Whoever read what is known before may have read it before a newer word came, on another node.
         self.connection.execute(
             "INSERT INTO channel_recipient (channel, phone, address, stopped, since) VALUES (?1, ?2, ?3, ?4, ?5) \
              ON CONFLICT (channel, phone) DO UPDATE SET address = excluded.address, stopped = excluded.stopped, \
-             since = excluded.since",
+             since = excluded.since WHERE excluded.since >= channel_recipient.since",
             params![
                 channel.as_str(),
                 phone_column(recipient.phone),
