@@ -289,12 +289,11 @@ impl Run<'_> {
     fn page(&mut self, table: &Table, after: Option<Key>, done: &mut u64) -> Result<Option<Key>, CopyError> {
         let columns = columns_of(self.source, table)?;
         let key = table.key.join(", ");
-        let condition = match &after {
-            None => String::new(),
-            Some(_) => {
-                let marks = vec!["?"; table.key.len()].join(", ");
-                format!("WHERE ({key}) > ({marks})")
-            }
+        let condition = if after.is_some() {
+            let marks = vec!["?"; table.key.len()].join(", ");
+            format!("WHERE ({key}) > ({marks})")
+        } else {
+            String::new()
         };
         let sql = format!(
             "SELECT {} FROM {} {condition} ORDER BY {key} LIMIT {PAGE}",

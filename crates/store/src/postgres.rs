@@ -38,6 +38,8 @@ use countersign_core::Rules;
 
 pub use care::{DatabaseStatus, Migrated, MonthStatus, NodeStatus, Retained};
 pub use reach::ReachError;
+#[cfg(feature = "testing")]
+pub(crate) use schema::MIGRATIONS;
 pub(crate) use schema::{COPY_UNDER_WAY, is_sharded, make_partitions_between, migrate, require_books};
 pub(crate) use session::{COMMIT, RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
@@ -110,7 +112,7 @@ impl Drop for PostgresStore {
 impl PostgresStore {
     /// Opens the books, or makes them. Fails on a newer schema or another master key. It waits for the database; it may be called within a runtime.
     pub fn open(
-        settings: PostgresSettings,
+        settings: &PostgresSettings,
         master_key: &MasterKey,
         rules: Rules,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
@@ -120,7 +122,7 @@ impl PostgresStore {
         // Sessions wait on runtimes of their own, which must not begin within another's thread.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| Self::open_here(&settings, vault, rules, runtime))
+                .spawn(|| Self::open_here(settings, vault, rules, runtime.as_ref()))
                 .join()
                 .map_err(|_| StoreError::Lost)?
         })
@@ -137,7 +139,7 @@ impl PostgresStore {
         settings: &PostgresSettings,
         vault: Arc<Vault>,
         rules: Rules,
-        runtime: Option<tokio::runtime::Handle>,
+        runtime: Option<&tokio::runtime::Handle>,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
@@ -146,9 +148,9 @@ impl PostgresStore {
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;
         schema::require_whole(&first)?;
-        let sharded = schema::is_sharded(&first)?;
-        access.sharded = sharded;
-        first.set_sharded(sharded);
+        let is_sharded = schema::is_sharded(&first)?;
+        access.sharded = is_sharded;
+        first.set_sharded(is_sharded);
         let rules = schema::with_prices(connection, rules)?;
         let node = Node::register(&first, &settings.node_name, settings.times)?;
         let (events, events_queue) = Events::channel();
@@ -159,7 +161,7 @@ impl PostgresStore {
             watches: Arc::default(),
             node,
             events,
-            sharded,
+            sharded: is_sharded,
             unreachable: AtomicBool::new(false),
         });
         nodes::take_what_is_left(&first, &shared)?;
@@ -174,7 +176,7 @@ impl PostgresStore {
                 shared: Arc::clone(&shared),
                 access: access.clone(),
                 committed: Arc::clone(&committed),
-                runtime: runtime.clone(),
+                runtime: runtime.cloned(),
             };
             let (entry, thread) = lane::start(number, parts)?;
             lanes.push(entry);

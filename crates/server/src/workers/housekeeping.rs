@@ -58,6 +58,7 @@ impl Housekeeping {
         }
         let now = clock::now();
         let mut forgotten = self.store.forget_old_answers(now).await?;
+        forgotten += self.store.forget_spent_limits(now).await?;
         forgotten += self.site.forget_ended_sessions(now).await?;
         forgotten += self.site.forget_old_tokens(now).await?;
         forgotten += self.site.forget_old_handles(now).await?;

@@ -93,7 +93,7 @@ impl SessionError {
         match self {
             Self::Postgres(error) => {
                 error.is_closed()
-                    || error.code().is_none()
+                    || (error.code().is_none() && !self.is_unsent())
                     || self.state().is_some_and(|state| {
                         state.code().starts_with("57P") || state.code().starts_with("08") || state.code() == "25006"
                     })

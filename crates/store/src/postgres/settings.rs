@@ -75,7 +75,7 @@ impl fmt::Debug for PostgresSettings {
             .field("readers", &self.readers)
             .field("timeout", &self.timeout)
             .field("node_name", &self.node_name)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,8 +173,8 @@ impl PostgresSettings {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(&error.to_string()))?;
-        let config = match &self.ca_file {
-            Some(path) => {
+        let config = if let Some(path) = &self.ca_file {
+            {
                 let mut roots = RootCertStore::empty();
                 let unreadable = |error: &dyn std::fmt::Display| wrong(&format!("{}: {error}", path.display()));
                 for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
@@ -186,7 +186,8 @@ impl PostgresSettings {
                 }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
-            None => {
+        } else {
+            {
                 let verifier =
                     rustls_platform_verifier::Verifier::new(provider).map_err(|error| wrong(&error.to_string()))?;
                 builder

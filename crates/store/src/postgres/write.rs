@@ -133,10 +133,9 @@ fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
         };
         Ok((answers, committed))
     });
-    let (answers, committed) = match answered {
-        Ok(answered) => answered,
-        // All was sent, perhaps; nothing is known.
-        Err(_) => return Err(Failed::Unknown),
+    // Otherwise all was sent, perhaps; nothing is known.
+    let Ok((answers, committed)) = answered else {
+        return Err(Failed::Unknown);
     };
     for answer in answers.into_iter().map(|answer| answer.map(drop)).chain([committed]) {
         match answer.map_err(SessionError::from) {
@@ -272,7 +271,7 @@ fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreEr
     arrays.put_buckets(pipeline.sharded, entries, |entry| i64::from(entry.account.bucket.0));
     arrays.put(entries, |entry| entry.account.id.number());
     arrays.put(entries, |entry| entry.number.cast_signed());
-    arrays.put(entries, |entry| i16::try_from(entry.kind.number()).unwrap_or_default());
+    arrays.put(entries, |entry| i16::from(entry.kind.number()));
     arrays.put(entries, |entry| entry.amount.micros());
     arrays.put(entries, |entry| entry.balance_after.micros());
     arrays.put(entries, |entry| entry.at.millis());

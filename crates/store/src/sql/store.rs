@@ -168,34 +168,32 @@ impl<B: Backend> Store for B {
 
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
         let over = now.plus_millis(-DAY_MS).millis();
-        Box::pin(async move {
-            let forgotten = sweep(self, FORGET_AT_MOST, move |settings, part| {
-                let sql = |part: &str| {
-                    format!(
-                        "DELETE FROM first_answer WHERE {part}at < ?1 AND (bucket, account_id, idempotency_key) IN \
-                         (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE {part}at < ?1 \
-                         ORDER BY at LIMIT ?2)"
-                    )
-                };
-                part.forget(settings.connection, sql, over, FORGET_AT_MOST)
-            })
-            .await?;
-            // One database's flood counters are rows, since its nodes share them.
-            if !self.is_shared() {
-                return Ok(forgotten);
-            }
-            let spent_us = LimitState::until(now).spread_until_us();
-            let counters = sweep(self, FORGET_AT_MOST, move |settings, part| {
-                let sql = |part: &str| {
-                    format!(
-                        "DELETE FROM flood_counter WHERE {part}spread_until_us < ?1 AND (bucket, account_id, test, phone) IN \
-                         (SELECT bucket, account_id, test, phone FROM flood_counter WHERE {part}spread_until_us < ?1 LIMIT ?2)"
-                    )
-                };
-                part.forget(settings.connection, sql, spent_us, FORGET_AT_MOST)
-            });
-            Ok(forgotten + counters.await?)
-        })
+        Box::pin(sweep(self, FORGET_AT_MOST, move |settings, part| {
+            let sql = |part: &str| {
+                format!(
+                    "DELETE FROM first_answer WHERE {part}at < ?1 AND (bucket, account_id, idempotency_key) IN \
+                     (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE {part}at < ?1 \
+                     ORDER BY at LIMIT ?2)"
+                )
+            };
+            part.forget(settings.connection, sql, over, FORGET_AT_MOST)
+        }))
+    }
+
+    fn forget_spent_limits(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(0)));
+        }
+        let spent_us = LimitState::until(now).spread_until_us();
+        Box::pin(sweep(self, FORGET_AT_MOST, move |settings, part| {
+            let sql = |part: &str| {
+                format!(
+                    "DELETE FROM flood_counter WHERE {part}spread_until_us < ?1 AND (bucket, account_id, test, phone) IN \
+                     (SELECT bucket, account_id, test, phone FROM flood_counter WHERE {part}spread_until_us < ?1 LIMIT ?2)"
+                )
+            };
+            part.forget(settings.connection, sql, spent_us, FORGET_AT_MOST)
+        }))
     }
 
     fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {

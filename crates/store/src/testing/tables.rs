@@ -180,15 +180,21 @@ pub fn books_hold(folder: &Path, secret: &[u8]) -> Result<bool, StoreError> {
         }
         return Ok(false);
     }
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Bytes show as their hexadecimal digits; what a number's digits are is not looked for.
+    let hex: Vec<String> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     with_tables(folder, |tables| {
-        let names = tables.query(
-            "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace",
+        let columns = tables.query(
+            "SELECT table_name::text, column_name::text FROM information_schema.columns \
+             WHERE table_schema = current_schema() AND data_type IN ('text', 'bytea')",
             &[],
         )?;
-        for name in names {
-            // Bytes show as their hexadecimal digits.
-            for row in tables.query(&format!("SELECT t::text FROM {} AS t", name.get::<String>(0)), &[])? {
+        for column in columns {
+            let (table, column): (String, String) = (column.get(0), column.get(1));
+            for row in tables.query(
+                &format!("SELECT {column}::text FROM {table} WHERE {column} IS NOT NULL"),
+                &[],
+            )? {
                 let text: String = row.get(0);
                 if contains(text.as_bytes()) || text.contains(&hex) {
                     return Ok(true);
@@ -196,5 +202,22 @@ pub fn books_hold(folder: &Path, secret: &[u8]) -> Result<bool, StoreError> {
             }
         }
         Ok(false)
+    })?
+}
+
+/// Makes all work that stands in a folder's books that of the node that was opened last: what a node does by itself, some seconds after
+/// another has ended. Nothing to do where there is one node.
+pub fn take_over(folder: &Path) -> Result<(), StoreError> {
+    if !on_postgres() {
+        return Ok(());
+    }
+    with_tables(folder, |tables| {
+        for sql in [
+            "UPDATE request SET owner = (SELECT max(epoch) FROM node) WHERE wake_at IS NOT NULL",
+            "UPDATE report SET owner = (SELECT max(epoch) FROM node) WHERE due_at IS NOT NULL",
+        ] {
+            tables.execute(sql)?;
+        }
+        Ok(())
     })?
 }

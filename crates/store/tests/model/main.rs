@@ -1,5 +1,5 @@
-//! P5: the same random commands, in the same order, against the reference books in memory and against the database give the same
-//! outcomes, one by one, and the same final books, row for row. Commands wait in the queue by the hundred, so that real
+//! P5: the same random commands, in the same order, against the reference books in memory and against the database give the
+//! same outcomes, one by one, and the same final books, row for row. Commands wait in the queue by the hundred, so that real
 //! batches form; the store is closed and opened again under way, under other rules.
 //!
 //! `COUNTERSIGN_MODEL_COMMANDS` says how many commands, `COUNTERSIGN_MODEL_SEED` repeats a run that failed.

@@ -133,7 +133,7 @@ fn stored<T: Default>(
                 level.number(),
                 start
             ],
-            |row| Ok(row.blob(0).map(read)?),
+            |row| row.blob(0).map(read),
         )
         .optional()?;
     Ok(found.map(|read| {
