@@ -61,7 +61,9 @@ pub use orders::{
 };
 #[doc(hidden)]
 pub use postgres::NodeTimes;
-pub use postgres::{PostgresSettings, PostgresStore, ReachError};
+pub use postgres::{
+    DatabaseStatus, Migrated, MonthStatus, NodeStatus, PostgresSettings, PostgresStore, ReachError, Retained,
+};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{

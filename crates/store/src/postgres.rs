@@ -11,6 +11,7 @@
 mod arrays;
 mod backend;
 mod batch;
+mod care;
 mod events;
 mod lane;
 mod load;
@@ -35,6 +36,7 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+pub use care::{DatabaseStatus, Migrated, MonthStatus, NodeStatus, Retained};
 pub use reach::ReachError;
 #[cfg(feature = "testing")]
 pub(crate) use schema::MIGRATIONS;

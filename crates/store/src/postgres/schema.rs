@@ -19,7 +19,7 @@ const _: () = assert!(MIGRATIONS.len() == 1, "SCHEMA counts them");
 /// Noted in `meta` while books are copied into the database: which.
 pub(crate) const COPY_UNDER_WAY: &str = "copy of";
 /// Advisory locks: who migrates, and who changes settings. The first half says that they are this program's.
-const MIGRATION_LOCK: i64 = 0x636f_756e_0000_0001;
+pub(super) const MIGRATION_LOCK: i64 = 0x636f_756e_0000_0001;
 pub(crate) const SETTINGS_LOCK: i64 = 0x636f_756e_0000_0002;
 
 /// Months that are made at once: books with a clock that was moved by centuries have the rest in the default partitions.
@@ -127,7 +127,7 @@ pub(crate) fn schema_of(session: &Session) -> Result<i64, StoreError> {
     Ok(number_in_meta(session, "schema")?.unwrap_or(0))
 }
 
-fn number_in_meta(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
+pub(super) fn number_in_meta(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
     let value: Option<Vec<u8>> = Connection::Postgres(session)
         .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
         .optional()?;

@@ -187,6 +187,11 @@ impl Session {
         })
     }
 
+    /// From now on, the longest that one question may take.
+    pub(crate) const fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// Whether the tables are distributed, so that each statement keeps to one bucket.
     pub(crate) fn is_sharded(&self) -> bool {
         self.sharded.get()
