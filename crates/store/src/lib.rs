@@ -91,6 +91,9 @@ use countersign_core::{
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
+/// Rows after which one call that deletes what is over stops: so few that nobody notices. A call that answers fewer left nothing.
+pub const FORGOTTEN_AT_ONCE: usize = 2_000;
+
 /// What a caller of the one door is told, once it is durable.
 pub type Outcome = Result<Answer, ApiError>;
 
@@ -271,13 +274,11 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         by: Actor,
     ) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
-    /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
+    /// Deletes kept first answers that are older than 24 h; about [`FORGOTTEN_AT_ONCE`] a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
-    /// Deletes flood counters that count for nothing any more, where nodes share them as rows; at most some thousands a call. Answers how
-    /// many went.
-    fn forget_spent_limits(&self, _now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(std::future::ready(Ok(0)))
-    }
+    /// Deletes flood counters that count for nothing any more, as many. It looks through all of them: seldom is often enough. Where they
+    /// are kept in memory there is nothing to do.
+    fn forget_spent_limits(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
     /// Prepares an account's older requests for searches by whole number and payload, some thousands a call; `now` is the
     /// time on its clock. Answers whether more may be left. Books that find them without it have nothing to do.
     fn summarise_requests(&self, _account: AccountKey, _now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -17,6 +17,7 @@ mod lane;
 mod load;
 mod nodes;
 mod partitions;
+mod past;
 mod pool;
 mod questions;
 mod reach;
@@ -30,13 +31,14 @@ mod usage;
 mod value;
 mod write;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
 pub use care::{DatabaseStatus, Migrated, MonthStatus, NodeStatus, Retained};
+pub(crate) use past::{put_past, read_past};
 pub use reach::ReachError;
 #[cfg(feature = "testing")]
 pub(crate) use schema::MIGRATIONS;
@@ -96,6 +98,8 @@ pub struct PostgresStore {
     /// Whose setting it is: those that wait for their turn hold no connection that questions need.
     turn: tokio::sync::Mutex<()>,
     handed_over: HandOverGauge,
+    /// When requests of all months were last asked for that are due, in milliseconds.
+    looked_back_at: AtomicI64,
     lane_threads: Mutex<Vec<JoinHandle<()>>>,
     /// These end last: the epoch must outlive the last batch.
     node_threads: Mutex<Vec<JoinHandle<()>>>,
@@ -164,7 +168,7 @@ impl PostgresStore {
             sharded: is_sharded,
             unreachable: AtomicBool::new(false),
         });
-        nodes::take_what_is_left(&first, &shared)?;
+        nodes::take_what_is_left(&first, &shared);
         let (committed, work) = CommittedWork::channel();
         let handed_over = committed.gauge();
         let committed = Arc::new(committed);
@@ -191,6 +195,7 @@ impl PostgresStore {
                 lanes,
                 turn: tokio::sync::Mutex::default(),
                 handed_over,
+                looked_back_at: AtomicI64::new(i64::MIN),
                 lane_threads: Mutex::new(lane_threads),
                 node_threads: Mutex::new(vec![node_thread, events_thread]),
             }),

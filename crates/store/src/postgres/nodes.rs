@@ -16,7 +16,7 @@ use super::Shared;
 use super::events::Event;
 use super::load::EPOCH_LOCKS;
 use super::schema::{self, SCHEMA};
-use super::session::{Access, Session};
+use super::session::{Access, COMMIT, Session};
 use super::settings::NodeTimes;
 use super::takeover::Takeover;
 use crate::types::{CommittedSender, Lease, StoreError};
@@ -192,8 +192,16 @@ impl Node {
     }
 }
 
-/// Takes over what ended nodes left, before this node begins: at a restart there is no wait for it.
-pub(crate) fn take_what_is_left(session: &Session, shared: &Shared) -> Result<(), StoreError> {
+/// Takes over what ended nodes left, before this node begins: at a restart there is no wait for it. No longer than until the first
+/// heartbeat is due, and nothing depends on it: what is left then, or could not be claimed, the node's thread finds at its first look.
+pub(crate) fn take_what_is_left(session: &Session, shared: &Shared) {
+    let until = Instant::now() + shared.node.times.heartbeat;
+    if let Err(error) = take_until(session, shared, until) {
+        tracing::debug!(%error, "what ended nodes left is taken over later");
+    }
+}
+
+fn take_until(session: &Session, shared: &Shared, until: Instant) -> Result<(), StoreError> {
     let rows = session.wait(
         session
             .client()
@@ -202,7 +210,11 @@ pub(crate) fn take_what_is_left(session: &Session, shared: &Shared) -> Result<()
     for row in rows {
         let mut takeover = Takeover::of(row.get(0));
         if end_epoch(session, row.get(0), None)? {
-            while takeover.step(session, shared)? {}
+            while takeover.step(session, shared)? {
+                if until <= Instant::now() {
+                    return Ok(());
+                }
+            }
         }
     }
     Ok(())
@@ -230,7 +242,7 @@ fn end_epoch(session: &Session, epoch: i64, dead_after: Option<Duration>) -> Res
     })();
     match ended {
         Ok(ended) => {
-            session.batch_execute("COMMIT")?;
+            session.batch_execute(COMMIT)?;
             Ok(ended)
         }
         Err(error) => {
@@ -354,7 +366,7 @@ impl Keeper {
             self.months_at = now + MONTHS_EVERY;
             make_months(self.access.clone());
         }
-        // A bucket at a time: a million rows of a dead node must not keep this one's heartbeat waiting.
+        // Some hundred rows at a time: a million of a dead node's must not keep this one's heartbeat waiting.
         if let Some(takeover) = self.takeovers.last_mut() {
             let more = takeover.step(session, &self.shared)?;
             if takeover.is_to_be_told(!more) {
