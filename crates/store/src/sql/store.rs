@@ -304,13 +304,11 @@ impl<B: Backend> Store for B {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
-        match account {
-            Some(account) => self.read(move |reader| reader.due_requests_of(account, now, limit)),
-            None => {
-                let since = self.due_since(now);
-                self.read(move |reader| reader.due_requests(now, since, limit))
-            }
+        if let Some(account) = account {
+            return self.read(move |reader| reader.due_requests_of(account, now, limit));
         }
+        let since = self.due_since(now);
+        self.read(move |reader| reader.due_requests(now, since, limit))
     }
 
     fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {
