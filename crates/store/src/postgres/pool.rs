@@ -27,19 +27,24 @@ impl Pool {
         self: Arc<Self>,
         act: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let place = match tokio::time::timeout(self.access.timeout, place).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) => return Err(StoreError::Closing),
-            Err(_) => return Err(StoreError::Busy),
-        };
-        let acted = tokio::task::spawn_blocking(move || {
-            let acted = self.with_here(act);
-            drop(place);
-            acted
+        // In a task of its own, which is always polled. A worker holds questions that it doesn't poll while it asks another one: a place
+        // that was given to one of them would be nobody's, and the other one would wait for it in vain.
+        let asked = tokio::spawn(async move {
+            let place = Arc::clone(&self.places).acquire_owned();
+            let place = match tokio::time::timeout(self.access.timeout, place).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(_)) => return Err(StoreError::Closing),
+                Err(_) => return Err(StoreError::Busy),
+            };
+            let acted = tokio::task::spawn_blocking(move || {
+                let acted = self.with_here(act);
+                drop(place);
+                acted
+            });
+            // It panicked, or the runtime ends.
+            acted.await.map_err(|_| StoreError::Lost)?
         });
-        // It panicked, or the runtime ends.
-        acted.await.map_err(|_| StoreError::Lost)?
+        asked.await.map_err(|_| StoreError::Lost)?
     }
 
     fn with_here<T>(&self, act: impl FnOnce(&Session) -> Result<T, StoreError>) -> Result<T, StoreError> {
