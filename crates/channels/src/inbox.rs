@@ -208,11 +208,9 @@ impl Inbox {
         let (key, phone) = ((message.account, message.request), message.phone);
         let mut state = self.lock();
         let new = state.shelf.insert(InboxMessage::new(message, delivery));
-        if !new && state.shelf.mark(key, delivery).is_none() {
-            // Something else of it may be new: its code was checked.
-            state.shelf.touch(key);
+        if new || state.shelf.mark(key, delivery).is_some() {
+            self.tell(&state, phone);
         }
-        self.tell(&state, phone);
         new
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Init(crate::init::InitArguments),
     /// Check that the books balance and states only moved forward, beside a live server too
     Audit(crate::audit::AuditArguments),
+    /// Look after the PostgreSQL database, and move books to it
+    Database(crate::database::DatabaseArguments),
     /// Copy the books into a file, beside a live server too
     Backup(crate::backup::BackupArguments),
     /// Put a backup in the place of a data directory's books

@@ -10,6 +10,7 @@ use countersign_store::{AuditReport, Database, LedgerHead, StoreError, Violation
 use serde::Serialize;
 
 use crate::arguments::Common;
+use crate::database::DatabasePlace;
 use crate::heads;
 use crate::output::{Cell, Output, Style};
 use crate::progress::{Unit, bar};
@@ -28,6 +29,8 @@ Examples:
   countersign audit --write-heads heads-2026-05-31.csv
   countersign audit --heads heads-2026-05-31.csv")]
 pub(crate) struct AuditArguments {
+    #[command(flatten)]
+    place: DatabasePlace,
     /// Check that the chains still go through the heads noted in FILE
     #[arg(long, value_name = "FILE")]
     heads: Option<PathBuf>,
@@ -109,7 +112,8 @@ pub(crate) fn run(arguments: &AuditArguments, common: &Common, output: &Output) 
         // Before the long work, not after it.
         return Err(heads::already_there(file));
     }
-    let report = checked(noted.as_deref().unwrap_or_default(), common, output)?;
+    let database = arguments.place.find(common)?;
+    let report = checked(noted.as_deref().unwrap_or_default(), &database, output)?;
     if report.violation.is_none()
         && let Some(file) = &arguments.write_heads
     {
@@ -128,20 +132,25 @@ pub(crate) fn run(arguments: &AuditArguments, common: &Common, output: &Output) 
 }
 
 /// The audit, with a bar where it takes long.
-fn checked(noted: &[LedgerHead], common: &Common, output: &Output) -> anyhow::Result<AuditReport> {
-    let directory = common.data_dir();
+fn checked(noted: &[LedgerHead], database: &Database, output: &Output) -> anyhow::Result<AuditReport> {
     let bar = bar(Unit::Rows, output);
-    let report = audit(&Database::Sqlite(directory.clone()), noted, |progress| {
+    let report = audit(database, noted, |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     });
     bar.finish_and_clear();
-    report.map_err(|error| match error {
-        StoreError::NotFound(_) => anyhow!(
+    report.map_err(|error| match (error, database) {
+        (StoreError::NotFound(_), Database::Sqlite(directory)) => anyhow!(
             "there is no database in {}: name a server's data directory with --data-dir",
             directory.display()
         ),
-        error => error.into(),
+        (StoreError::NotFound(_), Database::Postgres(settings)) => {
+            anyhow!(
+                "there are no books in {}: name the right database with --database",
+                settings.place()
+            )
+        }
+        (error, _) => error.into(),
     })
 }
 

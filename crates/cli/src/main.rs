@@ -14,6 +14,7 @@ mod backup;
 mod caller;
 mod completions;
 mod connection;
+mod database;
 mod doctor;
 mod failure;
 mod files;
@@ -66,6 +67,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
         Some(Command::Init(init)) => init::run(init, output),
         Some(Command::Audit(audit)) => audit::run(audit, common, output),
+        Some(Command::Database(database)) => database::run(database, common, output),
         Some(Command::Backup(backup)) => backup::run(backup, common, output),
         Some(Command::Restore(restore)) => backup::restore(restore, common, output),
         Some(Command::Key(key)) => key::run(key, common, output),

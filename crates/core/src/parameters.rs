@@ -39,9 +39,9 @@ impl Default for Ttl {
 pub struct Payload(String);
 
 impl Payload {
-    /// Takes at most 128 bytes.
+    /// Takes at most 128 bytes, none of them NUL: PostgreSQL's texts hold none.
     pub fn new(text: String) -> Option<Self> {
-        (text.len() <= 128).then_some(Self(text))
+        (text.len() <= 128 && !text.contains('\0')).then_some(Self(text))
     }
 
     /// The text.
@@ -66,7 +66,7 @@ pub struct CallbackUrl(String);
 impl CallbackUrl {
     /// Takes an absolute URL of at most 256 bytes with a host and without user name or password.
     pub fn parse(text: &str, plain_http: PlainHttp) -> Option<Self> {
-        if text.len() > 256 {
+        if text.len() > 256 || text.contains('\0') {
             return None;
         }
         let url = Url::parse(text).ok()?;
@@ -158,6 +158,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_payload_without_nul_passes() {
+        assert!(Payload::new("order 4711".to_owned()).is_some());
+        assert!(Payload::new("order\0".to_owned()).is_none());
+    }
+
+    #[test]
     fn a_callback_url_is_https_and_at_most_256_bytes() {
         let parse = |text: &str| CallbackUrl::parse(text, PlainHttp::Refused);
         assert!(parse("https://example.com/reports?x=1").is_some());
@@ -171,6 +177,7 @@ mod tests {
             "https://",
             "https://u:p@example.com",
             "//x",
+            "https://example.com/\0",
         ] {
             assert!(parse(bad).is_none(), "{bad:?} passed");
         }

@@ -152,9 +152,10 @@ async fn a_lost_master_key_is_told_and_not_replaced() {
     end(start(settings(dir.path())).await.unwrap()).await;
     std::fs::remove_file(dir.path().join("master.key")).unwrap();
     // PostgreSQL's books tell a new node from a lost key by the key alone.
-    let (lost, wrong) = match testing::on_postgres() {
-        true => ("all nodes need the same", "all nodes need the same"),
-        false => ("restore it", "master key doesn't fit"),
+    let (lost, wrong) = if testing::on_postgres() {
+        ("all nodes need the same", "all nodes need the same")
+    } else {
+        ("restore it", "master key doesn't fit")
     };
     let refused = start(settings(dir.path())).await.err().unwrap().to_string();
     assert!(refused.contains(lost), "{refused}");

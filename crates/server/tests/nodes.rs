@@ -1,6 +1,11 @@
 //! Two whole servers on one PostgreSQL database: what is begun on one and goes on on the other.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -179,7 +179,7 @@ pub trait ChannelBooks: Send + Sync {
         channel: &'a LegName,
         request: RequestRef,
     ) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
-    /// Deletes names that are older than [`HANDLE_LIFE_MS`]; at most some thousands a call. Answers how many went.
+    /// Deletes names that are older than [`HANDLE_LIFE_MS`]; about [`crate::FORGOTTEN_AT_ONCE`] a call. Answers how many went.
     fn forget_old_handles(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// What a channel remembers under a name.

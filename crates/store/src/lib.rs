@@ -17,6 +17,7 @@ mod backup;
 mod batch;
 mod channel_books;
 mod console;
+pub mod copy;
 mod handover;
 mod logins;
 mod messages;
@@ -60,7 +61,9 @@ pub use orders::{
 };
 #[doc(hidden)]
 pub use postgres::NodeTimes;
-pub use postgres::{PostgresSettings, PostgresStore, ReachError};
+pub use postgres::{
+    DatabaseStatus, Migrated, MonthStatus, NodeStatus, PostgresSettings, PostgresStore, ReachError, Retained,
+};
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
@@ -87,6 +90,9 @@ use countersign_core::{
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
+
+/// Rows after which one call that deletes what is over stops: so few that nobody notices. A call that answers fewer left nothing.
+pub const FORGOTTEN_AT_ONCE: usize = 2_000;
 
 /// What a caller of the one door is told, once it is durable.
 pub type Outcome = Result<Answer, ApiError>;
@@ -155,7 +161,7 @@ pub fn open(options: StoreOptions) -> Result<(Arc<dyn Books>, CommittedWork), St
             Ok((store, work))
         }
         Database::Postgres(settings) => {
-            let (store, work) = PostgresStore::open(settings, &master_key, rules)?;
+            let (store, work) = PostgresStore::open(&settings, &master_key, rules)?;
             Ok((store, work))
         }
     }
@@ -268,8 +274,11 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         by: Actor,
     ) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
-    /// Deletes kept first answers that are older than 24 h; at most some thousands a call. Answers how many went.
+    /// Deletes kept first answers that are older than 24 h; about [`FORGOTTEN_AT_ONCE`] a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
+    /// Deletes flood counters that count for nothing any more, as many. It looks through all of them: seldom is often enough. Where they
+    /// are kept in memory there is nothing to do.
+    fn forget_spent_limits(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
     /// Prepares an account's older requests for searches by whole number and payload, some thousands a call; `now` is the
     /// time on its clock. Answers whether more may be left. Books that find them without it have nothing to do.
     fn summarise_requests(&self, _account: AccountKey, _now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {

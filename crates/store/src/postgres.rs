@@ -11,11 +11,13 @@
 mod arrays;
 mod backend;
 mod batch;
+mod care;
 mod events;
 mod lane;
 mod load;
 mod nodes;
 mod partitions;
+mod past;
 mod pool;
 mod questions;
 mod reach;
@@ -29,20 +31,22 @@ mod usage;
 mod value;
 mod write;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+pub use care::{DatabaseStatus, Migrated, MonthStatus, NodeStatus, Retained};
+pub(crate) use past::{put_past, read_past};
 pub use reach::ReachError;
 #[cfg(feature = "testing")]
-pub(crate) use schema::migrate;
-pub(crate) use schema::{is_sharded, require_books};
-pub(crate) use session::{RowStream, Session, SessionError};
+pub(crate) use schema::MIGRATIONS;
+pub(crate) use schema::{COPY_UNDER_WAY, is_sharded, make_partitions_between, migrate, require_books};
+pub(crate) use session::{COMMIT, RowStream, Session, SessionError};
 pub use settings::{NodeTimes, PostgresSettings};
 pub(crate) use usage::tail_of;
-pub(crate) use value::PostgresColumn;
+pub(crate) use value::{Parameter, PostgresColumn};
 
 use crate::sql::access::AccessCache;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
@@ -91,7 +95,11 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     /// Writer lanes; an account's commands always take the same.
     lanes: Vec<LaneEntry>,
+    /// Whose setting it is: those that wait for their turn hold no connection that questions need.
+    turn: tokio::sync::Mutex<()>,
     handed_over: HandOverGauge,
+    /// When requests of all months were last asked for that are due, in milliseconds.
+    looked_back_at: AtomicI64,
     lane_threads: Mutex<Vec<JoinHandle<()>>>,
     /// These end last: the epoch must outlive the last batch.
     node_threads: Mutex<Vec<JoinHandle<()>>>,
@@ -108,15 +116,17 @@ impl Drop for PostgresStore {
 impl PostgresStore {
     /// Opens the books, or makes them. Fails on a newer schema or another master key. It waits for the database; it may be called within a runtime.
     pub fn open(
-        settings: PostgresSettings,
+        settings: &PostgresSettings,
         master_key: &MasterKey,
         rules: Rules,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let vault = Arc::new(Vault::new(master_key)?);
+        // Where callers wait for their answers.
+        let runtime = tokio::runtime::Handle::try_current().ok();
         // Sessions wait on runtimes of their own, which must not begin within another's thread.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| Self::open_here(&settings, vault, rules))
+                .spawn(|| Self::open_here(settings, vault, rules, runtime.as_ref()))
                 .join()
                 .map_err(|_| StoreError::Lost)?
         })
@@ -133,6 +143,7 @@ impl PostgresStore {
         settings: &PostgresSettings,
         vault: Arc<Vault>,
         rules: Rules,
+        runtime: Option<&tokio::runtime::Handle>,
     ) -> Result<(Arc<Self>, CommittedWork), StoreError> {
         let mut access = settings.access()?;
         let first = Session::connect(&access)?;
@@ -140,9 +151,10 @@ impl PostgresStore {
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
         crate::sql::settings::check_master_key(connection, &vault)?;
-        let sharded = schema::is_sharded(&first)?;
-        access.sharded = sharded;
-        first.set_sharded(sharded);
+        schema::require_whole(&first)?;
+        let is_sharded = schema::is_sharded(&first)?;
+        access.sharded = is_sharded;
+        first.set_sharded(is_sharded);
         let rules = schema::with_prices(connection, rules)?;
         let node = Node::register(&first, &settings.node_name, settings.times)?;
         let (events, events_queue) = Events::channel();
@@ -153,10 +165,10 @@ impl PostgresStore {
             watches: Arc::default(),
             node,
             events,
-            sharded,
+            sharded: is_sharded,
             unreachable: AtomicBool::new(false),
         });
-        nodes::take_what_is_left(&first, &shared)?;
+        nodes::take_what_is_left(&first, &shared);
         let (committed, work) = CommittedWork::channel();
         let handed_over = committed.gauge();
         let committed = Arc::new(committed);
@@ -168,6 +180,7 @@ impl PostgresStore {
                 shared: Arc::clone(&shared),
                 access: access.clone(),
                 committed: Arc::clone(&committed),
+                runtime: runtime.cloned(),
             };
             let (entry, thread) = lane::start(number, parts)?;
             lanes.push(entry);
@@ -180,7 +193,9 @@ impl PostgresStore {
                 shared,
                 pool,
                 lanes,
+                turn: tokio::sync::Mutex::default(),
                 handed_over,
+                looked_back_at: AtomicI64::new(i64::MIN),
                 lane_threads: Mutex::new(lane_threads),
                 node_threads: Mutex::new(vec![node_thread, events_thread]),
             }),

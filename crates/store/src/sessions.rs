@@ -81,6 +81,6 @@ pub trait Sessions: Send + Sync {
     fn end_sessions(&self, owner: SessionOwner, except: Option<i64>) -> BoxFuture<'_, Result<usize, StoreError>>;
     /// An owner's sessions that stand at real time `now`, the one seen last first; at most [`MAX_SESSIONS`].
     fn sessions(&self, owner: SessionOwner, now: Timestamp) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
-    /// Deletes sessions, sign-ins and links that are over; at most some thousands a call. Answers how many went.
+    /// Deletes sessions, sign-ins and links that are over; at most some times [`crate::FORGOTTEN_AT_ONCE`] a call. Answers how many went.
     fn forget_ended_sessions(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 }

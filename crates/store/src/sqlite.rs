@@ -25,7 +25,7 @@ use countersign_core::{AccountKey, Command, Rules, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_known_schema};
+pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_current_schema, require_known_schema};
 
 use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};

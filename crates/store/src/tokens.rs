@@ -59,6 +59,6 @@ pub trait Tokens: Send + Sync {
         by: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// Forgets tokens that were rotated away and whose grace is over; at most some thousands a call. Answers how many went.
+    /// Forgets tokens that were rotated away and whose grace is over; about [`crate::FORGOTTEN_AT_ONCE`] a call. Answers how many went.
     fn forget_old_tokens(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
 }

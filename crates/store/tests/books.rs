@@ -134,6 +134,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     assert_eq!(store.request(books.account, id).await.unwrap(), Some(before));
     let access = store.authenticate(&books.token).await.unwrap().unwrap();
     assert_eq!(access.key, books.account);
+    testing::take_over(directory.path()).unwrap();
     let waiting = store.waiting_messages(NOW, None, 10).await.unwrap();
     assert_eq!(waiting.len(), 1);
     assert_eq!(store.waiting_messages(NOW, Some(waiting[0].0), 10).await.unwrap(), []);

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_core::{AccountId, AccountKey, Bucket, DAY_MS, LegName, PhoneNumber, RequestId, Rules, Timestamp};
+use countersign_core::{
+    AccountId, AccountKey, ApiToken, Bucket, DAY_MS, LegName, PhoneNumber, RequestId, Rules, Timestamp,
+};
 use countersign_store::{
     Actor, Books, ChannelCost, ChannelRecipient, CostSum, HANDLE_LIFE_MS, MAX_CHANNEL_ADDRESS_BYTES,
-    MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, RecipientChange, RequestRef, StoreError,
-    testing,
+    MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, MasterKey, NamedMessage, NewAccount, RecipientChange, RequestRef,
+    StoreError, testing,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -147,6 +149,15 @@ async fn a_name_that_is_used_again_means_the_newest_message() {
 async fn names_are_forgotten_after_five_days() {
     let directory = tempfile::tempdir().unwrap();
     let store = books(directory.path());
+    // Names are swept where there are accounts.
+    let new = NewAccount {
+        key: request(1).account,
+        token: ApiToken::new(request(1).account.id, [3; 32]),
+        name: "Acme".into(),
+        phone: PHONE,
+        now: NOW,
+    };
+    store.create_account(new, Actor::Operator).await.unwrap();
     store.note_handle(named("sms", "old", 1), NOW).await.unwrap();
     store
         .note_handle(named("sms", "new", 2), NOW.plus_millis(1))

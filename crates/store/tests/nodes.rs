@@ -38,7 +38,7 @@ fn node(url: &str) -> Node {
         },
         ..PostgresSettings::new(url.to_owned())
     };
-    let (store, mut work) = PostgresStore::open(settings, &MasterKey::from_bytes([1; 32]), Rules::default()).unwrap();
+    let (store, mut work) = PostgresStore::open(&settings, &MasterKey::from_bytes([1; 32]), Rules::default()).unwrap();
     let reports = work.take_reports().unwrap();
     Node { store, work, reports }
 }

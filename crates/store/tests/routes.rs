@@ -137,6 +137,7 @@ async fn a_restart_hands_a_message_to_the_leg_under_way() {
     let before = books.request(id).await;
     books.store.close().await.unwrap();
     (books.store, books.work) = open(directory.path());
+    testing::take_over(directory.path()).unwrap();
     assert_eq!(books.request(id).await, before);
     assert_eq!(books.waiting(31_000).await, [(id, "sms".to_owned())]);
     books.ask(news_by(id, "sms", News::Accepted), 31_000).await.unwrap();
@@ -150,6 +151,7 @@ async fn a_message_whose_wait_was_over_before_a_restart_goes_to_the_next_leg_onc
     let id = books.sent(1, &["telegram", "sms"]).await;
     books.store.close().await.unwrap();
     (books.store, books.work) = open(directory.path());
+    testing::take_over(directory.path()).unwrap();
     assert_eq!(
         books.waiting(35_000).await,
         [],

@@ -1,6 +1,6 @@
 //! What only books in SQLite's file have: a log beside it, and a writer that one other process can hold up.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;

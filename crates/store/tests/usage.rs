@@ -385,7 +385,7 @@ async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
 async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
     let directory = tempfile::tempdir().unwrap();
     let mut books = Books::open(directory.path()).await;
-    for number in 0..40 {
+    for number in 0..100 {
         books.one(number, 0).await;
     }
     books.store.close().await.unwrap();
@@ -403,7 +403,7 @@ async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
     assert_eq!(damaged("usage_numbers", "sketch"), 4);
     books.store = open_at(directory.path());
     let before = books.requests.len();
-    for number in 40..80 {
+    for number in 100..200 {
         books.one(number, 0).await;
     }
     // What came since is counted; each row that was written to can be read again.
@@ -433,6 +433,10 @@ mod sqlite {
 
     #[tokio::test]
     async fn books_that_are_older_than_statistics_are_summed_up_once() {
+        if testing::on_postgres() {
+            // What these tests expect is read from the books of the run.
+            return;
+        }
         let directory = tempfile::tempdir().unwrap();
         let mut books = Books::in_store(open_at(directory.path())).await;
         for number in 0..1_000 {

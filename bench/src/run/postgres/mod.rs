@@ -6,6 +6,7 @@ mod cluster;
 mod cost;
 mod nodes;
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -177,7 +178,13 @@ impl<'a> Arena<'a> {
         say("  making a cluster …")?;
         let cluster = Cluster::start(programs, &bench.directory.join("cluster"), options.pgbench_scale)?;
         let database = match options.books {
-            Backend::Postgres => vec!["--database".to_owned(), cluster.url()],
+            Backend::Postgres => {
+                let file = bench.directory.join("nodes.toml");
+                let settings = format!("[database]\nlanes = {}\n", options.lanes);
+                fs::write(&file, settings).context("writing the nodes' settings")?;
+                let file = file.display().to_string();
+                vec!["--database".to_owned(), cluster.url(), "--config".to_owned(), file]
+            }
             Backend::Sqlite => Vec::new(),
         };
         let first = bench.directory.join("node-1");

@@ -103,9 +103,20 @@ impl NetworkPace {
         network: Network,
         now: Timestamp,
     ) -> Result<Result<(), u32>, StoreError> {
-        if let Err(seconds) = self.take(network, now) {
-            return Ok(Err(seconds));
+        match self.take(network, now) {
+            Ok(()) => self.count_on_all_nodes(store, name, network, now).await,
+            refused => Ok(refused),
         }
+    }
+
+    /// Counts in the books what was counted here.
+    async fn count_on_all_nodes(
+        &self,
+        store: &dyn Store,
+        name: &'static str,
+        network: Network,
+        now: Timestamp,
+    ) -> Result<Result<(), u32>, StoreError> {
         let limits = [
             (Some(network), self.networks.limit()),
             (network.site(), self.sites.limit()),
@@ -199,9 +210,13 @@ impl Policy {
         if !paid {
             return Ok(true);
         }
-        // A /48's share was counted in memory: in the books a network and what it asks for are enough.
+        let counted = self
+            .networks
+            .count_on_all_nodes(store, "paid questions of a network", network, now);
+        if counted.await?.is_err() {
+            return Ok(false);
+        }
         for (name, who, limit) in [
-            ("paid questions of a network", network.in_books(), OF_A_NETWORK),
             ("paid questions to a number", phone.to_string(), OF_A_NUMBER),
             ("paid questions to a prefix", prefix(phone).to_string(), OF_A_PREFIX),
         ] {

@@ -92,21 +92,36 @@ impl Settings {
         let file = File::find(overrides, environment)?;
         let mut settings = Self::defaults(mode_of(&file, environment)?);
         for setting in TABLE {
-            if let Some(text) = file.text_of(setting)? {
-                apply(&mut settings, setting, &text, || file.place(setting))?;
-            }
-            let variable = setting.variable();
-            if let Some(text) = environment.get(&variable) {
-                apply(&mut settings, setting, text, || {
-                    format!("environment variable {variable}")
-                })?;
-            }
+            settings.read(setting, &file, environment)?;
         }
         (settings.channels, settings.routes) = channels::read(&file.table, environment)?;
         settings.take_overrides(overrides)?;
         settings.warn_of_unknown_variables(environment);
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Reads where the books are, and nothing else, without judging the rest: for commands that open them in a server's place.
+    pub fn load_database(overrides: &Overrides, environment: &Environment) -> Result<Self, SettingsError> {
+        let file = File::find(overrides, environment)?;
+        let mut settings = Self::defaults(mode_of(&file, environment)?);
+        let wanted = |setting: &&Setting| ["", "database", "keys"].contains(&setting.section);
+        for setting in TABLE.iter().filter(wanted) {
+            settings.read(setting, &file, environment)?;
+        }
+        settings.take_overrides(overrides)?;
+        Ok(settings)
+    }
+
+    fn read(&mut self, setting: &Setting, file: &File, environment: &Environment) -> Result<(), SettingsError> {
+        if let Some(text) = file.text_of(setting)? {
+            apply(self, setting, &text, || file.place(setting))?;
+        }
+        let variable = setting.variable();
+        if let Some(text) = environment.get(&variable) {
+            apply(self, setting, text, || format!("environment variable {variable}"))?;
+        }
+        Ok(())
     }
 
     fn take_overrides(&mut self, overrides: &Overrides) -> Result<(), SettingsError> {
@@ -221,7 +236,7 @@ impl File {
             _ => None,
         };
         text.map(Some)
-            .ok_or_else(|| wrong(setting, value.to_string(), self.place(setting)))
+            .ok_or_else(|| wrong(setting, shown_value(setting, value), self.place(setting)))
     }
 }
 
@@ -247,6 +262,15 @@ fn apply(
     place: impl FnOnce() -> String,
 ) -> Result<(), SettingsError> {
     (setting.set)(settings, text).ok_or_else(|| wrong(setting, shown(setting, text), place()))
+}
+
+/// The same of a value of another type.
+fn shown_value(setting: &Setting, value: &Value) -> String {
+    if setting.name() == "database.url" {
+        format!("another type ({})", value.type_str())
+    } else {
+        value.to_string()
+    }
 }
 
 /// What was found, as an error may show it.

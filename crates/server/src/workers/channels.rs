@@ -8,11 +8,10 @@ use countersign_channels::Channel;
 use countersign_store::{Lease, Store};
 use tokio::sync::watch;
 
-use super::{Worker, rest, signalled};
+use super::{Worker, rest, signalled, until_lost};
 
-/// How often a node that doesn't run a channel asks whether it may, and how often one that does looks whether it still may.
+/// How often a node that doesn't run a channel asks whether it may.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// One channel at work.
 pub(super) struct Running {
@@ -64,12 +63,6 @@ impl Running {
         let _ = end.send(true);
         running.await;
         draining
-    }
-}
-
-async fn until_lost(store: &dyn Store, lease: Lease) {
-    while store.holds(lease) {
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

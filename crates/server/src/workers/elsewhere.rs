@@ -10,7 +10,6 @@ use std::time::Duration;
 use countersign_channels::{Channel as _, Inbox, LoginPrompt};
 use countersign_core::{DeliveryState, LegName, VerificationRequest};
 use countersign_store::{Elsewhere, Handed, NewsElsewhere, RequestRef, StoreError};
-use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -25,16 +24,24 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often the inbox is compared with the books, in looks.
 const LOOKS_BETWEEN_COMPARISONS: u32 = 3;
 /// Messages of other nodes that one comparison brings, and messages here that it looks up again.
-const MOST_BROUGHT: usize = 10_000;
-const MOST_LOOKED_UP: usize = 200;
-/// Requests read at once.
-const READS_AT_ONCE: usize = 4;
+const MOST_BROUGHT: usize = 1_000;
+const MOST_LOOKED_UP: usize = 100;
+/// Requests of other nodes that are looked up a second as they are told. Under more than that the inbox follows by its comparisons: it is
+/// for people, who read no thousand messages a second, and each look is a question to the books.
+const LOOKS_A_SECOND: usize = 200;
+/// How far back messages are looked for that arrived on other nodes while nothing was heard of them, and how many.
+const ARRIVED_MS: i64 = 60_000;
+const MOST_ARRIVED: usize = 1_000;
 
 pub(super) struct FromElsewhere {
     app: Arc<App>,
     news: NewsElsewhere,
     clocks: ClockOffsets,
     draining: watch::Receiver<bool>,
+    /// Looks that are left of this second, since its begin.
+    looks_left: usize,
+    second_began: Instant,
+    compared_at: Option<Instant>,
 }
 
 impl FromElsewhere {
@@ -44,6 +51,9 @@ impl FromElsewhere {
             draining: app.draining.clone(),
             app,
             news,
+            looks_left: LOOKS_A_SECOND,
+            second_began: Instant::now(),
+            compared_at: None,
         }
     }
 
@@ -52,13 +62,22 @@ impl FromElsewhere {
         match handed {
             Handed::Missed => {
                 self.app.login.told();
+                if self.compared_at.is_some_and(|at| at.elapsed() < LOOK) {
+                    return Ok(());
+                }
+                self.show_arrived().await?;
                 return self.compare().await;
             }
             Handed::Batch(batch) => {
                 for news in batch {
                     match news {
                         Elsewhere::Request(request) => requests.push(request),
-                        Elsewhere::LoginAsked(attempt) => self.ask_here(attempt).await?,
+                        Elsewhere::LoginAsked(attempt) => {
+                            // One that can't be looked up must not keep the others from it: its code can still be typed.
+                            if let Err(error) = self.ask_here(attempt).await {
+                                tracing::warn!(%error, "a sign-in that another node asks for is not shown here");
+                            }
+                        }
                         Elsewhere::LoginAnswered(attempt) => {
                             self.app.login.told();
                             // The question may stand on a leg of this node: beside what else is told.
@@ -69,7 +88,24 @@ impl FromElsewhere {
                 }
             }
         }
-        self.look_up(requests).await
+        self.take_looks(&mut requests);
+        self.look_up(requests.clone()).await?;
+        if let Some(inbox) = &self.app.inbox {
+            // What the inbox itself doesn't show may have changed: whether its code was checked.
+            for request in requests {
+                inbox.touch(request.account, request.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves as many as may be looked up in this second.
+    fn take_looks(&mut self, requests: &mut Vec<RequestRef>) {
+        if self.second_began.elapsed() >= LOOK {
+            (self.second_began, self.looks_left) = (Instant::now(), LOOKS_A_SECOND);
+        }
+        requests.truncate(self.looks_left);
+        self.looks_left -= requests.len();
     }
 
     /// Shows a question that another node asks in this one's inbox, too.
@@ -100,6 +136,7 @@ impl FromElsewhere {
         let Some(inbox) = self.app.inbox.clone() else {
             return Ok(());
         };
+        self.compared_at = Some(Instant::now());
         let brought = self.app.store.messages_elsewhere(clock::now(), MOST_BROUGHT).await?;
         for request in brought {
             self.show(&inbox, request).await?;
@@ -120,14 +157,26 @@ impl FromElsewhere {
         };
         requests.sort_unstable();
         requests.dedup();
-        let app = Arc::clone(&self.app);
-        let mut found = stream::iter(requests)
-            .map(|request| app.store.request(request.account, request.id))
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some(request) = found.next().await {
-            if let Some(request) = request? {
+        // One after the other: the connections for questions are for callers.
+        for request in requests {
+            if let Some(request) = self.app.store.request(request.account, request.id).await? {
                 self.show(&inbox, request).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Shows what arrived on other nodes while nothing was heard of them.
+    async fn show_arrived(&mut self) -> Result<(), StoreError> {
+        let Some(inbox) = self.app.inbox.clone() else {
+            return Ok(());
+        };
+        if self.app.store.is_alone() {
+            return Ok(());
+        }
+        let since = clock::now().plus_millis(-ARRIVED_MS);
+        for request in self.app.store.arrived_messages(since, MOST_ARRIVED).await? {
+            self.show(&inbox, request).await?;
         }
         Ok(())
     }
@@ -186,11 +235,7 @@ impl Worker for FromElsewhere {
             let heeded = tokio::select! {
                 biased;
                 () = signalled(&mut draining) => return,
-                handed = self.news.next() => match handed {
-                    Some(handed) => self.heed(handed).await,
-                    // The books have ended.
-                    None => return,
-                },
+                // Once a second at most, so news wait no longer for it than it takes.
                 _ = look.tick() => {
                     if self.app.store.is_alone() {
                         continue;
@@ -202,6 +247,11 @@ impl Worker for FromElsewhere {
                     }
                     self.compare().await
                 }
+                handed = self.news.next() => match handed {
+                    Some(handed) => self.heed(handed).await,
+                    // The books have ended.
+                    None => return,
+                },
             };
             if let Err(error) = heeded {
                 tracing::debug!(%error, "what other nodes do could not be looked up: it is compared later");

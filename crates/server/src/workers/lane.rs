@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::news::{FollowUp, bring};
-use super::{Worker, signalled};
+use super::{Worker, signalled, until_lost};
 use crate::clock;
 use crate::routes::{HandoverEnd, Leg, Routes};
 
@@ -272,16 +272,21 @@ impl Tools {
             }
         }
         if !self.store.holds(delivery.lease) {
-            // It is another node's by now, or this one's again under a new lease: then a walk finds it.
-            self.known.forget(delivery.place);
-            self.behind.store(true, Ordering::Release);
-            return Done::Over;
+            return self.let_go(delivery.place);
         }
         leg.health.began();
         let began = Instant::now();
         // A panic of a channel is its failure, and no other message's.
         let handing = AssertUnwindSafe(leg.channel.deliver(delivery.message.clone())).catch_unwind();
-        let handover = match tokio::time::timeout(DELIVER_LIMIT, handing).await {
+        let handed = tokio::select! {
+            handed = tokio::time::timeout(DELIVER_LIMIT, handing) => handed,
+            // What waits in the channel for its turn must not go out later: by then it may have gone out elsewhere.
+            () = until_lost(&*self.store, delivery.lease) => {
+                leg.health.never_began();
+                return self.let_go(delivery.place);
+            }
+        };
+        let handover = match handed {
             Ok(Ok(handover)) => handover,
             Ok(Err(_)) => {
                 tracing::error!(leg = %self.name, "a channel failed: please report this bug");
@@ -302,6 +307,13 @@ impl Tools {
                 .withdraw(delivery.place.request.account, delivery.place.request.id)
                 .await;
         }
+        Done::Over
+    }
+
+    /// The message is another node's by now, or this one's again under a new lease: then a walk finds it.
+    fn let_go(&self, place: Place) -> Done {
+        self.known.forget(place);
+        self.behind.store(true, Ordering::Release);
         Done::Over
     }
 

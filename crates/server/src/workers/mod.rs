@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use countersign_channels::{ChannelNews, Inbox};
 use countersign_core::PlainHttp;
-use countersign_store::{CommittedWork, SiteStore, Store};
+use countersign_store::{CommittedWork, Lease, SiteStore, Store};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -56,6 +56,8 @@ use crate::{App, Mode};
 const FINISH_LIMIT: Duration = Duration::from_secs(8);
 /// How many follow-ups of the dispatcher may wait for the books. Beyond it the dispatcher waits.
 const FOLLOW_UP_QUEUE: usize = 4_096;
+/// How often it is looked whether work under way is still this node's.
+const LOOK_AT_LEASE: Duration = Duration::from_millis(250);
 /// How long a worker that panicked rests before it starts again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
@@ -304,6 +306,13 @@ async fn supervise<W: Worker>(mut worker: W) -> &'static str {
         tokio::time::sleep(RESTART_PAUSE).await;
     }
     W::NAME
+}
+
+/// Waits until work that was handed over under that lease isn't this node's any more; for ever where there is but one.
+async fn until_lost(store: &dyn Store, lease: Lease) {
+    while store.holds(lease) {
+        tokio::time::sleep(LOOK_AT_LEASE).await;
+    }
 }
 
 /// Waits for the signal. A sender that is gone counts as given: nobody could give it any more.

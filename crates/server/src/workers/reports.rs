@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::lanes::{Bounds, Ended, HeldBack, Lanes, Offered, Start, Ticket};
 use super::sweep::Sweep;
 use super::wakes::Wakes;
-use super::{Attempt, AttemptFailure, CircuitSettings, Postman, RetrySchedule, Worker, signalled};
+use super::{Attempt, AttemptFailure, CircuitSettings, Postman, RetrySchedule, Worker, signalled, until_lost};
 use crate::vitals::ReportQuestion;
 use crate::{clock, random};
 
@@ -411,7 +411,10 @@ impl Sender {
             // It is another node's by now, or this one's again under a new lease: then it is read again.
             return nothing_sent(ticket);
         }
-        let attempt = self.post(report, &token, at).await;
+        let attempt = tokio::select! {
+            attempt = self.post(report, &token, at) => attempt,
+            () = until_lost(&*self.store, lease) => return nothing_sent(ticket),
+        };
         let ended = match attempt.failure {
             None => Ended::Acknowledged(attempt.duration),
             Some(_) => Ended::Failed,

@@ -172,6 +172,9 @@ impl Store for FaultyStore {
     fn forget_old_answers(&self, now: Timestamp) -> Answer<'_, usize> {
         self.store.forget_old_answers(now)
     }
+    fn forget_spent_limits(&self, now: Timestamp) -> Answer<'_, usize> {
+        self.store.forget_spent_limits(now)
+    }
     fn authenticate(&self, token: &ApiToken) -> Answer<'_, Option<Arc<AccountAccess>>> {
         self.store.authenticate(token)
     }

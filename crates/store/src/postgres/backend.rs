@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use countersign_core::{AccountKey, Command, Timestamp};
+use countersign_core::{AccountKey, Command, DAY_MS, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -27,6 +27,12 @@ use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
 
+/// A request that waits for a time is younger, unless nobody looked for days: it waits for its admission and its message's life, which are
+/// hours at most. Of some days, since whole months are left out.
+const OPEN_FOR_MS: i64 = 3 * DAY_MS;
+/// How often older ones are looked for.
+const LOOK_BACK_EVERY_MS: u64 = 60_000;
+
 /// Whether settings take turns across nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -44,6 +50,13 @@ impl PostgresStore {
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let pool = Arc::clone(&self.pool);
+        let _turn = match turn {
+            Turn::None => None,
+            Turn::Taken => {
+                let waited = tokio::time::timeout(self.pool.timeout(), self.turn.lock()).await;
+                Some(waited.map_err(|_| StoreError::Busy)?)
+            }
+        };
         pool.with(move |session| write_in_transaction(&shared, session, turn, write))
             .await
     }
@@ -66,7 +79,11 @@ fn write_in_transaction<T>(
         if turn == Turn::Taken {
             connection.query_row("SELECT pg_advisory_xact_lock(?1) IS NULL", [SETTINGS_LOCK], |_| Ok(()))?;
         }
-        let rules = newer_prices(connection, &shared.rules())?;
+        // What takes no turn asks for no price.
+        let rules = match turn {
+            Turn::Taken => newer_prices(connection, &shared.rules())?,
+            Turn::None => shared.rules(),
+        };
         let mut settings = Settings::new(connection, &shared.vault, &rules.rules, shared.node.lease());
         let answer = write(&mut settings)?;
         Ok((answer, settings.changed()))
@@ -226,6 +243,15 @@ impl Backend for PostgresStore {
         if !self.shared.node.is_alone() {
             self.shared.events.tell([Event::LoginAsked(attempt)]);
         }
+    }
+
+    fn due_since(&self, now: Timestamp) -> Timestamp {
+        let looked_back_at = self.looked_back_at.load(Ordering::Relaxed);
+        if now.millis().abs_diff(looked_back_at) >= LOOK_BACK_EVERY_MS {
+            self.looked_back_at.store(now.millis(), Ordering::Relaxed);
+            return Timestamp::from_millis(i64::MIN);
+        }
+        now.plus_millis(-OPEN_FOR_MS)
     }
 
     fn present_trouble(&self) -> Option<Trouble> {

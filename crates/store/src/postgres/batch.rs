@@ -80,14 +80,13 @@ impl Books {
     /// The lane's next marker. A lane's row in a bucket is made by itself first, so that each batch can lock it as it begins.
     fn next_marker(&mut self, session: &Session, bucket: u8, lease: Lease) -> Result<Marker, StoreError> {
         let connection = Connection::Postgres(session);
-        let writer = match self.writer {
-            Some(writer) => writer,
-            None => {
-                let sql = "SELECT nextval(pg_get_serial_sequence('batch_marker', 'writer'))";
-                *self
-                    .writer
-                    .insert(connection.query_row(sql, crate::sql::params![], |row| row.get(0))?)
-            }
+        let writer = if let Some(writer) = self.writer {
+            writer
+        } else {
+            let sql = "SELECT nextval(pg_get_serial_sequence('batch_marker', 'writer'))";
+            *self
+                .writer
+                .insert(connection.query_row(sql, crate::sql::params![], |row| row.get(0))?)
         };
         if !self.marked_buckets.contains(&bucket) {
             connection.execute(

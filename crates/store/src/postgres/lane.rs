@@ -32,6 +32,8 @@ const MAX_BATCH: usize = 512;
 const MANY_ANSWERS: usize = 8;
 /// How long a lane rests between two attempts to reach the database.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The same while an outcome is still to be learned, and nobody waits.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -117,18 +119,21 @@ pub(super) struct LaneParts {
     pub(super) shared: Arc<Shared>,
     pub(super) access: Access,
     pub(super) committed: Arc<CommittedSender>,
+    /// The callers' runtime, if they have one.
+    pub(super) runtime: Option<Handle>,
 }
 
 /// Starts a lane's thread.
 pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinHandle<()>), StoreError> {
     let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
-    let runtime = Handle::try_current().ok();
+    let runtime = parts.runtime.clone();
     let lane = Lane {
         parts,
         session: None,
         books: Books::default(),
         waiting: VecDeque::new(),
         runtime,
+        unresolved: None,
     };
     let thread = std::thread::Builder::new()
         .name(format!("books {number}"))
@@ -149,6 +154,20 @@ pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinH
     Ok((entry, thread))
 }
 
+/// What comes out of a lane's queue.
+enum Next {
+    Job(Job),
+    NoneYet,
+    Ended,
+}
+
+/// Whether the database answered for a batch, well or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Yes,
+    No,
+}
+
 struct Lane {
     parts: LaneParts,
     session: Option<Session>,
@@ -156,23 +175,71 @@ struct Lane {
     /// What was taken out of the queue and is for a later batch, in order.
     waiting: VecDeque<Job>,
     runtime: Option<Handle>,
+    /// A batch whose outcome could not be learned in time. Before anything else is written it must be.
+    unresolved: Option<i64>,
 }
 
 impl Lane {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         loop {
             if self.waiting.is_empty() {
-                let Some(job) = queue.blocking_recv() else { return };
-                self.waiting.push_back(job);
+                match self.next_job(&mut queue) {
+                    Next::Job(job) => self.waiting.push_back(job),
+                    Next::NoneYet => continue,
+                    Next::Ended => return,
+                }
             }
-            while self.waiting.len() < QUEUE_LENGTH
+            // A batch of one bucket is picked out of many; elsewhere the queue itself is where jobs wait.
+            let most = if self.parts.shared.sharded {
+                QUEUE_LENGTH
+            } else {
+                MAX_BATCH
+            };
+            while self.waiting.len() < most
                 && let Ok(job) = queue.try_recv()
             {
                 self.waiting.push_back(job);
             }
             let jobs = self.next_batch();
-            self.work_off(jobs);
+            if self.work_off(jobs) == Reached::No {
+                // It was tried for as long as callers wait: those behind needn't wait as long again.
+                let mut behind: Vec<Job> = self.waiting.drain(..).collect();
+                while let Ok(job) = queue.try_recv() {
+                    behind.push(job);
+                }
+                answer(behind, Err(StoreError::Unavailable));
+            }
         }
+    }
+
+    /// Waits for a job; now and then not, while an outcome is still to be learned.
+    fn next_job(&mut self, queue: &mut mpsc::Receiver<Job>) -> Next {
+        let Some(number) = self.unresolved else {
+            return queue.blocking_recv().map_or(Next::Ended, Next::Job);
+        };
+        match queue.try_recv() {
+            Ok(job) => return Next::Job(job),
+            Err(mpsc::error::TryRecvError::Disconnected) => return Next::Ended,
+            Err(mpsc::error::TryRecvError::Empty) => {}
+        }
+        if !self.resolve(number, Instant::now() + self.parts.access.timeout) {
+            std::thread::sleep(RESOLVE_PAUSE);
+        }
+        Next::NoneYet
+    }
+
+    /// Learns what became of a batch whose callers were told that nobody knows. What it asked of the workers stands in the books: they
+    /// read it from there.
+    fn resolve(&mut self, number: i64, deadline: Instant) -> bool {
+        let Some(was_committed) = self.was_committed(number, deadline) else {
+            return false;
+        };
+        self.unresolved = None;
+        if was_committed {
+            self.parts.committed.commands.miss();
+            self.parts.committed.reports.miss();
+        }
+        true
     }
 
     /// The jobs of the next batch: what has waited longest, and on a sharded database all of that bucket.
@@ -207,8 +274,19 @@ impl Lane {
     }
 
     /// Judges a batch, makes it durable, and only then answers.
-    fn work_off(&mut self, jobs: Vec<Job>) {
+    fn work_off(&mut self, jobs: Vec<Job>) -> Reached {
         let written = self.commit(&jobs);
+        if jobs.len() > 1
+            && let Err(error @ StoreError::Database(_)) = &written
+        {
+            // One of them is what the database can't take: the others must not fail for it.
+            tracing::error!(%error, jobs = jobs.len(), "a batch could not be written: each of it is judged by itself");
+            let mut reached = Reached::Yes;
+            for job in jobs {
+                reached = self.work_off(vec![job]);
+            }
+            return reached;
+        }
         let unreachable = matches!(written, Err(StoreError::Unavailable | StoreError::Lost));
         let was = self.parts.shared.unreachable.swap(unreachable, Ordering::Relaxed);
         match &written {
@@ -227,6 +305,7 @@ impl Lane {
             }
             _ => answer_all(),
         }
+        if unreachable { Reached::No } else { Reached::Yes }
     }
 
     /// Tells who waits in memory; what is left are the answers.
@@ -263,8 +342,13 @@ impl Lane {
     /// Tries until the batch is committed, surely failed, or its time is over.
     fn commit(&mut self, jobs: &[Job]) -> Result<Written, StoreError> {
         let deadline = Instant::now() + self.parts.access.timeout;
+        if let Some(number) = self.unresolved
+            && !self.resolve(number, deadline)
+        {
+            return Err(StoreError::Unavailable);
+        }
         loop {
-            let failed = match self.attempt(jobs) {
+            let failed = match self.attempt(jobs, deadline) {
                 Ok(written) => return Ok(written),
                 Err(failed) => failed,
             };
@@ -275,7 +359,10 @@ impl Lane {
                 Failed::Unknown(number, written) => match self.was_committed(number, deadline) {
                     Some(true) => return Ok(*written),
                     Some(false) => StoreError::Unavailable,
-                    None => return Err(StoreError::Lost),
+                    None => {
+                        self.unresolved = Some(number);
+                        return Err(StoreError::Lost);
+                    }
                 },
             };
             let again = matches!(error, StoreError::Unavailable | StoreError::TryAgain);
@@ -287,23 +374,25 @@ impl Lane {
         }
     }
 
-    fn attempt(&mut self, jobs: &[Job]) -> Result<Written, Failed> {
-        let session = self.connected().map_err(Failed::Nothing)?;
+    fn attempt(&mut self, jobs: &[Job], deadline: Instant) -> Result<Written, Failed> {
+        let session = self.connected(deadline).map_err(Failed::Nothing)?;
         let written = batch::write(&self.parts.shared, &session, &mut self.books, jobs);
-        // One that can't be used any more takes its writer with it: a new one begins with a marker of its own.
         if session.is_usable() {
             self.session = Some(session);
         }
         written
     }
 
-    fn connected(&mut self) -> Result<Session, StoreError> {
+    /// A connection whose every answer must come by then.
+    fn connected(&mut self, deadline: Instant) -> Result<Session, StoreError> {
         if let Some(session) = self.session.take()
             && session.is_still_open()
         {
+            session.answer_by(deadline);
             return Ok(session);
         }
         let session = Session::connect(&self.parts.access)?;
+        session.answer_by(deadline);
         // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
         session.batch_execute("SET plan_cache_mode = force_generic_plan")?;
         Ok(session)
@@ -313,7 +402,7 @@ impl Lane {
     /// in time.
     fn was_committed(&mut self, number: i64, deadline: Instant) -> Option<bool> {
         loop {
-            let asked = self.connected().and_then(|session| {
+            let asked = self.connected(deadline).and_then(|session| {
                 let found = self.books.marked(&session);
                 if session.is_usable() {
                     self.session = Some(session);

@@ -29,6 +29,9 @@ use crate::vault::{Purpose, Vault};
 /// Advisory locks of epochs: the first key of two.
 pub(super) const EPOCH_LOCKS: i32 = 0x636f_756e;
 
+/// A kept answer: fingerprint, result, time.
+type KeptAnswer = ([u8; 32], Vec<u8>, i64);
+
 /// What was loaded.
 pub(super) struct Loaded {
     /// Whether this node's epoch is still there.
@@ -47,7 +50,7 @@ pub(super) struct Loaded {
     /// Whose a sender's name is, and whether it is verified.
     senders: HashMap<String, Option<(i64, bool)>>,
     /// Kept answers by their keys: fingerprint, result, time.
-    answers: HashMap<(AccountKey, String), Option<([u8; 32], Vec<u8>, i64)>>,
+    answers: HashMap<(AccountKey, String), Option<KeptAnswer>>,
     live_codes: HashMap<LiveKey, Option<RequestId>>,
 }
 

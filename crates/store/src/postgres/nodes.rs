@@ -16,7 +16,7 @@ use super::Shared;
 use super::events::Event;
 use super::load::EPOCH_LOCKS;
 use super::schema::{self, SCHEMA};
-use super::session::{Access, Session};
+use super::session::{Access, COMMIT, Session};
 use super::settings::NodeTimes;
 use super::takeover::Takeover;
 use crate::types::{CommittedSender, Lease, StoreError};
@@ -41,8 +41,6 @@ pub(crate) struct Node {
     woken: Condvar,
     /// Other nodes that live.
     others: AtomicUsize,
-    /// Which of the living this is, in the order of their epochs.
-    rank: AtomicUsize,
     /// Whether another node wants to hear of every request that changes here.
     watched: AtomicBool,
     /// Whether this one wants to hear of the others'.
@@ -84,7 +82,6 @@ impl Node {
             }),
             woken: Condvar::new(),
             others: AtomicUsize::new(0),
-            rank: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
             watching: AtomicBool::new(false),
         };
@@ -181,12 +178,6 @@ impl Node {
         }
     }
 
-    /// Of what all nodes must look at, this node's share: which of how many.
-    pub(crate) fn share(&self) -> (usize, usize) {
-        let nodes = self.others.load(Ordering::Acquire) + 1;
-        (self.rank.load(Ordering::Acquire) % nodes, nodes)
-    }
-
     /// Sleeps until then, or until something happens.
     fn sleep_until(&self, until: Instant) {
         let mut standing = self.lock();
@@ -201,8 +192,16 @@ impl Node {
     }
 }
 
-/// Takes over what ended nodes left, before this node begins: at a restart there is no wait for it.
-pub(crate) fn take_what_is_left(session: &Session, shared: &Shared) -> Result<(), StoreError> {
+/// Takes over what ended nodes left, before this node begins: at a restart there is no wait for it. No longer than until the first
+/// heartbeat is due, and nothing depends on it: what is left then, or could not be claimed, the node's thread finds at its first look.
+pub(crate) fn take_what_is_left(session: &Session, shared: &Shared) {
+    let until = Instant::now() + shared.node.times.heartbeat;
+    if let Err(error) = take_until(session, shared, until) {
+        tracing::debug!(%error, "what ended nodes left is taken over later");
+    }
+}
+
+fn take_until(session: &Session, shared: &Shared, until: Instant) -> Result<(), StoreError> {
     let rows = session.wait(
         session
             .client()
@@ -211,7 +210,11 @@ pub(crate) fn take_what_is_left(session: &Session, shared: &Shared) -> Result<()
     for row in rows {
         let mut takeover = Takeover::of(row.get(0));
         if end_epoch(session, row.get(0), None)? {
-            while takeover.step(session, shared)? {}
+            while takeover.step(session, shared)? {
+                if until <= Instant::now() {
+                    return Ok(());
+                }
+            }
         }
     }
     Ok(())
@@ -239,7 +242,7 @@ fn end_epoch(session: &Session, epoch: i64, dead_after: Option<Duration>) -> Res
     })();
     match ended {
         Ok(ended) => {
-            session.batch_execute("COMMIT")?;
+            session.batch_execute(COMMIT)?;
             Ok(ended)
         }
         Err(error) => {
@@ -363,7 +366,7 @@ impl Keeper {
             self.months_at = now + MONTHS_EVERY;
             make_months(self.access.clone());
         }
-        // A bucket at a time: a million rows of a dead node must not keep this one's heartbeat waiting.
+        // Some hundred rows at a time: a million of a dead node's must not keep this one's heartbeat waiting.
         if let Some(takeover) = self.takeovers.last_mut() {
             let more = takeover.step(session, &self.shared)?;
             if takeover.is_to_be_told(!more) {
@@ -439,12 +442,11 @@ impl Keeper {
         let settled = self
             .in_touch_since
             .is_some_and(|since| since.elapsed() >= self.times.heartbeat * SETTLING_HEARTBEATS);
-        let (mut others, mut rank, mut watched) = (0, 0, false);
+        let (mut others, mut watched) = (0, false);
         for row in rows {
             let (epoch, ended, dead): (i64, bool, bool) = (row.get(0), row.get(1), row.get(2));
             if !ended && !dead {
                 others += 1;
-                rank += usize::from(epoch < own);
                 watched |= row.get::<_, bool>(3);
             }
             let known = self.takeovers.iter().any(|takeover| takeover.epoch() == epoch);
@@ -461,7 +463,6 @@ impl Keeper {
             }
         }
         let node = &self.shared.node;
-        node.rank.store(rank, Ordering::Release);
         node.others.store(others, Ordering::Release);
         node.watched.store(watched, Ordering::Release);
         if self.strays_at <= Instant::now() {

@@ -76,13 +76,23 @@ impl Month {
         }
     }
 
+    /// As people write it: `2026-11`.
+    pub(super) fn name(self) -> String {
+        format!("{:04}-{:02}", self.year, self.month)
+    }
+
+    /// The first moment, if it has one.
+    pub(super) fn start(self) -> Option<Timestamp> {
+        self.start_ms().map(Timestamp::from_millis)
+    }
+
     /// The first moment, in milliseconds since the epoch; `None` outside the years 1970 to 9999, whose rows stay in the default partitions.
     fn start_ms(self) -> Option<i64> {
         days_of_date(self.year, self.month, 1).map(|days| days * DAY_MS)
     }
 
     /// The month of a partition's name, `request_2026_11`; `None` for any other table, the default partitions among them.
-    fn of_partition(name: &str) -> Option<Self> {
+    pub(super) fn of_partition(name: &str) -> Option<Self> {
         let (rest, month) = name.rsplit_once('_')?;
         let (_, year) = rest.rsplit_once('_')?;
         let is_number = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -63,6 +63,11 @@ impl Pool {
         acted
     }
 
+    /// How long somebody waits for a place.
+    pub(crate) const fn timeout(&self) -> std::time::Duration {
+        self.access.timeout
+    }
+
     /// No more is lent.
     pub(crate) fn close(&self) {
         self.places.close();

@@ -83,6 +83,11 @@ impl SessionError {
     }
 }
 
+/// Why a command could not connect.
+pub(super) fn unreached(error: &SessionError, settings: &PostgresSettings) -> StoreError {
+    StoreError::Unfit(format!("{}: {}", settings.place(), words(error)))
+}
+
 /// With the cause below the cause: "error connecting to server" alone helps nobody.
 fn words(error: &SessionError) -> String {
     let mut words = error.to_string();

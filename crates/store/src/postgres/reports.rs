@@ -125,10 +125,12 @@ pub(super) fn gather(
         }
     }
     for (key, attempt, outcome) in &attempts {
-        rows.next.push(match is_held(*outcome) {
-            true => None,
-            false => record(vault, &mut open, &mut rows.attempts, *key, attempt, *outcome, lease)?,
-        });
+        let next = if is_held(*outcome) {
+            None
+        } else {
+            record(vault, &mut open, &mut rows.attempts, *key, attempt, *outcome, lease)?
+        };
+        rows.next.push(next);
     }
     rows.reports = open.into_values().flatten().filter(|report| report.changed).collect();
     Ok(rows)

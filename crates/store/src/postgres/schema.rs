@@ -6,18 +6,24 @@ use std::sync::Arc;
 use countersign_core::{Rules, Timestamp};
 
 use super::RulesNow;
-use super::partitions::{LIST_SQL, make_month, months_ahead};
+use super::partitions::{LIST_SQL, Month, make_month, months_ahead};
 use super::session::{Session, SessionError};
 use crate::sql::{Connection, OptionalExtension as _, params, prices};
 use crate::types::StoreError;
 
 /// All migrations, in order; the schema's number is how many of them were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_books.sql")];
+pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_books.sql")];
 /// The schema that this program knows.
-pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
+pub(crate) const SCHEMA: i64 = 1;
+const _: () = assert!(MIGRATIONS.len() == 1, "SCHEMA counts them");
+/// Noted in `meta` while books are copied into the database: which.
+pub(crate) const COPY_UNDER_WAY: &str = "copy of";
 /// Advisory locks: who migrates, and who changes settings. The first half says that they are this program's.
-const MIGRATION_LOCK: i64 = 0x636f_756e_0000_0001;
+pub(super) const MIGRATION_LOCK: i64 = 0x636f_756e_0000_0001;
 pub(crate) const SETTINGS_LOCK: i64 = 0x636f_756e_0000_0002;
+
+/// Months that are made at once: books with a clock that was moved by centuries have the rest in the default partitions.
+const MOST_MONTHS: usize = 240;
 
 /// Brings the schema up to date, or makes it; refuses one that this program doesn't know.
 pub(crate) fn migrate(session: &Session) -> Result<(), StoreError> {
@@ -29,6 +35,11 @@ pub(crate) fn migrate(session: &Session) -> Result<(), StoreError> {
             .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]),
     )?;
     let migrated = migrate_alone(session);
+    if let Err(error) = migrated {
+        // The lock ends with the connection; what failed is what is told.
+        session.roll_back();
+        return Err(error);
+    }
     session.wait_long(
         session
             .client()
@@ -42,6 +53,21 @@ pub(crate) fn migrate(session: &Session) -> Result<(), StoreError> {
 pub(crate) fn require_books(session: &Session) -> Result<(), StoreError> {
     if require_known(session)? == 0 {
         return Err(StoreError::NotFound("books in this database"));
+    }
+    Ok(())
+}
+
+/// Refuses a database into which books are being copied: a part of them would look like all.
+pub(super) fn require_whole(session: &Session) -> Result<(), StoreError> {
+    let unfinished: bool = Connection::Postgres(session).query_row(
+        "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)",
+        [COPY_UNDER_WAY],
+        |row| row.get(0),
+    )?;
+    if unfinished {
+        return Err(StoreError::Database(
+            "a copy of books into it isn't finished: run `countersign database copy` again, it goes on where it stopped".into(),
+        ));
     }
     Ok(())
 }
@@ -101,7 +127,7 @@ pub(crate) fn schema_of(session: &Session) -> Result<i64, StoreError> {
     Ok(number_in_meta(session, "schema")?.unwrap_or(0))
 }
 
-fn number_in_meta(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
+pub(super) fn number_in_meta(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
     let value: Option<Vec<u8>> = Connection::Postgres(session)
         .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
         .optional()?;
@@ -133,6 +159,23 @@ pub(crate) fn make_partitions(session: &Session, now: Timestamp) -> Result<(), S
                 tracing::warn!(%error, "a month's partition could not be made");
             }
         }
+    }
+    Ok(())
+}
+
+/// Makes the months from one time to another, where they are missing.
+pub(crate) fn make_partitions_between(session: &Session, first: Timestamp, last: Timestamp) -> Result<(), StoreError> {
+    let rows = session.wait(session.client().query(LIST_SQL, &[]))?;
+    let existing: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
+    let (mut month, end) = (Month::of(first), Month::of(last));
+    let mut made = 0;
+    while month <= end && made < MOST_MONTHS {
+        for transaction in make_month(month, &existing) {
+            let sql = format!("BEGIN; {}; COMMIT", transaction.join("; "));
+            session.wait_long(session.client().batch_execute(&sql))?;
+        }
+        month = month.next();
+        made += 1;
     }
     Ok(())
 }

@@ -75,12 +75,25 @@ impl SessionError {
         })
     }
 
+    /// Whether a statement failed on this side, before a byte of it was sent: a value that doesn't fit its parameter.
+    pub(crate) fn is_unsent(&self) -> bool {
+        match self {
+            Self::Postgres(error) => {
+                let source = std::error::Error::source(error);
+                error.code().is_none()
+                    && !error.is_closed()
+                    && source.is_some_and(|source| !source.is::<std::io::Error>())
+            }
+            Self::TimedOut | Self::Local(_) => false,
+        }
+    }
+
     /// Whether the connection is of no use any more.
     pub(crate) fn ends_connection(&self) -> bool {
         match self {
             Self::Postgres(error) => {
                 error.is_closed()
-                    || error.code().is_none()
+                    || (error.code().is_none() && !self.is_unsent())
                     || self.state().is_some_and(|state| {
                         state.code().starts_with("57P") || state.code().starts_with("08") || state.code() == "25006"
                     })
@@ -141,6 +154,8 @@ pub(crate) struct Session {
     timeout: Duration,
     sharded: Cell<bool>,
     broken: Cell<bool>,
+    /// By when every answer must be there, whatever each may take.
+    answer_by: Cell<Option<std::time::Instant>>,
 }
 
 impl Session {
@@ -168,7 +183,13 @@ impl Session {
             timeout: access.timeout,
             sharded: Cell::new(access.sharded),
             broken: Cell::new(false),
+            answer_by: Cell::new(None),
         })
+    }
+
+    /// From now on, the longest that one question may take.
+    pub(crate) const fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     /// Whether the tables are distributed, so that each statement keeps to one bucket.
@@ -202,6 +223,11 @@ impl Session {
         self.is_usable()
     }
 
+    /// Lets nothing take longer than that, until it is said anew.
+    pub(crate) fn answer_by(&self, deadline: std::time::Instant) {
+        self.answer_by.set(Some(deadline));
+    }
+
     /// No further use of it.
     pub(crate) fn give_up(&self) {
         self.broken.set(true);
@@ -225,6 +251,13 @@ impl Session {
         }
     }
 
+    fn patience(&self) -> Duration {
+        let left = |deadline: std::time::Instant| deadline.saturating_duration_since(std::time::Instant::now());
+        self.answer_by
+            .get()
+            .map_or(self.timeout, |deadline| left(deadline).min(self.timeout))
+    }
+
     /// Waits for an answer, no longer than it may take.
     pub(crate) fn wait<T>(
         &self,
@@ -233,7 +266,7 @@ impl Session {
         let Some(runtime) = &self.runtime else {
             return Err(SessionError::TimedOut);
         };
-        let answered = runtime.block_on(async { tokio::time::timeout(self.timeout, asked).await });
+        let answered = runtime.block_on(async { tokio::time::timeout(self.patience(), asked).await });
         let answered = match answered {
             Ok(answered) => answered.map_err(SessionError::from),
             Err(_) => Err(SessionError::TimedOut),

@@ -16,6 +16,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::session::Access;
 use crate::types::StoreError;
 
+/// What one server of several is given to answer.
+const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
+
 /// Which database, and how it is used.
 #[derive(Clone)]
 pub struct PostgresSettings {
@@ -72,7 +75,7 @@ impl fmt::Debug for PostgresSettings {
             .field("readers", &self.readers)
             .field("timeout", &self.timeout)
             .field("node_name", &self.node_name)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,22 +124,28 @@ impl PostgresSettings {
             .url
             .parse()
             .map_err(|error: tokio_postgres::Error| wrong(&error.to_string()))?;
-        let says_mode = self.url.contains("sslmode=");
+        let said = self.url.split_once('?').map_or("", |(_, query)| query);
+        let says = |name: &str| said.split('&').any(|part| part.split('=').next() == Some(name));
         let is_here = config.get_hosts().iter().all(|host| match host {
             Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
             #[cfg(unix)]
             Host::Unix(_) => true,
         });
-        if !says_mode {
+        let is_here = is_here
+            && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+            && !config.get_hosts().is_empty();
+        if !says("sslmode") {
             config.ssl_mode(if is_here { SslMode::Disable } else { SslMode::Require });
         }
-        let hosts = config.get_hosts().len();
-        if hosts > 1 && !self.url.contains("target_session_attrs=") {
+        // Of several servers the one that takes writes, and time to come to the last of them.
+        if !says("target_session_attrs") {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
+        let places = u32::try_from(config.get_hosts().len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         config
-            // Each host in turn within the time that all have: one that is cut off must leave some for the next.
-            .connect_timeout(self.timeout / u32::try_from(hosts.max(1)).unwrap_or(1))
+            .connect_timeout((self.timeout / places).max(SHORTEST_CONNECT))
             .tcp_user_timeout(self.timeout)
             .keepalives_idle(Duration::from_secs(10))
             .application_name(format!("countersign {}", self.node_name).trim_end());
@@ -164,8 +173,8 @@ impl PostgresSettings {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(&error.to_string()))?;
-        let config = match &self.ca_file {
-            Some(path) => {
+        let config = if let Some(path) = &self.ca_file {
+            {
                 let mut roots = RootCertStore::empty();
                 let unreadable = |error: &dyn std::fmt::Display| wrong(&format!("{}: {error}", path.display()));
                 for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
@@ -177,7 +186,8 @@ impl PostgresSettings {
                 }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
-            None => {
+        } else {
+            {
                 let verifier =
                     rustls_platform_verifier::Verifier::new(provider).map_err(|error| wrong(&error.to_string()))?;
                 builder

@@ -1,12 +1,12 @@
 //! Claims what an ended node left: requests that wait for something, and reports that are due. Bucket by bucket, some hundred rows a
 //! statement, and rows that somebody else locks are passed over: so several survivors share the work, and none waits for another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::load::EPOCH_LOCKS;
-use super::session::Session;
+use super::session::{COMMIT, Session, SessionError};
 use crate::types::StoreError;
 
 /// Rows claimed by one statement.
@@ -22,12 +22,12 @@ struct Work {
 }
 
 /// Columns after the bucket. A request without an owner that waits for a time alone (a hold) belongs to whoever looks when it has come.
-const REQUESTS: Work = Work {
+static REQUESTS: Work = Work {
     table: "request",
     due: "wake_at",
     key: "account_id, created_at, random",
 };
-const REPORTS: Work = Work {
+static REPORTS: Work = Work {
     table: "report",
     due: "due_at",
     key: "account_id, created_at, random, number",
@@ -39,6 +39,8 @@ pub(super) struct Takeover {
     of: Option<i64>,
     /// Those still to be looked through; `None` before they were read.
     buckets: Option<VecDeque<i16>>,
+    /// What is still to be claimed of the bucket at hand: of which table, and whose.
+    claims: Vec<(i16, &'static Work, Option<i64>)>,
     requests: u64,
     reports: u64,
     /// Whether rows were passed over, since somebody locked them.
@@ -61,6 +63,7 @@ impl Takeover {
         Self {
             of,
             buckets: None,
+            claims: Vec::new(),
             requests: 0,
             reports: 0,
             left_some: false,
@@ -89,8 +92,13 @@ impl Takeover {
         true
     }
 
-    /// Claims one bucket's rows; answers whether more are to be looked at. At the end the epoch's own row goes, where nothing is left.
+    /// Claims some rows of one bucket; answers whether more are to be looked at. So few at once that the node's heart beats on, however
+    /// many a bucket holds. At the end the epoch's own row goes, where nothing is left.
     pub(super) fn step(&mut self, session: &Session, shared: &Shared) -> Result<bool, StoreError> {
+        if let Some((bucket, work, owner)) = self.claims.last().copied() {
+            self.claim(session, shared, bucket, work, owner)?;
+            return Ok(true);
+        }
         let buckets = match &mut self.buckets {
             Some(buckets) => buckets,
             None => self.buckets.insert(held_buckets(session)?),
@@ -108,44 +116,52 @@ impl Takeover {
             None => strays(session, bucket)?,
         };
         for owner in owners {
-            let requests = self.claim(session, shared, bucket, &REQUESTS, owner)?;
-            let reports = self.claim(session, shared, bucket, &REPORTS, owner)?;
-            self.requests += requests;
-            self.reports += reports;
-            self.untold |= requests + reports > 0;
+            self.claims
+                .extend([(bucket, &REPORTS, owner), (bucket, &REQUESTS, owner)]);
         }
         Ok(true)
     }
 
-    /// Claims all of a bucket's rows of one owner.
+    /// Claims some of a bucket's rows of one owner; the claim is done with once fewer come than could.
     fn claim(
         &mut self,
         session: &Session,
         shared: &Shared,
         bucket: i16,
-        work: &Work,
+        work: &'static Work,
         owner: Option<i64>,
-    ) -> Result<u64, StoreError> {
-        let mut claimed = 0;
-        loop {
-            let count = claim_some(session, shared, bucket, work, owner)?;
-            claimed += count;
-            if count < CLAIM.unsigned_abs() {
-                break;
-            }
+    ) -> Result<(), StoreError> {
+        let claimed = claim_some(session, shared, bucket, work, owner)?;
+        *if work.table == REQUESTS.table {
+            &mut self.requests
+        } else {
+            &mut self.reports
+        } += claimed;
+        self.untold |= claimed > 0;
+        if claimed >= CLAIM.unsigned_abs() {
+            return Ok(());
         }
         if let Some(owner) = owner {
             let Work { table, due, .. } = work;
-            let left = session.wait(session.client().query_one(
-                &format!(
-                    "SELECT EXISTS (SELECT 1 FROM {table} WHERE bucket = $1 AND owner = $2 AND {due} IS NOT NULL)"
-                ),
-                &[&bucket, &owner],
-            ))?;
+            let sql =
+                format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE bucket = $1 AND owner = $2 AND {due} IS NOT NULL)");
+            let left = session.wait(session.client().query_one(judged(session, &sql)?, &[&bucket, &owner]))?;
             self.left_some |= left.get::<_, bool>(0);
         }
-        Ok(claimed)
+        self.claims.pop();
+        Ok(())
     }
+}
+
+/// What isn't prepared isn't judged either, unless it says so here: see [`crate::sql::shards`].
+fn judged<'s>(session: &Session, sql: &'s str) -> Result<&'s str, SessionError> {
+    #[cfg(feature = "testing")]
+    if session.is_sharded() {
+        crate::sql::shards::judge(sql).map_err(|why| SessionError::Local(std::io::Error::other(why)))?;
+    }
+    #[cfg(not(feature = "testing"))]
+    let _ = session;
+    Ok(sql)
 }
 
 /// Claims some rows in a transaction that its own epoch outlives: were it to end meanwhile, nobody would look for them.
@@ -180,6 +196,7 @@ fn claim_some(
         "UPDATE {table} SET owner = $3 FROM (SELECT {key} FROM {table} WHERE bucket = $1 AND {whose} AND {due} IS NOT NULL {open} \
          ORDER BY {due} LIMIT $4 FOR UPDATE SKIP LOCKED) AS k WHERE {table}.bucket = $1 AND {joined}"
     );
+    let sql = judged(session, &sql)?;
     let lease = shared.node.lease();
     let epoch = i32::try_from(lease.0).unwrap_or(i32::MAX);
     let client = session.client();
@@ -194,12 +211,12 @@ fn claim_some(
             shared.node.lost(lease);
             return Err(StoreError::Stale);
         }
-        let claimed = session.wait(client.execute(&sql, &[&bucket, &owner, &lease.0, &CLAIM]))?;
+        let claimed = session.wait(client.execute(sql, &[&bucket, &owner, &lease.0, &CLAIM]))?;
         Ok(claimed)
     })();
     match claimed {
         Ok(claimed) => {
-            session.batch_execute("COMMIT")?;
+            session.batch_execute(COMMIT)?;
             Ok(claimed)
         }
         Err(error) => {
@@ -228,22 +245,28 @@ fn held_buckets(session: &Session) -> Result<VecDeque<i16>, StoreError> {
 
 /// Owners of a bucket's work that are no nodes, and nobody.
 fn strays(session: &Session, bucket: i16) -> Result<Vec<Option<i64>>, StoreError> {
-    let mut found = vec![None];
-    for Work { table, due, .. } in [REQUESTS, REPORTS] {
+    let mut owners: Vec<i64> = Vec::new();
+    for Work { table, due, .. } in [&REQUESTS, &REPORTS] {
         // One descent an owner, of which there are as many as nodes.
         let sql = format!(
-            "SELECT owner, EXISTS (SELECT 1 FROM node WHERE epoch = owner) FROM (SELECT owner FROM {table} \
-             WHERE bucket = $1 AND {due} IS NOT NULL AND owner > $2 ORDER BY owner LIMIT 1) AS next"
+            "SELECT owner FROM {table} WHERE bucket = $1 AND {due} IS NOT NULL AND owner > $2 ORDER BY owner LIMIT 1"
         );
+        let sql = judged(session, &sql)?;
         let mut after = i64::MIN;
-        while let Some(row) = session.wait(session.client().query_opt(&sql, &[&bucket, &after]))? {
+        while let Some(row) = session.wait(session.client().query_opt(sql, &[&bucket, &after]))? {
             after = row.get(0);
-            if !row.get::<_, bool>(1) && !found.contains(&Some(after)) {
-                found.push(Some(after));
-            }
+            owners.push(after);
         }
     }
-    Ok(found)
+    // Asked after the rows: a node is registered before it has any. By itself, since nodes may be listed on another machine than the rows.
+    let nodes = session.wait(
+        session
+            .client()
+            .query("SELECT epoch FROM node WHERE epoch = ANY ($1)", &[&owners]),
+    )?;
+    let nodes: BTreeSet<i64> = nodes.iter().map(|row| row.get(0)).collect();
+    let strays: BTreeSet<i64> = owners.into_iter().filter(|owner| !nodes.contains(owner)).collect();
+    Ok(std::iter::once(None).chain(strays.into_iter().map(Some)).collect())
 }
 
 /// Forgets a node of which nothing is left. Nothing can be added any more: whoever claims looks first whether its own epoch lives.

@@ -272,12 +272,12 @@ impl UsageBook {
             .filter(|number| !found.contains(number))
             .map(|number| places[number].account)
             .collect();
-        self.count_recent(session, new)?;
+        self.count_recent(session, &new)?;
         Ok(sketches)
     }
 
     /// Looks, where an account gets a new row, whether it has many: once for each quarter, country, route and sender.
-    fn count_recent(&mut self, session: &Session, accounts: HashSet<AccountKey>) -> Result<(), StoreError> {
+    fn count_recent(&mut self, session: &Session, accounts: &HashSet<AccountKey>) -> Result<(), StoreError> {
         let statement = session.prepare(
             "SELECT count(*) FROM (SELECT 1 FROM usage_recent WHERE bucket = $1 AND account_id = $2 LIMIT $3) AS recent",
         )?;

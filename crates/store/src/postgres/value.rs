@@ -1,6 +1,7 @@
 //! How columns and parameters travel between the books and PostgreSQL: integers of the width that the server expects, texts, bytes.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -9,21 +10,37 @@ use crate::sql::connection::Column;
 
 type Failure = Box<dyn StdError + Sync + Send>;
 
+/// A parameter that its statement can't take: a mistake of this program, and nothing was asked of the server.
+#[derive(Debug)]
+pub(crate) struct Mismatch(String);
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Mismatch {}
+
 /// A parameter of a statement.
 #[derive(Debug)]
 pub(crate) struct Parameter<'v>(pub(crate) Column<'v>);
 
 impl ToSql for Parameter<'_> {
     fn to_sql(&self, expected: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        let too_large = |_| Mismatch(format!("a number is too large for {expected}"));
         match (self.0, expected) {
             (Column::Null, _) => Ok(IsNull::Yes),
             (Column::Integer(number), &Type::INT8) => number.to_sql(expected, out),
-            (Column::Integer(number), &Type::INT4) => i32::try_from(number)?.to_sql(expected, out),
-            (Column::Integer(number), &Type::INT2) => i16::try_from(number)?.to_sql(expected, out),
+            (Column::Integer(number), &Type::INT4) => i32::try_from(number).map_err(too_large)?.to_sql(expected, out),
+            (Column::Integer(number), &Type::INT2) => i16::try_from(number).map_err(too_large)?.to_sql(expected, out),
             (Column::Integer(number), &Type::BOOL) => (number != 0).to_sql(expected, out),
             (Column::Text(text), &Type::TEXT | &Type::VARCHAR | &Type::NAME) => text.to_sql(expected, out),
             (Column::Blob(bytes), &Type::BYTEA) => bytes.to_sql(expected, out),
-            (value, expected) => Err(format!("the statement expects {expected}, not {value:?}").into()),
+            (value, expected) => Err(Box::new(Mismatch(format!(
+                "the statement expects {expected}, not {}",
+                value.kind()
+            )))),
         }
     }
 

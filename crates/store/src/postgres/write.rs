@@ -3,8 +3,10 @@
 //! Rows are written by `INSERT … ON CONFLICT DO UPDATE` from arrays, those that are there already too: an `UPDATE … FROM unnest(…)` that is
 //! planned while a month's partition is empty becomes a scan of all of it, and stays one when the month is full.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use countersign_core::{AdjustmentReason, Detail, LegName, SenderUsername, Timestamp};
 use foldhash::HashSet;
@@ -105,29 +107,43 @@ pub(super) fn write_and_commit(
     commit(&pipeline)
 }
 
-type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
-
 /// Sends all statements and COMMIT, and waits for their answers.
 fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
     let client = pipeline.session.client();
+    // One that can't even be sent fails at its first poll: then COMMIT must not be sent behind the others.
+    let unsent = Cell::new(false);
     let answered = pipeline.session.wait(async {
         // Polled in order, so they are sent in order.
-        let mut sent: Vec<Sent<'_>> = pipeline
-            .ready
-            .iter()
-            .map(|ready| Box::pin(ready.execute(client)) as Sent<'_>)
-            .collect();
-        sent.push(Box::pin(async { client.batch_execute(COMMIT).await.map(|()| 0) }));
-        Ok(futures_util::future::join_all(sent).await)
+        let sent = pipeline.ready.iter().map(|ready| async {
+            let answer = ready.execute(client).await;
+            unsent.set(unsent.get() || answer.is_err());
+            answer
+        });
+        let mut all = pin!(futures_util::future::join_all(sent));
+        let early = poll_fn(|context| Poll::Ready(all.as_mut().poll(context))).await;
+        let commit = async {
+            if unsent.get() {
+                return Ok(());
+            }
+            client.batch_execute(COMMIT).await
+        };
+        let (answers, committed) = match early {
+            Poll::Ready(answers) => (answers, commit.await),
+            Poll::Pending => futures_util::future::join(all, commit).await,
+        };
+        Ok((answers, committed))
     });
-    let answers = match answered {
-        Ok(answers) => answers,
-        // All was sent, perhaps; nothing is known.
-        Err(_) => return Err(Failed::Unknown),
+    // Otherwise all was sent, perhaps; nothing is known.
+    let Ok((answers, committed)) = answered else {
+        return Err(Failed::Unknown);
     };
-    for answer in answers {
+    for answer in answers.into_iter().map(|answer| answer.map(drop)).chain([committed]) {
         match answer.map_err(SessionError::from) {
-            Ok(_) => {}
+            Ok(()) => {}
+            Err(error) if error.is_unsent() => {
+                pipeline.session.give_up();
+                return Err(Failed::Before(StoreError::Database(error.to_string())));
+            }
             // The server refused a statement: then it refused COMMIT as well.
             Err(error) if !error.ends_connection() => return Err(Failed::Before(error.into())),
             Err(_) => {
@@ -255,7 +271,7 @@ fn put_entries(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreEr
     arrays.put_buckets(pipeline.sharded, entries, |entry| i64::from(entry.account.bucket.0));
     arrays.put(entries, |entry| entry.account.id.number());
     arrays.put(entries, |entry| entry.number.cast_signed());
-    arrays.put(entries, |entry| i16::try_from(entry.kind.number()).unwrap_or_default());
+    arrays.put(entries, |entry| i16::from(entry.kind.number()));
     arrays.put(entries, |entry| entry.amount.micros());
     arrays.put(entries, |entry| entry.balance_after.micros());
     arrays.put(entries, |entry| entry.at.millis());

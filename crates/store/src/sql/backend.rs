@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use super::access::AccessCache;
 use super::read::{Reader, row_limit};
 use super::settings::Settings;
-use crate::Outcome;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -17,6 +16,7 @@ use crate::sql::Connection;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
+use crate::{FORGOTTEN_AT_ONCE, Outcome};
 
 /// What one transaction of a sweep concerns: a bucket on PostgreSQL, where another may lie on another machine; everything on SQLite.
 #[derive(Debug, Clone, Copy)]
@@ -30,15 +30,15 @@ impl Part {
         Self(Some(bucket))
     }
 
-    /// Deletes what is over in this part: `sql` is made of what stands before each of its conditions, and takes a time and how many
-    /// rows at most. Answers how many went.
+    /// Deletes what is over in this part, at most [`FORGOTTEN_AT_ONCE`] rows: `sql` is made of what stands before each of its conditions,
+    /// and takes a time and how many rows at most. Answers how many went.
     pub(crate) fn forget(
         self,
         connection: Connection<'_>,
         sql: impl FnOnce(&str) -> String,
         before: i64,
-        limit: i64,
     ) -> Result<usize, StoreError> {
+        let limit = row_limit(FORGOTTEN_AT_ONCE);
         Ok(match self.0 {
             None => connection.execute(&sql(""), [before, limit])?,
             Some(bucket) => connection.execute(&sql("bucket = ?3 AND "), [before, limit, bucket])?,
@@ -46,18 +46,17 @@ impl Part {
     }
 }
 
-/// Forgets what is over, part by part, until there is no more or `limit` is reached; answers how much went. Each part is right beside
-/// any other write: so no turn is taken.
+/// Forgets what is over, part by part, until there is no more or [`FORGOTTEN_AT_ONCE`] went; answers how much did. Each part is right
+/// beside any other write: so no turn is taken.
 pub(crate) async fn sweep<B: Backend>(
     books: &B,
-    limit: i64,
     forget: impl Fn(&Settings<'_>, Part) -> Result<usize, StoreError> + Clone + Send + 'static,
 ) -> Result<usize, StoreError> {
     let mut forgotten = 0;
     for part in books.parts().await? {
         let forget = forget.clone();
         forgotten += books.note(move |settings| forget(settings, part)).await?;
-        if row_limit(forgotten) >= limit {
+        if forgotten >= FORGOTTEN_AT_ONCE {
             break;
         }
     }
@@ -130,6 +129,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     }
     /// See [`crate::Logins::login_was_asked`].
     fn tell_login_asked(&self, _attempt: i64) {}
+    /// Since when requests were made of which those that are due now are asked for; [`Timestamp`]'s least for all of them. Books that are
+    /// cut into months look at the last ones, and only now and then at all.
+    fn due_since(&self, _now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(i64::MIN)
+    }
     /// See [`crate::Store::trouble`].
     fn present_trouble(&self) -> Option<Trouble>;
     /// See [`crate::Console::load`].

@@ -8,14 +8,13 @@ use super::backend::{Backend, sweep};
 use super::codec::{account_key, damaged, phone_column, phone_of, request_id, request_place};
 use super::read::row_limit;
 use super::settings::Settings;
+use crate::FORGOTTEN_AT_ONCE;
 use crate::channel_books::{
     ChannelBooks, ChannelCost, ChannelRecipient, CostKind, CostPlace, CostRecord, CostSum, HANDLE_LIFE_MS,
     MAX_CHANNEL_ADDRESS_BYTES, MAX_CHANNEL_HANDLE_BYTES, MAX_CHANNEL_NOTE_BYTES, NamedMessage, RecipientChange,
 };
 use crate::types::{Actor, RequestRef, StoreError};
 
-/// Names deleted in one go.
-const FORGET_AT_MOST: i64 = 5_000;
 /// Messages of one name that are looked at: a channel that gives names again gives few so often within their life.
 const MAX_NAMESAKES: i64 = 8;
 /// The longest name of a note, in bytes.
@@ -121,7 +120,7 @@ impl<B: Backend> ChannelBooks for B {
     fn forget_old_handles(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
         let over = now.plus_millis(-HANDLE_LIFE_MS).millis();
         Box::pin(async move {
-            let forgotten = sweep(self, FORGET_AT_MOST, move |settings, part| {
+            let forgotten = sweep(self, move |settings, part| {
                 let sql = |part: &str| {
                     format!(
                         "DELETE FROM channel_handle WHERE {part}noted_at < ?1 \
@@ -130,12 +129,12 @@ impl<B: Backend> ChannelBooks for B {
                          WHERE {part}noted_at < ?1 ORDER BY noted_at LIMIT ?2)"
                     )
                 };
-                part.forget(settings.connection, sql, over, FORGET_AT_MOST)
+                part.forget(settings.connection, sql, over)
             });
-            let forgotten = forgotten.await?;
-            self.note(move |settings| forget_handle_places(settings.connection, over))
-                .await?;
-            Ok(forgotten)
+            let forgotten = forgotten.await;
+            let places = self.note(move |settings| forget_handle_places(settings.connection, over));
+            // A name has one row in each: it went once.
+            Ok(places.await?.max(forgotten?))
         })
     }
 
@@ -230,10 +229,11 @@ impl<B: Backend> ChannelBooks for B {
 impl Settings<'_> {
     fn put_recipient(&mut self, channel: &LegName, recipient: &ChannelRecipient) -> Result<(), StoreError> {
         require_short(&recipient.address, MAX_CHANNEL_ADDRESS_BYTES, "recipient's address")?;
+        // Whoever read what is known before may have read it before a newer word came, on another node.
         self.connection.execute(
             "INSERT INTO channel_recipient (channel, phone, address, stopped, since) VALUES (?1, ?2, ?3, ?4, ?5) \
              ON CONFLICT (channel, phone) DO UPDATE SET address = excluded.address, stopped = excluded.stopped, \
-             since = excluded.since",
+             since = excluded.since WHERE excluded.since >= channel_recipient.since",
             params![
                 channel.as_str(),
                 phone_column(recipient.phone),
@@ -379,12 +379,21 @@ fn handle_of_message(
     Ok(statement.query_row(place, |row| row.get(0)).optional()?)
 }
 
-/// Names' places belong to no bucket: they go by their age alone.
-fn forget_handle_places(connection: Connection<'_>, over: i64) -> Result<(), StoreError> {
-    if connection.is_sharded() {
-        connection.execute("DELETE FROM handle_place WHERE noted_at < ?1", [over])?;
+/// Names' places belong to no bucket: they go by their age alone, the oldest first. A time bounds how many, since Citus deletes by a plain
+/// condition on every shard; of one time there are as many as a channel named at once.
+fn forget_handle_places(connection: Connection<'_>, over: i64) -> Result<usize, StoreError> {
+    if !connection.is_sharded() {
+        return Ok(0);
     }
-    Ok(())
+    let last: Option<i64> = connection
+        .query_row(
+            "SELECT noted_at FROM handle_place WHERE noted_at < ?1 ORDER BY noted_at LIMIT 1 OFFSET ?2",
+            [over, row_limit(FORGOTTEN_AT_ONCE - 1)],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let before = last.map_or(over, |last| last + 1);
+    Ok(connection.execute("DELETE FROM handle_place WHERE noted_at < ?1", [before])?)
 }
 
 /// What was changed of one recipient, for the audit log: no address, and the number masked.

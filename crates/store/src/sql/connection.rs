@@ -89,6 +89,18 @@ pub(crate) enum Column<'r> {
     Blob(&'r [u8]),
 }
 
+impl Column<'_> {
+    /// What it is, without saying it (P7).
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Integer(_) => "a number",
+            Self::Text(_) => "a text",
+            Self::Blob(_) => "bytes",
+        }
+    }
+}
+
 /// A type that a column is read as.
 pub(crate) trait FromColumn: Sized {
     fn from_column(column: Column<'_>) -> Result<Self, Error>;
@@ -215,18 +227,18 @@ impl<T: Value + ?Sized> Value for &T {
 }
 
 /// A statement's parameters: `params![…]`, or an array of values of one type.
-pub(crate) trait Params {
-    fn with<T>(&self, take: impl FnOnce(&[&dyn Value]) -> T) -> T;
+pub(crate) trait Params: Sized {
+    fn with<T>(self, take: impl FnOnce(&[&dyn Value]) -> T) -> T;
 }
 
 impl Params for &[&dyn Value] {
-    fn with<T>(&self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
+    fn with<T>(self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
         take(self)
     }
 }
 
 impl<V: Value, const N: usize> Params for [V; N] {
-    fn with<T>(&self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
+    fn with<T>(self, take: impl FnOnce(&[&dyn Value]) -> T) -> T {
         take(&self.each_ref().map(|value| value as &dyn Value))
     }
 }

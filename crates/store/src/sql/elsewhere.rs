@@ -20,7 +20,7 @@ impl Reader<'_> {
         static SQL: LazyLock<String> = LazyLock::new(|| {
             format!(
                 "SELECT {REQUEST_COLUMNS} FROM request WHERE bucket = ?1 AND owner IS NOT ?2 AND wake_at >= ?3 \
-                 AND delivery = 4 AND accepted = 0 ORDER BY wake_at LIMIT ?4"
+                 AND delivery = 4 AND accepted = 0 ORDER BY wake_at DESC LIMIT ?4"
             )
         });
         let buckets: Vec<i64> = self
@@ -28,9 +28,11 @@ impl Reader<'_> {
             .prepare_cached("SELECT bucket FROM held_bucket ORDER BY bucket")?
             .query_map(params![], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
+        // All buckets have a share: where there are too many, the newest of each.
+        let of_a_bucket = limit.div_ceil(buckets.len().max(1));
         let mut found = Vec::new();
         for bucket in buckets {
-            let left = row_limit(limit.saturating_sub(found.len()));
+            let left = row_limit(limit.saturating_sub(found.len()).min(of_a_bucket));
             let mut statement = self.connection.prepare_cached(&SQL)?;
             let rows = statement.query_map(params![bucket, self.lease.0, now.millis(), left], RequestColumns::read)?;
             for columns in rows {

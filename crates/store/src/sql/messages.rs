@@ -169,8 +169,8 @@ impl Test {
 }
 
 /// A text column as it lies in the page.
-fn text<'r>(row: Row<'r>, column: usize) -> Result<Option<&'r str>, crate::sql::Error> {
-    Ok(row.text_or_null(column)?)
+fn text(row: Row<'_>, column: usize) -> Result<Option<&str>, crate::sql::Error> {
+    row.text_or_null(column)
 }
 
 /// The verification state at a time: the end of an unused code's life is no change that the books wait for.

@@ -276,42 +276,56 @@ impl Reader<'_> {
         })
     }
 
-    pub(crate) fn due_requests(
+    /// What is due of one account, whosever work it is.
+    pub(crate) fn due_requests_of(
         &self,
+        account: AccountKey,
         now: Timestamp,
-        account: Option<AccountKey>,
         limit: usize,
     ) -> Result<Vec<RequestRef>, StoreError> {
         self.with(|connection| {
-            if connection.is_postgres() && !connection.is_sharded() && account.is_none() {
-                return self.due_in_all_buckets(connection, now, limit);
+            let mut statement = connection.prepare_cached(
+                "SELECT account_id, created_at, random FROM request INDEXED BY request_wake WHERE bucket = ?1 \
+                 AND wake_at IS NOT NULL AND wake_at <= ?2 AND account_id = ?4 ORDER BY wake_at LIMIT ?3",
+            )?;
+            let bucket = i64::from(account.bucket.0);
+            let mut rows = statement.query([bucket, now.millis(), row_limit(limit), account.id.number()])?;
+            let mut due = Vec::new();
+            while let Some(row) = rows.next()? {
+                due.push(due_request(bucket, row, 0)?);
             }
-            let buckets = match account {
-                Some(account) => vec![i64::from(account.bucket.0)],
-                None => buckets(connection)?,
-            };
-            // A node sees to its own, and to what is nobody's: who expects no more of a request than its end has given it to nobody. Of one
-            // account all are asked for.
-            let narrowed = match account {
-                Some(_) => "account_id = ?4".to_owned(),
-                None if connection.is_postgres() => "(owner = ?4 OR owner IS NULL)".to_owned(),
-                None => owned_by(connection, 4),
+            Ok(due)
+        })
+    }
+
+    /// A node sees to its own, and to what is nobody's: who expects no more of a request than its end has given it to nobody. On
+    /// `PostgreSQL` to what was made since a time: months before it aren't looked at.
+    pub(crate) fn due_requests(
+        &self,
+        now: Timestamp,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRef>, StoreError> {
+        self.with(|connection| {
+            if connection.is_postgres() && !connection.is_sharded() {
+                return self.due_in_all_buckets(connection, now, since, limit);
+            }
+            let narrowed = if connection.is_postgres() {
+                "(owner = ?4 OR owner IS NULL) AND created_at >= ?5".to_owned()
+            } else {
+                format!("{} AND ?5 IS NOT NULL", owned_by(connection, 4))
             };
             let sql = format!(
                 "SELECT account_id, created_at, random FROM request INDEXED BY request_wake \
                  WHERE bucket = ?1 AND wake_at IS NOT NULL AND wake_at <= ?2 AND {narrowed} ORDER BY wake_at LIMIT ?3"
             );
-            let by = account.map_or(self.lease.0, |account| account.id.number());
             let mut due = Vec::new();
-            for bucket in buckets {
+            for bucket in buckets(connection)? {
                 let mut statement = connection.prepare_cached(&sql)?;
                 let left = row_limit(limit.saturating_sub(due.len()));
-                let mut rows = statement.query([bucket, now.millis(), left, by])?;
+                let mut rows = statement.query([bucket, now.millis(), left, self.lease.0, since.millis()])?;
                 while let Some(row) = rows.next()? {
-                    due.push(RequestRef {
-                        account: account_key(bucket, row.get(0)?)?,
-                        id: request_id(row.get(1)?, row.get(2)?),
-                    });
+                    due.push(due_request(bucket, row, 0)?);
                 }
                 if due.len() >= limit {
                     break;
@@ -326,22 +340,20 @@ impl Reader<'_> {
         &self,
         connection: Connection<'_>,
         now: Timestamp,
+        since: Timestamp,
         limit: usize,
     ) -> Result<Vec<RequestRef>, StoreError> {
         let mut statement = connection.prepare_cached(
             "SELECT due.bucket, due.account_id, due.created_at, due.random FROM held_bucket AS held CROSS JOIN LATERAL \
              ((SELECT bucket, account_id, created_at, random FROM request WHERE bucket = held.bucket AND owner = ?3 \
-             AND wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at LIMIT ?2) UNION ALL \
+             AND wake_at IS NOT NULL AND wake_at <= ?1 AND created_at >= ?4 ORDER BY wake_at LIMIT ?2) UNION ALL \
              (SELECT bucket, account_id, created_at, random FROM request WHERE bucket = held.bucket AND owner IS NULL \
-             AND wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at LIMIT ?2)) AS due LIMIT ?2",
+             AND wake_at IS NOT NULL AND wake_at <= ?1 AND created_at >= ?4 ORDER BY wake_at LIMIT ?2)) AS due LIMIT ?2",
         )?;
-        let mut rows = statement.query([now.millis(), row_limit(limit), self.lease.0])?;
+        let mut rows = statement.query([now.millis(), row_limit(limit), self.lease.0, since.millis()])?;
         let mut due = Vec::new();
         while let Some(row) = rows.next()? {
-            due.push(RequestRef {
-                account: account_key(row.get(0)?, row.get(1)?)?,
-                id: request_id(row.get(2)?, row.get(3)?),
-            });
+            due.push(due_request(row.get(0)?, row, 1)?);
         }
         Ok(due)
     }
@@ -366,6 +378,14 @@ impl Reader<'_> {
             Ok(due)
         })
     }
+}
+
+/// Reads account, time and random part from that column on.
+fn due_request(bucket: i64, row: Row<'_>, first: usize) -> Result<RequestRef, StoreError> {
+    Ok(RequestRef {
+        account: account_key(bucket, row.get(first)?)?,
+        id: request_id(row.get(first + 1)?, row.get(first + 2)?),
+    })
 }
 
 /// What narrows a question to the work that is this node's, whose lease is the parameter of that number. SQLite's only node has all of it.

@@ -9,6 +9,7 @@ use super::backend::Backend;
 use super::codec::account_key;
 use super::read::row_limit;
 use super::settings::{Settings, account_place};
+use crate::FORGOTTEN_AT_ONCE;
 use crate::sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 use crate::types::StoreError;
 use crate::vault::Vault;
@@ -17,8 +18,6 @@ use crate::vault::Vault;
 const SEEN_EVERY_MS: i64 = 60_000;
 /// Of what a browser calls itself, so much is kept.
 const MAX_DEVICE_CHARS: usize = 200;
-/// Sessions deleted in one go.
-const FORGET_AT_MOST: i64 = 5_000;
 
 const COLUMNS: &str = "id, bucket, account_id, created_at, seen_at, expires_at, device, address";
 
@@ -156,12 +155,13 @@ impl Settings<'_> {
     }
 
     fn forget_ended_sessions(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let limit = row_limit(FORGOTTEN_AT_ONCE);
         let forgotten = self.connection.execute(
             "DELETE FROM session WHERE token_lookup IN \
              (SELECT token_lookup FROM session WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-            params![now.millis(), FORGET_AT_MOST],
+            params![now.millis(), limit],
         )?;
-        Ok(forgotten + self.forget_ended_logins(now, FORGET_AT_MOST)?)
+        Ok(forgotten + self.forget_ended_logins(now, limit)?)
     }
 }
 

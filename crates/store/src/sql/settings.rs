@@ -339,17 +339,21 @@ pub(crate) fn account_place(account: AccountKey) -> [i64; 2] {
 
 /// Notes the master key's check value at the first start, and compares it at every later one.
 pub(crate) fn check_master_key(connection: Connection<'_>, vault: &Vault) -> Result<(), StoreError> {
-    let check = vault.key_check();
     // Of nodes that start at the same time one is the first.
     connection.execute(
         "INSERT INTO meta (name, value) VALUES ('key_check', ?1) ON CONFLICT DO NOTHING",
-        [check.as_slice()],
+        [vault.key_check().as_slice()],
     )?;
+    compare_master_key(connection, vault)
+}
+
+/// Whether the books were sealed with this key, where nothing may be written.
+pub(crate) fn compare_master_key(connection: Connection<'_>, vault: &Vault) -> Result<(), StoreError> {
     let stored: Vec<u8> =
         connection.query_row("SELECT value FROM meta WHERE name = 'key_check'", params![], |row| {
             row.get(0)
         })?;
-    if stored == check {
+    if stored == vault.key_check() {
         Ok(())
     } else {
         Err(StoreError::WrongMasterKey)

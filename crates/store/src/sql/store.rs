@@ -24,9 +24,6 @@ use crate::types::{
 };
 use crate::{Outcome, Store};
 
-/// Kept answers deleted in one go.
-const FORGET_AT_MOST: i64 = 5_000;
-
 impl<B: Backend> Store for B {
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         self.command(None, account, command, None)
@@ -168,34 +165,33 @@ impl<B: Backend> Store for B {
 
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
         let over = now.plus_millis(-DAY_MS).millis();
-        Box::pin(async move {
-            let forgotten = sweep(self, FORGET_AT_MOST, move |settings, part| {
-                let sql = |part: &str| {
-                    format!(
-                        "DELETE FROM first_answer WHERE {part}at < ?1 AND (bucket, account_id, idempotency_key) IN \
-                         (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE {part}at < ?1 \
-                         ORDER BY at LIMIT ?2)"
-                    )
-                };
-                part.forget(settings.connection, sql, over, FORGET_AT_MOST)
-            })
-            .await?;
-            // One database's flood counters are rows, since its nodes share them.
-            if !self.is_shared() {
-                return Ok(forgotten);
-            }
-            let spent_us = LimitState::until(now).spread_until_us();
-            let counters = sweep(self, FORGET_AT_MOST, move |settings, part| {
-                let sql = |part: &str| {
-                    format!(
-                        "DELETE FROM flood_counter WHERE {part}spread_until_us < ?1 AND (bucket, account_id, test, phone) IN \
-                         (SELECT bucket, account_id, test, phone FROM flood_counter WHERE {part}spread_until_us < ?1 LIMIT ?2)"
-                    )
-                };
-                part.forget(settings.connection, sql, spent_us, FORGET_AT_MOST)
-            });
-            Ok(forgotten + counters.await?)
-        })
+        Box::pin(sweep(self, move |settings, part| {
+            let sql = |part: &str| {
+                format!(
+                    "DELETE FROM first_answer WHERE {part}at < ?1 AND (bucket, account_id, idempotency_key) IN \
+                     (SELECT bucket, account_id, idempotency_key FROM first_answer WHERE {part}at < ?1 \
+                     ORDER BY at LIMIT ?2)"
+                )
+            };
+            part.forget(settings.connection, sql, over)
+        }))
+    }
+
+    fn forget_spent_limits(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        // One database's flood counters are rows, since its nodes share them.
+        if !self.is_shared() {
+            return Box::pin(std::future::ready(Ok(0)));
+        }
+        let spent_us = LimitState::until(now).spread_until_us();
+        Box::pin(sweep(self, move |settings, part| {
+            let sql = |part: &str| {
+                format!(
+                    "DELETE FROM flood_counter WHERE {part}spread_until_us < ?1 AND (bucket, account_id, test, phone) IN \
+                     (SELECT bucket, account_id, test, phone FROM flood_counter WHERE {part}spread_until_us < ?1 LIMIT ?2)"
+                )
+            };
+            part.forget(settings.connection, sql, spent_us)
+        }))
     }
 
     fn summarise_requests(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -308,7 +304,11 @@ impl<B: Backend> Store for B {
         account: Option<AccountKey>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RequestRef>, StoreError>> {
-        self.read(move |reader| reader.due_requests(now, account, limit))
+        if let Some(account) = account {
+            return self.read(move |reader| reader.due_requests_of(account, now, limit));
+        }
+        let since = self.due_since(now);
+        self.read(move |reader| reader.due_requests(now, since, limit))
     }
 
     fn due_lapses(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<AccountKey>, StoreError>> {

@@ -12,9 +12,6 @@ use crate::tokens::{AccountTokens, Rotation, TokenState, Tokens};
 use crate::types::{Actor, StoreError};
 use crate::vault::{Purpose, Vault};
 
-/// Accounts whose old tokens are forgotten in one go.
-const FORGET_AT_MOST: i64 = 1_000;
-
 /// The columns of one kind of token.
 struct Columns {
     lookup: &'static str,
@@ -103,7 +100,7 @@ impl<B: Backend> Tokens for B {
     }
 
     fn forget_old_tokens(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(sweep(self, FORGET_AT_MOST, move |settings, part| {
+        Box::pin(sweep(self, move |settings, part| {
             let mut forgotten = 0;
             for kind in [TokenKind::Live, TokenKind::Test] {
                 forgotten += forget_old_tokens(settings.connection, part, kind, now)?;
@@ -291,5 +288,5 @@ fn forget_old_tokens(
              WHERE {part}{grace_until} IS NOT NULL AND {grace_until} <= ?1 ORDER BY {grace_until} LIMIT ?2)"
         )
     };
-    part.forget(connection, sql, now.millis(), FORGET_AT_MOST)
+    part.forget(connection, sql, now.millis())
 }

@@ -142,7 +142,7 @@ fn add_recent(connection: Connection<'_>, place: Place<'_>, sum: &UsageSum) -> R
              AND route = ?5 AND sender = ?6",
         )?
         .query_row(params![bucket, id, quarter, country, route, sender], |row| {
-            Ok(row.blob(0).map(encoding::sum_of)?)
+            row.blob(0).map(encoding::sum_of)
         })
         .optional()?;
     let is_new = stored.is_none();

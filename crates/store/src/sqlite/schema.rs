@@ -98,6 +98,20 @@ pub(crate) fn require_known_schema(connection: &Connection) -> Result<(), StoreE
     }
 }
 
+/// Refuses a schema that isn't this program's own: neither newer nor older.
+pub(crate) fn require_current_schema(connection: &Connection) -> Result<(), StoreError> {
+    require_known_schema(connection)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let to_fill = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'usage to fill')";
+    let is_current = usize::try_from(found).is_ok_and(|found| found == MIGRATIONS.len());
+    if is_current && !connection.query_row(to_fill, [], |row| row.get(0))? {
+        return Ok(());
+    }
+    Err(StoreError::Database(
+        "these books are an older version's: start this version's server on them once, and end it".into(),
+    ))
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     require_known_schema(connection)?;
     let migrations = Migrations::from_slice(&MIGRATIONS);

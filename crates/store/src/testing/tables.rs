@@ -103,7 +103,15 @@ impl Cells {
 
 /// Looks at the tables of a folder's books, or does to them what the books never do. The closure runs on a thread of its own.
 pub fn with_tables<T: Send>(folder: &Path, ask: impl FnOnce(&Tables<'_>) -> T + Send) -> Result<T, StoreError> {
-    match database(folder)? {
+    with_tables_of(&database(folder)?, ask)
+}
+
+/// The same of any database.
+pub fn with_tables_of<T: Send>(
+    database: &Database,
+    ask: impl FnOnce(&Tables<'_>) -> T + Send,
+) -> Result<T, StoreError> {
+    match database {
         Database::Sqlite(directory) => {
             let file = rusqlite::Connection::open(directory.join(crate::sqlite::FILE_NAME))?;
             Ok(ask(&Tables(Connection::Sqlite(&file))))
@@ -172,15 +180,21 @@ pub fn books_hold(folder: &Path, secret: &[u8]) -> Result<bool, StoreError> {
         }
         return Ok(false);
     }
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Bytes show as their hexadecimal digits; what a number's digits are is not looked for.
+    let hex: Vec<String> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     with_tables(folder, |tables| {
-        let names = tables.query(
-            "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace",
+        let columns = tables.query(
+            "SELECT table_name::text, column_name::text FROM information_schema.columns \
+             WHERE table_schema = current_schema() AND data_type IN ('text', 'bytea')",
             &[],
         )?;
-        for name in names {
-            // Bytes show as their hexadecimal digits.
-            for row in tables.query(&format!("SELECT t::text FROM {} AS t", name.get::<String>(0)), &[])? {
+        for column in columns {
+            let (table, column): (String, String) = (column.get(0), column.get(1));
+            for row in tables.query(
+                &format!("SELECT {column}::text FROM {table} WHERE {column} IS NOT NULL"),
+                &[],
+            )? {
                 let text: String = row.get(0);
                 if contains(text.as_bytes()) || text.contains(&hex) {
                     return Ok(true);
@@ -188,5 +202,22 @@ pub fn books_hold(folder: &Path, secret: &[u8]) -> Result<bool, StoreError> {
             }
         }
         Ok(false)
+    })?
+}
+
+/// Makes all work that stands in a folder's books that of the node that was opened last: what a node does by itself, some seconds after
+/// another has ended. Nothing to do where there is one node.
+pub fn take_over(folder: &Path) -> Result<(), StoreError> {
+    if !on_postgres() {
+        return Ok(());
+    }
+    with_tables(folder, |tables| {
+        for sql in [
+            "UPDATE request SET owner = (SELECT max(epoch) FROM node) WHERE wake_at IS NOT NULL",
+            "UPDATE report SET owner = (SELECT max(epoch) FROM node) WHERE due_at IS NOT NULL",
+        ] {
+            tables.execute(sql)?;
+        }
+        Ok(())
     })?
 }

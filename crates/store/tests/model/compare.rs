@@ -11,7 +11,7 @@ use countersign_core::{
 };
 use countersign_model::{Books, RequestBook};
 use countersign_store::testing::{self, Cells, Tables};
-use countersign_store::{DueReport, ReportAttempt, ReportOutcome, RequestRef, StoreError};
+use countersign_store::{Database, DueReport, ReportAttempt, ReportOutcome, RequestRef, StoreError};
 
 use crate::drive::Driver;
 
@@ -149,6 +149,11 @@ fn reference(book: &RequestBook) -> RequestRef {
 /// Every table's rows as they stand, the store being closed.
 pub(crate) fn rows(books: &Books, directory: &Path) -> Result<(), String> {
     testing::with_tables(directory, |tables| all_rows(books, tables)).map_err(|error| error.to_string())?
+}
+
+/// The same of any database.
+pub(crate) fn rows_of(books: &Books, database: &Database) -> Result<(), String> {
+    testing::with_tables_of(database, |tables| all_rows(books, tables)).map_err(|error| error.to_string())?
 }
 
 fn all_rows(books: &Books, database: &Tables<'_>) -> Result<(), String> {

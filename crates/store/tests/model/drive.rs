@@ -84,6 +84,7 @@ impl Driver {
     /// Opens it again, under other rules.
     pub(crate) fn reopen(&mut self, directory: &Path, rules: &Rules) {
         (self.store, self.work) = open(directory, rules);
+        testing::take_over(directory).unwrap();
     }
 
     /// Commands so far.

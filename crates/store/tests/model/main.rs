@@ -1,11 +1,13 @@
-//! P5: the same random commands, in the same order, against the reference books in memory and against the database give the same
-//! outcomes, one by one, and the same final books, row for row. Commands wait in the queue by the hundred, so that real
+//! P5: the same random commands, in the same order, against the reference books in memory and against the database give the
+//! same outcomes, one by one, and the same final books, row for row. Commands wait in the queue by the hundred, so that real
 //! batches form; the store is closed and opened again under way, under other rules.
 //!
 //! `COUNTERSIGN_MODEL_COMMANDS` says how many commands, `COUNTERSIGN_MODEL_SEED` repeats a run that failed.
 
 #[cfg(test)]
 mod compare;
+#[cfg(test)]
+mod copied;
 #[cfg(test)]
 mod drive;
 #[cfg(test)]
@@ -73,6 +75,7 @@ async fn run(seed: u64, commands: usize) -> Result<(), String> {
     driver.close().await?;
     compare::rows(&books, directory.path())?;
     no_violation(directory.path())?;
+    copied::compare_with_a_copy(&books, directory.path())?;
     if commands >= COMMANDS {
         assert_everything_was_met(&driver);
     }

@@ -28,7 +28,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A stream ends after this long, and the browser opens the next: so one that was signed out doesn't stay open.
 const LIFE: Duration = Duration::from_mins(10);
 /// How often a stream looks for itself while other nodes live: what they tell may get lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Open streams of one session: as many pages as a person has open.
 const STREAMS_OF_A_SESSION: u32 = 8;
 
@@ -135,7 +135,10 @@ impl OpenStream {
                     // An error says that the server is gone altogether.
                     _ = self.draining.wait_for(|draining| *draining) => return None,
                     () = tokio::time::sleep_until(self.ends_at) => return None,
-                    () = self.watch.changed() => break,
+                    () = self.watch.changed() => {
+                        self.known = None;
+                        break;
+                    }
                     () = tokio::time::sleep(LOOK_AGAIN) => {}
                 }
                 if !self.app.store.is_alone() && self.has_changed().await {
@@ -150,14 +153,14 @@ impl OpenStream {
 }
 
 impl OpenStream {
-    /// Looks whether the request is another than when it was last looked at.
+    /// Looks whether the request is another than when it was last looked at, if it was since the last event.
     async fn has_changed(&mut self) -> bool {
         let RequestRef { account, id } = self.request;
         let Ok(found) = self.app.store.request(account, id).await else {
             return false;
         };
         let before = std::mem::replace(&mut self.known, found);
-        before != self.known
+        before.is_some() && before != self.known
     }
 }
 

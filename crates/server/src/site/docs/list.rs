@@ -166,6 +166,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
             ),
             page!(
+                "postgresql",
+                "PostgreSQL and several nodes",
+                "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
+            ),
+            page!(
                 "benchmarks",
                 "Benchmarks",
                 "What is measured, how, and how to measure it yourself."

@@ -102,7 +102,7 @@ fn load_sketch(
             "SELECT sketch FROM usage_numbers WHERE bucket = ?1 AND account_id = ?2 AND level = ?3 AND start = ?4",
         )?
         .query_row(params![account.bucket.0, account.id.number(), level, start], |row| {
-            Ok(row.blob(0).map(NumberSketch::from_bytes)?)
+            row.blob(0).map(NumberSketch::from_bytes)
         })
         .optional()?;
     if let Some(None) = stored {

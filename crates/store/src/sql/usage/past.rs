@@ -9,6 +9,7 @@ use foldhash::HashMap;
 
 use super::spans::{Level, QUARTERS_OF_A_DAY, month_of_day};
 use super::{encoding, note_damage};
+use crate::postgres::{put_past, read_past};
 use crate::sql::codec::damaged;
 use crate::types::StoreError;
 
@@ -40,7 +41,8 @@ impl Series {
     }
 }
 
-type Place = (Series, [String; 3], Level, i64);
+/// A row: whose series, which names it tells apart, and of what time.
+pub(crate) type Place = (Series, [String; 3], Level, i64);
 
 /// A series' days, each told apart by its quarters.
 type Days = BTreeMap<i64, BTreeMap<u8, UsageSum>>;
@@ -79,45 +81,97 @@ impl Past {
 
     /// Adds it all to what stands in the books.
     pub(crate) fn write(self, connection: Connection<'_>, account: AccountKey) -> Result<(), StoreError> {
+        let (places, sums): (Vec<Place>, Vec<Added>) = self.rows().into_iter().unzip();
+        if let Connection::Postgres(session) = connection {
+            let stored = read_past(session, account, &places)?;
+            let sums = sums.into_iter().zip(stored);
+            let sums: Vec<Vec<u8>> = sums
+                .map(|(sums, stored)| sums.with(account, stored.as_deref()))
+                .collect();
+            put_past(session, account, &places, &sums)?;
+            return Ok(());
+        }
+        for (place, sums) in places.iter().zip(sums) {
+            let stored = stored(connection, account, place)?;
+            let is_new = stored.is_none();
+            write(
+                connection,
+                account,
+                place,
+                is_new,
+                &sums.with(account, stored.as_deref()),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// All of it, row by row.
+    fn rows(self) -> Vec<(Place, Added)> {
+        let mut rows = Vec::with_capacity(self.rows);
         let mut all: Vec<((Series, [String; 3]), Days)> = self.series.into_iter().collect();
         // In the order of the key: rows that lie together are written together.
         all.sort_unstable_by(|(series, _), (other, _)| series.cmp(other));
         for ((series, names), days) in all {
             let mut sums: BTreeMap<(Level, i64), UsageSum> = BTreeMap::new();
-            for (day, mut quarters) in days {
+            for (day, quarters) in days {
                 for sum in quarters.values() {
                     sums.entry((Level::Day, day)).or_default().add(sum);
                     sums.entry((Level::Month, month_of_day(day))).or_default().add(sum);
                 }
-                let place = (series, names.clone(), Level::Fine, day);
-                let stored = stored(connection, account, &place, encoding::day_of)?;
-                let is_new = stored.is_none();
-                for (quarter, sum) in stored.into_iter().flatten() {
-                    quarters.entry(quarter).or_default().add(&sum);
-                }
-                let day: Vec<(u8, UsageSum)> = quarters.into_iter().collect();
-                write(connection, account, &place, is_new, &encoding::bytes_of_day(&day))?;
+                rows.push(((series, names.clone(), Level::Fine, day), Added::Day(quarters)));
             }
-            for ((level, start), mut sum) in sums {
-                let place = (series, names.clone(), level, start);
-                let stored = stored(connection, account, &place, encoding::sum_of)?;
-                let is_new = stored.is_none();
-                sum.add(&stored.unwrap_or_default());
-                write(connection, account, &place, is_new, &encoding::bytes_of(&sum))?;
+            for ((level, start), sum) in sums {
+                rows.push(((series, names.clone(), level, start), Added::Sum(sum)));
             }
         }
-        Ok(())
+        rows
     }
 }
 
-/// Looks a row up; `None` where there is none. One that can't be read counts as empty.
-fn stored<T: Default>(
+/// What is added to a row.
+enum Added {
+    /// A day, told apart by its quarters.
+    Day(BTreeMap<u8, UsageSum>),
+    Sum(UsageSum),
+}
+
+impl Added {
+    /// The row with what stands in it. One that can't be read counts as empty.
+    fn with(self, account: AccountKey, stored: Option<&[u8]>) -> Vec<u8> {
+        match self {
+            Self::Day(mut quarters) => {
+                for (quarter, sum) in readable(account, stored, encoding::day_of) {
+                    quarters.entry(quarter).or_default().add(&sum);
+                }
+                let day: Vec<(u8, UsageSum)> = quarters.into_iter().collect();
+                encoding::bytes_of_day(&day)
+            }
+            Self::Sum(mut sum) => {
+                sum.add(&readable(account, stored, encoding::sum_of));
+                encoding::bytes_of(&sum)
+            }
+        }
+    }
+}
+
+fn readable<T: Default>(account: AccountKey, stored: Option<&[u8]>, read: impl FnOnce(&[u8]) -> Option<T>) -> T {
+    stored
+        .map(|bytes| {
+            read(bytes).unwrap_or_else(|| {
+                note_damage(account, "a past sum of usage");
+                T::default()
+            })
+        })
+        .unwrap_or_default()
+}
+
+/// Looks a row up; `None` where there is none.
+fn stored(
     connection: Connection<'_>,
     account: AccountKey,
     (series, [country, route, sender], level, start): &Place,
-    read: impl FnOnce(&[u8]) -> Option<T>,
-) -> Result<Option<T>, StoreError> {
-    let found = connection
+) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(connection
         .prepare_cached(
             "SELECT sums FROM usage_past WHERE bucket = ?1 AND account_id = ?2 AND series = ?3 AND country = ?4 \
              AND route = ?5 AND sender = ?6 AND level = ?7 AND start = ?8",
@@ -133,15 +187,9 @@ fn stored<T: Default>(
                 level.number(),
                 start
             ],
-            |row| Ok(row.blob(0).map(read)?),
+            |row| row.get(0),
         )
-        .optional()?;
-    Ok(found.map(|read| {
-        read.unwrap_or_else(|| {
-            note_damage(account, "a past sum of usage");
-            T::default()
-        })
-    }))
+        .optional()?)
 }
 
 fn write(

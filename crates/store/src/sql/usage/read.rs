@@ -50,6 +50,9 @@ const fn series_for(told_apart: [bool; 3]) -> Series {
     }
 }
 
+/// Greater than any level's number, and small enough for its column.
+const PAST_ALL_LEVELS: i64 = i16::MAX as i64;
+
 fn fits(wanted: [Option<&str>; 3], names: [&str; 3]) -> bool {
     wanted
         .iter()
@@ -167,7 +170,7 @@ fn names_of(
             found.push(names.clone());
         }
         last = names;
-        level = i64::MAX;
+        level = PAST_ALL_LEVELS;
     }
     Ok(found)
 }
