@@ -202,19 +202,6 @@ impl Server {
         command.output().context("countersign's command line")
     }
 
-    /// What `countersign audit --json` says of its books; an error where a promise is broken.
-    pub fn audit(&self) -> Result<serde_json::Value> {
-        let Some(url) = &self.database else {
-            return self.cli_json(["audit"]);
-        };
-        let database = countersign_store::Database::Postgres(countersign_store::PostgresSettings::new(url.clone()));
-        let report = countersign_store::audit(&database, &[], |_| {}).context("the audit")?;
-        if let Some(violation) = report.violation {
-            bail!("{violation}");
-        }
-        Ok(serde_json::json!({ "ok": true, "requests": report.requests, "entries": report.entries }))
-    }
-
     /// Like [`Server::cli`] with `--json`: what it printed, read as JSON.
     pub fn cli_json<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<serde_json::Value> {
         let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();

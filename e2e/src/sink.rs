@@ -79,6 +79,11 @@ impl Sink {
         self.state.refuses_a_third.store(true, Ordering::Relaxed);
     }
 
+    /// From now on none is refused by chance.
+    pub fn refuse_no_more(&self) {
+        self.state.refuses_a_third.store(false, Ordering::Relaxed);
+    }
+
     /// All attempts so far, in the order in which they came.
     pub fn reports(&self) -> Vec<Report> {
         lock(&self.state.reports).clone()

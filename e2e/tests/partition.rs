@@ -1,6 +1,8 @@
 //! A node that is cut off from its database, in network namespaces: it says 503 in time and nothing wrong, and serves again by itself
 //! once the cable is mended. Needs Linux and root; elsewhere it says so.
 
+#![expect(clippy::print_stdout, reason = "it says what it measured, and what it left out")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,6 +58,10 @@ async fn cut_off() -> Result<()> {
             .with_context(|| format!("{what:?}; the node's log:\n{}", server.log()))?;
         sent.extend(told);
         books_hold(&server, &sent)?;
+        // Nothing else goes wrong meanwhile.
+        for line in server.log().lines().filter(|line| line.contains("INTERNAL_ERROR")) {
+            ensure!(line.contains("the outcome is unknown"), "the node logged: {line}");
+        }
     }
     // Whose outcome nobody knew asks again with the same key, and there is one request of it.
     for send in sent.iter_mut().filter(|send| send.told == Told::Unknown) {
@@ -69,7 +75,7 @@ async fn cut_off() -> Result<()> {
 }
 
 /// Cuts the cable under load, and mends it.
-async fn cut_once(api: &Api, cable: &mut Cable, what: Cut, numbers: &Arc<AtomicU64>) -> Result<Vec<Sent>> {
+async fn cut_once(api: &Api, cable: &mut Cable, what: Cut, numbers: &Arc<AtomicU64>) -> Result<Vec<Attempt>> {
     let over = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
@@ -128,8 +134,8 @@ async fn cut_once(api: &Api, cable: &mut Cable, what: Cut, numbers: &Arc<AtomicU
 }
 
 /// What was done is there once, and what was refused isn't; the books balance.
-fn books_hold(server: &Server, sent: &[Sent]) -> Result<()> {
-    let audit = server.audit()?;
+fn books_hold(server: &Server, sent: &[Attempt]) -> Result<()> {
+    let audit = server.cli_json(["audit"])?;
     let done = sent.iter().filter(|send| matches!(send.told, Told::Done(_))).count();
     let unknown = sent.iter().filter(|send| send.told == Told::Unknown).count();
     let requests = audit["requests"].as_u64().with_context(|| format!("{audit}"))?;
@@ -153,7 +159,7 @@ enum Told {
 }
 
 #[derive(Debug)]
-struct Sent {
+struct Attempt {
     parameters: Value,
     key: String,
     told: Told,
@@ -161,12 +167,12 @@ struct Sent {
 }
 
 /// Sends one after the other until it is over.
-async fn call_on(api: Api, numbers: Arc<AtomicU64>, over: Arc<AtomicBool>) -> Result<Vec<Sent>> {
+async fn call_on(api: Api, numbers: Arc<AtomicU64>, over: Arc<AtomicBool>) -> Result<Vec<Attempt>> {
     let mut sent = Vec::new();
     while !over.load(Ordering::Relaxed) {
-        let send = send(&api, &numbers).await?;
-        let refused = send.told == Told::Refused;
-        sent.push(send);
+        let attempt = send(&api, &numbers).await?;
+        let refused = attempt.told == Told::Refused;
+        sent.push(attempt);
         if refused {
             // It was told to come again.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -175,7 +181,7 @@ async fn call_on(api: Api, numbers: Arc<AtomicU64>, over: Arc<AtomicBool>) -> Re
     Ok(sent)
 }
 
-async fn send(api: &Api, numbers: &AtomicU64) -> Result<Sent> {
+async fn send(api: &Api, numbers: &AtomicU64) -> Result<Attempt> {
     let number = numbers.fetch_add(1, Ordering::Relaxed);
     let parameters = json!({ "phone_number": format!("+393{number:09}") });
     let key = format!("partition-{number}");
@@ -187,7 +193,7 @@ async fn send(api: &Api, numbers: &AtomicU64) -> Result<Sent> {
         StatusCode::INTERNAL_SERVER_ERROR => Told::Unknown,
         _ => bail!("a send was answered {status} {answer}"),
     };
-    Ok(Sent {
+    Ok(Attempt {
         parameters,
         key,
         told,
@@ -196,12 +202,12 @@ async fn send(api: &Api, numbers: &AtomicU64) -> Result<Sent> {
 }
 
 /// Sends until it is done; its id.
-async fn acknowledged(api: &Api, numbers: &AtomicU64, sent: &mut Vec<Sent>) -> Result<String> {
+async fn acknowledged(api: &Api, numbers: &AtomicU64, sent: &mut Vec<Attempt>) -> Result<String> {
     let began = Instant::now();
     loop {
-        let send = send(api, numbers).await?;
-        let told = send.told.clone();
-        sent.push(send);
+        let attempt = send(api, numbers).await?;
+        let told = attempt.told.clone();
+        sent.push(attempt);
         if let Told::Done(id) = told {
             return Ok(id);
         }

@@ -91,7 +91,7 @@ pub(crate) fn balance(server: &Server, owner: &str) -> Result<Credits> {
 
 /// What `countersign audit` counts; it fails where a promise is broken.
 pub(crate) fn audit(server: &Server) -> Result<Audit> {
-    let counted = server.audit()?;
+    let counted = server.cli_json(["audit"])?;
     let count = |name: &str| counted[name].as_u64().with_context(|| format!("{name} of {counted}"));
     ensure!(counted["ok"] == true, "{counted}");
     Ok(Audit {
