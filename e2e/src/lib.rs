@@ -17,6 +17,6 @@ pub use api::{Api, http_client};
 pub use binary::binary;
 pub use browser::{Browser, Look};
 pub use faults::{FaultyDisk, SmallDisk};
-pub use postgres::{Postgres, Stop};
+pub use postgres::{Lost, Patroni, Postgres, Stop};
 pub use server::{Options, Ready, Server};
 pub use sink::{Report, Sink};

@@ -1,8 +1,8 @@
-//! A PostgreSQL cluster of a test's own, which it may stop, kill and start again: the script `postgres/cluster` as a value. Tests that
-//! only need books take a database on the server of the whole run instead (`COUNTERSIGN_TEST_POSTGRES`).
+//! PostgreSQL of a test's own, which it may stop, kill and start again: the scripts in `postgres/` as values. Tests that only need
+//! books take a database on the server of the whole run instead (`COUNTERSIGN_TEST_POSTGRES`).
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,11 +20,8 @@ pub enum Stop {
 /// A cluster that runs, or was stopped; it is gone with this value, or with the process.
 #[derive(Debug)]
 pub struct Postgres {
-    /// The script, in surroundings of its own where the cluster is.
-    script: Vec<String>,
+    script: Script,
     url: String,
-    /// The cluster's own folder is inside: a folder that others may pass through, since PostgreSQL refuses to be root.
-    scratch: TempDir,
 }
 
 impl Postgres {
@@ -35,8 +32,10 @@ impl Postgres {
 
     /// The same in surroundings of its own: a program and its arguments, to which the command is added.
     pub fn start_in(wrapper: &[String], settings: &[&str]) -> Result<Option<Self>> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres/cluster");
-        let installed = Command::new(&script)
+        let script = Script::new("cluster", wrapper)?;
+        let (program, before) = script.command.split_first().context("the script's name")?;
+        let installed = Command::new(program)
+            .args(before)
             .arg("binaries")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -44,22 +43,13 @@ impl Postgres {
         if !installed.is_ok_and(|status| status.success()) {
             return Ok(None);
         }
-        let mut command = wrapper.to_vec();
-        command.push(script.display().to_string());
-        let mut cluster = Self {
-            script: command,
-            url: String::new(),
-            scratch: open_folder()?,
-        };
-        // Also gone where this test is killed.
-        let own_id = std::process::id().to_string();
-        cluster.run("start", ["--for", &own_id].iter().chain(settings))?;
-        cluster.run(
+        script.start(settings)?;
+        script.run(
             "psql",
             ["-d", "postgres", "-c", "CREATE DATABASE books OWNER countersign"],
         )?;
-        cluster.run("url", ["books"])?.trim().clone_into(&mut cluster.url);
-        Ok(Some(cluster))
+        let url = script.run("url", ["books"])?.trim().to_owned();
+        Ok(Some(Self { script, url }))
     }
 
     /// The URL of an empty database that belongs to its role.
@@ -73,40 +63,107 @@ impl Postgres {
             Stop::Immediate => "immediate",
             Stop::Kill => "kill",
         };
-        self.run("down", [mode]).map(drop)
+        self.script.run("down", [mode]).map(drop)
     }
 
     /// Starts it again, at the same address, and waits until it takes connections.
     pub fn restart(&self) -> Result<()> {
-        self.run("up", [""; 0]).map(drop)
-    }
-
-    /// What a query answers to the superuser, whose sight nothing limits: rows by line, columns between `|`.
-    pub fn query(&self, sql: &str) -> Result<String> {
-        self.run("psql", ["-d", "books", "-At", "-c", sql])
-    }
-
-    fn run<A: AsRef<OsStr>>(&self, action: &str, arguments: impl IntoIterator<Item = A>) -> Result<String> {
-        let (program, before) = self.script.split_first().context("the script's name")?;
-        let output = Command::new(program)
-            .args(before)
-            .arg(action)
-            .arg(self.folder())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("{:?} {action}", self.script))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{action} of the cluster failed: {said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scratch.path().join("cluster")
+        self.script.run("up", [""; 0]).map(drop)
     }
 }
 
-impl Drop for Postgres {
+/// What of a primary is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The server and the Patroni beside it, as when a machine is gone.
+    Machine,
+    /// The server alone, as when it crashes.
+    Server,
+}
+
+/// A cluster of three members, of which Patroni makes one the primary; it is gone with this value, or with the process.
+#[derive(Debug)]
+pub struct Patroni {
+    script: Script,
+    url: String,
+}
+
+impl Patroni {
+    /// Starts it, which takes some ten seconds, with a database that belongs to its role.
+    pub fn start() -> Result<Self> {
+        let script = Script::new("patroni", &[])?;
+        let url = script.start(&[])?.trim().to_owned();
+        Ok(Self { script, url })
+    }
+
+    /// The URL with the hosts of all members, of which the one that takes writes is to be used.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `kill -9` of the primary, which is named.
+    pub fn kill(&self, what: Lost) -> Result<String> {
+        let what = match what {
+            Lost::Machine => "both",
+            Lost::Server => "postgres",
+        };
+        Ok(self.script.run("kill", [what])?.trim().to_owned())
+    }
+
+    /// Starts a member whose Patroni was killed.
+    pub fn revive(&self, member: &str) -> Result<()> {
+        self.script.run("revive", [member]).map(drop)
+    }
+
+    /// Waits until there is a primary with a synchronous standby, and every member runs.
+    pub fn whole(&self) -> Result<()> {
+        self.script.run("whole", [""; 0]).map(drop)
+    }
+}
+
+/// One of the scripts, with the folder of its cluster.
+#[derive(Debug)]
+struct Script {
+    /// In surroundings of its own where the cluster is.
+    command: Vec<String>,
+    /// The cluster's own folder is inside: a folder that others may pass through, since PostgreSQL refuses to be root.
+    scratch: TempDir,
+}
+
+impl Script {
+    fn new(name: &str, wrapper: &[String]) -> Result<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres").join(name);
+        let mut command = wrapper.to_vec();
+        command.push(script.display().to_string());
+        Ok(Self {
+            command,
+            scratch: open_folder()?,
+        })
+    }
+
+    fn start(&self, arguments: &[&str]) -> Result<String> {
+        // Also gone where this test is killed.
+        let own_id = std::process::id().to_string();
+        self.run("start", ["--for", &own_id].iter().chain(arguments))
+    }
+
+    fn run<A: AsRef<OsStr>>(&self, action: &str, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+        let (program, before) = self.command.split_first().context("the script's name")?;
+        let output = Command::new(program)
+            .args(before)
+            .arg(action)
+            .arg(self.scratch.path().join("cluster"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("{:?} {action}", self.command))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{:?} {action} failed: {said}", self.command);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Script {
     fn drop(&mut self) {
         // Where that fails, the script's own guard tries again once this process is gone.
         let _ = self.run("stop", [""; 0]);

@@ -36,6 +36,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// A command that starts the binary in surroundings of its own: a program and its arguments, to which the binary is added.
     pub wrapper: Vec<String>,
+    /// The PostgreSQL database with its books, where a test has one of its own.
+    pub database: Option<String>,
     /// Its books are SQLite's also where tests take PostgreSQL: for tests about that file and the disk below it.
     pub sqlite: bool,
     /// No file may grow beyond so many KiB: a disk that is full at a known moment.
@@ -83,10 +85,10 @@ impl Server {
             Some(named) => named.clone(),
             None => scratch.path().join("data"),
         };
-        let database = if options.sqlite {
-            None
-        } else {
-            testing::database_url(&data_dir)?
+        let database = match &options.database {
+            Some(named) => Some(named.clone()),
+            None if options.sqlite => None,
+            None => testing::database_url(&data_dir)?,
         };
         let log = scratch.path().join("server.log");
         let (child, ready, ready_in) = spawn(&options, &data_dir, database.as_deref(), &log)?;
@@ -198,6 +200,19 @@ impl Server {
             command.env("COUNTERSIGN_TOKEN", token);
         }
         command.output().context("countersign's command line")
+    }
+
+    /// What `countersign audit --json` says of its books; an error where a promise is broken.
+    pub fn audit(&self) -> Result<serde_json::Value> {
+        let Some(url) = &self.database else {
+            return self.cli_json(["audit"]);
+        };
+        let database = countersign_store::Database::Postgres(countersign_store::PostgresSettings::new(url.clone()));
+        let report = countersign_store::audit(&database, &[], |_| {}).context("the audit")?;
+        if let Some(violation) = report.violation {
+            bail!("{violation}");
+        }
+        Ok(serde_json::json!({ "ok": true, "requests": report.requests, "entries": report.entries }))
     }
 
     /// Like [`Server::cli`] with `--json`: what it printed, read as JSON.

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::proof::SCRIPTED;
+
 /// Callers at the same time.
 const CALLERS: usize = 12;
 /// The code of sends that bring their own.
@@ -55,7 +57,7 @@ pub(crate) struct Record {
     pub(crate) unknown: Vec<Attempt>,
     /// The latest time on the account's clock that was told.
     pub(crate) clock: i64,
-    /// Sends that were refused with `UNAVAILABLE`, or that no server took.
+    /// Calls that were refused with `UNAVAILABLE`, or that no server took.
     pub(crate) refused: u64,
 }
 
@@ -157,6 +159,11 @@ impl Nodes {
         })
     }
 
+    /// One has another address.
+    pub(crate) fn replace(&self, index: usize, api: Api) {
+        self.apis.lock().unwrap_or_else(PoisonError::into_inner)[index] = Arc::new(api);
+    }
+
     /// The next one's turn.
     pub(crate) fn next(&self) -> Arc<Api> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -165,11 +172,16 @@ impl Nodes {
     }
 }
 
+/// When a send that was acknowledged began, and when its answer came.
+struct Acknowledged {
+    began: Instant,
+    answered: Instant,
+}
+
 /// A load that runs.
 pub(crate) struct Load {
     callers: JoinSet<Result<Record>>,
-    /// When each acknowledged send began.
-    acknowledged: mpsc::UnboundedReceiver<Instant>,
+    acknowledged: mpsc::UnboundedReceiver<Acknowledged>,
     shared: Arc<Shared>,
 }
 
@@ -220,6 +232,21 @@ impl Load {
             .with_context(|| format!("fewer than {count} acknowledgements in {DEADLINE:?}"))?
     }
 
+    /// Waits for the first acknowledged send that began after that; how long after it that one's answer came.
+    pub(crate) async fn success_after(&mut self, moment: Instant, deadline: Duration) -> Result<Duration> {
+        let wait = async {
+            while let Some(told) = self.acknowledged.recv().await {
+                if told.began > moment {
+                    return Ok(told.answered - moment);
+                }
+            }
+            bail!("all callers ended")
+        };
+        tokio::time::timeout(deadline, wait)
+            .await
+            .with_context(|| format!("nothing was acknowledged for {deadline:?}"))?
+    }
+
     /// What all callers were told, and the next free number. Each ends its call first.
     pub(crate) async fn end(mut self) -> Result<(u64, Record)> {
         self.shared.over.store(true, Ordering::Relaxed);
@@ -234,12 +261,16 @@ impl Load {
 const SEND: &str = "sendVerificationMessage";
 const CHECK: &str = "checkVerificationStatus";
 const CHECK_ABILITY: &str = "checkSendAbility";
+/// Nothing was done.
+const UNAVAILABLE: &str = "UNAVAILABLE";
+/// A database that was lost in the middle of a commit: nobody knows. The servers' logs say whether it was that.
+const OUTCOME_UNKNOWN: &str = "INTERNAL_ERROR";
 /// Kinds of requests, which take turns.
 const KINDS: u64 = 9;
 
 struct Caller {
     shared: Arc<Shared>,
-    told: mpsc::UnboundedSender<Instant>,
+    told: mpsc::UnboundedSender<Acknowledged>,
     record: Record,
 }
 
@@ -270,8 +301,7 @@ impl Caller {
             return Ok(());
         };
         let id = self.record.know(attempt, &answer)?;
-        // Nobody counts any more once the round is over.
-        let _ = self.told.send(began);
+        self.acknowledged(began);
         self.go_on(number, &id).await
     }
 
@@ -295,7 +325,7 @@ impl Caller {
             "payload": number.to_string(),
         });
         let answer = self.call(SEND, &send).await?;
-        if answer["error"] == "UNAVAILABLE" {
+        if is_undone(&answer) {
             return Ok(());
         }
         let result = &answer["result"];
@@ -306,15 +336,24 @@ impl Caller {
         let known = self.known(&id)?;
         known.told(result)?;
         known.answer = result.clone();
-        // Nobody counts any more once the round is over.
-        let _ = self.told.send(began);
+        self.acknowledged(began);
         Ok(())
+    }
+
+    fn acknowledged(&self, began: Instant) {
+        let answered = Instant::now();
+        // Nobody counts any more once the round is over.
+        let _ = self.told.send(Acknowledged { began, answered });
     }
 
     /// The answer to what makes a request, where something was done. Where nothing was, a pause; where nobody knows, a note.
     async fn taken(&mut self, answered: Result<Value>, attempt: &Attempt) -> Result<Option<Value>> {
         match answered {
-            Ok(answer) if answer["error"] == "UNAVAILABLE" => {}
+            Ok(answer) if answer["error"] == UNAVAILABLE => {}
+            Ok(answer) if answer["error"] == OUTCOME_UNKNOWN => {
+                self.record.unknown.push(attempt.clone());
+                return Ok(None);
+            }
             Ok(answer) => return Ok(Some(answer)),
             Err(error)
                 if error
@@ -332,7 +371,7 @@ impl Caller {
 
     fn attempt(&self, number: u64) -> Attempt {
         let phone = match number % KINDS {
-            4 => "+9996610006".to_owned(),
+            4 => SCRIPTED.to_owned(),
             _ => format!("+393{number:09}"),
         };
         let mut parameters = json!({
@@ -366,7 +405,7 @@ impl Caller {
 
     async fn check(&mut self, id: &str, code: &str) -> Result<()> {
         let answer = self.call(CHECK, &json!({ "request_id": id, "code": code })).await?;
-        if answer["error"] == "UNAVAILABLE" {
+        if is_undone(&answer) {
             return Ok(());
         }
         self.known(id)?.told(&answer["result"])
@@ -376,7 +415,7 @@ impl Caller {
         let answer = self
             .call("revokeVerificationMessage", &json!({ "request_id": id }))
             .await?;
-        if answer["error"] == "UNAVAILABLE" {
+        if is_undone(&answer) {
             return Ok(());
         }
         ensure!(answer["result"] == true, "a revocation was answered {answer}");
@@ -438,9 +477,10 @@ impl Caller {
     }
 
     /// A call that must be answered with `ok`, unless the server is busy or gone.
-    async fn call(&self, method: &str, parameters: &Value) -> Result<Value> {
+    async fn call(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         let answer = self.shared.nodes.next().call(method, parameters).await?;
-        if answer["ok"] != true && answer["error"] != "UNAVAILABLE" {
+        self.record.refused += u64::from(answer["error"] == UNAVAILABLE);
+        if answer["ok"] != true && !is_undone(&answer) {
             bail!("{method} {parameters} was answered {answer}");
         }
         Ok(answer)
@@ -456,6 +496,11 @@ async fn send(api: &Api, attempt: &Attempt) -> Result<Value> {
         Some(key) => api.call_once(SEND, &attempt.parameters, key).await,
         None => api.call(SEND, &attempt.parameters).await,
     }
+}
+
+/// Whether a call did nothing, or perhaps nothing: its answer says no more.
+fn is_undone(answer: &Value) -> bool {
+    answer["error"] == UNAVAILABLE || answer["error"] == OUTCOME_UNKNOWN
 }
 
 fn delivery_of(status: &Value) -> String {

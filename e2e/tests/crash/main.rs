@@ -2,6 +2,7 @@
 //! there, once, charged once; the books balance; expiries and delivery reports go on where they stopped.
 
 mod load;
+mod nodes;
 mod one_server;
 mod proof;
 

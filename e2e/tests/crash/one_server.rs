@@ -44,6 +44,7 @@ async fn what_was_acknowledged_survives_kill_after_kill_under_load() -> Result<(
             proof::audit(&server).context("the audit beside a busy server")?;
         }
         server.kill9()?;
+        proof::log_is_clean(&server)?;
         let (made, mut of_round) = load.end().await.with_context(|| format!("round {round}"))?;
         next_number = made;
         server

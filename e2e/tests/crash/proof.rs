@@ -1,7 +1,7 @@
 //! What must hold after a kill, told from outside: the API, the command line, and the reports that came.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_core::{ApiToken, Credits, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature_matches};
@@ -16,6 +16,9 @@ use crate::load::{Known, NOT_SENT, Record, text};
 const READERS: usize = 8;
 /// What a message costs in these tests, in micro-credits.
 const FEE: Credits = Credits::from_micros(10_000);
+
+/// A sandbox number whose messages arrive by themselves.
+pub(crate) const SCRIPTED: &str = "+9996610006";
 
 /// The sandbox account's first credit, and what the test adds.
 const PURCHASES: u64 = 2;
@@ -88,7 +91,7 @@ pub(crate) fn balance(server: &Server, owner: &str) -> Result<Credits> {
 
 /// What `countersign audit` counts; it fails where a promise is broken.
 pub(crate) fn audit(server: &Server) -> Result<Audit> {
-    let counted = server.cli_json(["audit"])?;
+    let counted = server.audit()?;
     let count = |name: &str| counted[name].as_u64().with_context(|| format!("{name} of {counted}"));
     ensure!(counted["ok"] == true, "{counted}");
     Ok(Audit {
@@ -160,13 +163,46 @@ pub(crate) fn money_at_rest(server: &Server, record: &Record) -> Result<()> {
 pub(crate) fn nothing_is_under_way(record: &Record) -> Result<()> {
     for known in record.known.values() {
         ensure!(known.delivery != "sent", "{} is under way for ever", known.id);
-        let scripted = known.attempt.parameters["phone_number"] == "+9996610006";
+        let scripted = known.attempt.parameters["phone_number"] == SCRIPTED;
         ensure!(
             !scripted || known.delivery == "delivered",
             "the scripted {} is {}",
             known.id,
             known.delivery
         );
+    }
+    Ok(())
+}
+
+/// Nothing failed within a server since its start, but commits of which nobody knows whether they happened.
+pub(crate) fn log_is_clean(server: &Server) -> Result<()> {
+    let log = server.log();
+    for line in log
+        .lines()
+        .filter(|line| line.contains("INTERNAL_ERROR") || line.contains("panicked"))
+    {
+        ensure!(line.contains("the outcome is unknown"), "a server logged: {line}");
+    }
+    Ok(())
+}
+
+/// Messages to a scripted number arrive by themselves, whichever node has them by now.
+pub(crate) async fn scripted_ones_arrive(api: &Api, record: &Record, deadline: Duration) -> Result<()> {
+    let started = Instant::now();
+    for known in record.known.values() {
+        if known.attempt.parameters["phone_number"] != SCRIPTED || known.delivery != "sent" {
+            continue;
+        }
+        let status = json!({ "request_id": known.id });
+        while api.call("checkVerificationStatus", &status).await?["result"]["delivery_status"]["status"] == "sent" {
+            ensure!(
+                started.elapsed() < deadline,
+                "after {deadline:?} the scripted {} is under way",
+                known.id
+            );
+            // Nothing tells of a dead node's work that another one takes over.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
     Ok(())
 }
