@@ -391,7 +391,8 @@ impl Lane {
             session.answer_by(deadline);
             return Ok(session);
         }
-        let session = Session::connect(&self.parts.access)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let session = Session::connect_in(&self.parts.access, left)?;
         session.answer_by(deadline);
         // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
         session.batch_execute("SET plan_cache_mode = force_generic_plan")?;
