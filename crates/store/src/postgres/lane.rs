@@ -356,14 +356,17 @@ impl Lane {
             self.books.forget();
             let error = match failed {
                 Failed::Nothing(error) => error,
-                Failed::Unknown(number, written) => match self.was_committed(number, deadline) {
-                    Some(true) => return Ok(*written),
-                    Some(false) => StoreError::Unavailable,
-                    None => {
-                        self.unresolved = Some(number);
-                        return Err(StoreError::Lost);
+                // To learn it is worth some more time: nobody wants to hear that the outcome is unknown.
+                Failed::Unknown(number, written) => {
+                    match self.was_committed(number, Instant::now() + self.parts.access.timeout) {
+                        Some(true) => return Ok(*written),
+                        Some(false) => StoreError::Unavailable,
+                        None => {
+                            self.unresolved = Some(number);
+                            return Err(StoreError::Lost);
+                        }
                     }
-                },
+                }
             };
             let again = matches!(error, StoreError::Unavailable | StoreError::TryAgain);
             if !again || Instant::now() + RETRY_PAUSE >= deadline {
