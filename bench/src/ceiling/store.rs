@@ -266,6 +266,9 @@ impl Store for CeilingStore {
     ) -> BoxFuture<'_, Result<ReportProfile, StoreError>> {
         absent()
     }
+    fn forget_spent_limits(&self, _: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        at_once(0)
+    }
     fn forget_old_answers(&self, _: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
         at_once(0)
     }

@@ -123,6 +123,9 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect(&shared.server).await else {
         return;
     };
+    // A statement is a few bytes: nobody waits for more of it.
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let answers = watch::Sender::new(Answers::Pass);

@@ -356,14 +356,17 @@ impl Lane {
             self.books.forget();
             let error = match failed {
                 Failed::Nothing(error) => error,
-                Failed::Unknown(number, written) => match self.was_committed(number, deadline) {
-                    Some(true) => return Ok(*written),
-                    Some(false) => StoreError::Unavailable,
-                    None => {
-                        self.unresolved = Some(number);
-                        return Err(StoreError::Lost);
+                // To learn it is worth some more time: nobody wants to hear that the outcome is unknown.
+                Failed::Unknown(number, written) => {
+                    match self.was_committed(number, Instant::now() + self.parts.access.timeout) {
+                        Some(true) => return Ok(*written),
+                        Some(false) => StoreError::Unavailable,
+                        None => {
+                            self.unresolved = Some(number);
+                            return Err(StoreError::Lost);
+                        }
                     }
-                },
+                }
             };
             let again = matches!(error, StoreError::Unavailable | StoreError::TryAgain);
             if !again || Instant::now() + RETRY_PAUSE >= deadline {
@@ -391,7 +394,8 @@ impl Lane {
             session.answer_by(deadline);
             return Ok(session);
         }
-        let session = Session::connect(&self.parts.access)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let session = Session::connect_in(&self.parts.access, left)?;
         session.answer_by(deadline);
         // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
         session.batch_execute("SET plan_cache_mode = force_generic_plan")?;

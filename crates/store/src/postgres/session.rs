@@ -161,13 +161,21 @@ pub(crate) struct Session {
 impl Session {
     /// Connects. Not from within a runtime: it waits.
     pub(crate) fn connect(access: &Access) -> Result<Self, SessionError> {
+        Self::connect_in(access, access.timeout)
+    }
+
+    /// The same where there is less time than that.
+    pub(crate) fn connect_in(access: &Access, patience: Duration) -> Result<Self, SessionError> {
+        if patience.is_zero() {
+            return Err(SessionError::TimedOut);
+        }
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(SessionError::Local)?;
         let client = runtime.block_on(async {
             let connecting = access.config.connect(access.tls.clone());
-            let (client, connection) = tokio::time::timeout(access.timeout, connecting)
+            let (client, connection) = tokio::time::timeout(patience.min(access.timeout), connecting)
                 .await
                 .map_err(|_| SessionError::TimedOut)??;
             tokio::spawn(async move {

@@ -26,6 +26,7 @@ pub(crate) fn compare_with_a_copy(books: &Books, folder: &Path) -> Result<(), St
         // Further each time: a run that began at the beginning again would never end.
         let stop_at = told + 1 + breaks * 7;
         let mut pages = 0;
+        rows = 0;
         let copied = copy(&options, &mut |progress| {
             assert!(progress.done >= rows && progress.done <= progress.total, "{progress:?}");
             rows = progress.done;
