@@ -21,12 +21,11 @@ pub(crate) fn compare_with_a_copy(books: &Books, folder: &Path) -> Result<(), St
         to: PostgresSettings::new(url.clone()),
         master_key: MasterKey::from_bytes([3; 32]),
     };
-    let (mut told, mut rows, mut breaks) = (0, 0, 0);
+    let (mut told, mut breaks) = (0, 0);
     let copied = loop {
         // Further each time: a run that began at the beginning again would never end.
         let stop_at = told + 1 + breaks * 7;
-        let mut pages = 0;
-        rows = 0;
+        let (mut pages, mut rows) = (0, 0);
         let copied = copy(&options, &mut |progress| {
             assert!(progress.done >= rows && progress.done <= progress.total, "{progress:?}");
             rows = progress.done;
