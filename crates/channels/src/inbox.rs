@@ -276,6 +276,11 @@ impl Inbox {
         }
     }
 
+    /// Whether anybody has it open.
+    pub fn is_open(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+    }
+
     /// Opens an inbox. It stays open until the reader is dropped.
     pub fn open(self: &Arc<Self>, opening: Opening) -> Result<InboxReader, TooManyReaders> {
         let mut state = self.lock();

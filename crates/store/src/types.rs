@@ -258,12 +258,21 @@ pub enum Elsewhere {
 
 /// What other nodes do, as far as anybody here wants to hear of it. Books that one process alone has never tell anything here.
 #[derive(Debug)]
-pub struct NewsElsewhere(HandOver<Elsewhere>);
+pub struct NewsElsewhere {
+    news: HandOver<Elsewhere>,
+    wants_requests: Arc<AtomicBool>,
+}
 
 impl NewsElsewhere {
     /// What comes next; `None` once the books are closed. After [`Handed::Missed`] anything may have happened.
     pub async fn next(&mut self) -> Option<Handed<Elsewhere>> {
-        self.0.next().await
+        self.news.next().await
+    }
+
+    /// Whether every request that another node changes is told, too. Each commit there then costs a notification, so it is wanted only
+    /// while somebody looks; other nodes know within moments.
+    pub fn want_requests(&self, wanted: bool) {
+        self.wants_requests.store(wanted, Ordering::Release);
     }
 }
 
@@ -279,7 +288,6 @@ pub struct CommittedWork {
     commands: HandOver<Committed>,
     reports: Option<NewReports>,
     elsewhere: Option<NewsElsewhere>,
-    wants_requests: Arc<AtomicBool>,
 }
 
 /// The books' end of the hand-over.
@@ -328,8 +336,10 @@ impl CommittedWork {
         let work = Self {
             commands,
             reports: Some(NewReports(reports)),
-            elsewhere: Some(NewsElsewhere(elsewhere)),
-            wants_requests,
+            elsewhere: Some(NewsElsewhere {
+                news: elsewhere,
+                wants_requests,
+            }),
         };
         (books_end, work)
     }
@@ -339,9 +349,8 @@ impl CommittedWork {
         self.commands.next().await
     }
 
-    /// What other nodes do; with `requests` every request that they change, too. `None` after the first time.
-    pub fn take_elsewhere(&mut self, requests: bool) -> Option<NewsElsewhere> {
-        self.wants_requests.store(requests, Ordering::Release);
+    /// What other nodes do; `None` after the first time.
+    pub fn take_elsewhere(&mut self) -> Option<NewsElsewhere> {
         self.elsewhere.take()
     }
 

@@ -465,7 +465,8 @@ async fn what_changes_elsewhere_is_told_to_who_wants_to_hear_of_it() {
     let Some(url) = database("elsewhere") else { return };
     let (first, mut second) = (node(&url), node(&url));
     let account = first.account().await;
-    let mut news = second.work.take_elsewhere(true).unwrap();
+    let mut news = second.work.take_elsewhere().unwrap();
+    news.want_requests(true);
     let mut number = 0;
     let told = in_time("news", async {
         let mut sends = tokio::time::interval(Duration::from_millis(100));

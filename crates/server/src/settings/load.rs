@@ -1,6 +1,7 @@
 //! Reads settings: defaults, file, environment, command line, each over the one before.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use countersign_channels::OwnTexts;
@@ -22,7 +23,7 @@ pub(super) const PREFIX: &str = "COUNTERSIGN_";
 const FILE_VARIABLE: &str = "COUNTERSIGN_CONFIG";
 
 /// What the command line of `countersign serve` says; `None` and `false` leave a setting alone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--config FILE`.
     pub config: Option<PathBuf>,
@@ -38,6 +39,21 @@ pub struct Overrides {
     pub sandbox_tls: bool,
     /// `--sandbox-tls-listen ADDRESS`; it switches the listener on.
     pub sandbox_tls_listen: Option<String>,
+}
+
+/// Without the database's password.
+impl fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overrides")
+            .field("config", &self.config)
+            .field("data_dir", &self.data_dir)
+            .field("database", &self.database.as_deref().map(without_secret))
+            .field("listen", &self.listen)
+            .field("sandbox_exposed", &self.sandbox_exposed)
+            .field("sandbox_tls", &self.sandbox_tls)
+            .field("sandbox_tls_listen", &self.sandbox_tls_listen)
+            .finish()
+    }
 }
 
 /// The environment variables whose names begin with `COUNTERSIGN_`. An empty one counts as absent.

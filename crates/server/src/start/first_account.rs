@@ -1,7 +1,10 @@
 //! The sandbox's first account: made where there is none, so that the first message needs no set-up.
 
-use countersign_core::{AccountId, AccountKey, Action, ApiToken, Command, Credits, MICROS_PER_CREDIT, PhoneNumber};
-use countersign_store::{Actor, DetailsChange, NewAccount, SiteStore, Store, StoreError};
+use countersign_core::{
+    AccountId, AccountKey, Action, ApiToken, Command, Credits, Idempotency, IdempotencyKey, MICROS_PER_CREDIT,
+    PhoneNumber,
+};
+use countersign_store::{AccountProfile, Actor, DetailsChange, NewAccount, SiteStore, Store, StoreError};
 
 use super::StartError;
 use crate::{clock, random};
@@ -29,15 +32,20 @@ pub(super) async fn find_or_make(store: &dyn Store, site: &dyn SiteStore) -> Res
         None if store.accounts(None, 1).await?.is_empty() => return make(store, site).await.map(Some),
         _ => return Ok(None),
     };
+    take(store, site, profile).await.map(Some)
+}
+
+/// Takes an account that is there, and gives it what it may still lack.
+async fn take(store: &dyn Store, site: &dyn SiteStore, profile: AccountProfile) -> Result<FirstAccount, StartError> {
     if profile.entries == 0 {
-        // The process ended between making the account and crediting it.
+        // The process ended between making the account and crediting it, or another node is just about to.
         credit(store, profile.key).await?;
     }
     welcome(site, profile.key, profile.name).await?;
-    Ok(Some(FirstAccount {
+    Ok(FirstAccount {
         token: store.token(profile.key).await?,
         phone: OWNER,
-    }))
+    })
 }
 
 async fn make(store: &dyn Store, site: &dyn SiteStore) -> Result<FirstAccount, StartError> {
@@ -50,7 +58,14 @@ async fn make(store: &dyn Store, site: &dyn SiteStore) -> Result<FirstAccount, S
         phone: OWNER,
         now: clock::now(),
     };
-    store.create_account(account, Actor::System).await?;
+    match store.create_account(account, Actor::System).await {
+        // Another node that starts at the same time was the first.
+        Err(StoreError::Conflict(_)) => {
+            let made = store.account_of_phone(OWNER).await?;
+            return take(store, site, made.ok_or(StoreError::NotFound("account"))?).await;
+        }
+        made => drop(made?),
+    }
     credit(store, key).await?;
     welcome(site, key, NAME.to_owned()).await?;
     Ok(FirstAccount { token, phone: OWNER })
@@ -75,7 +90,11 @@ async fn credit(store: &dyn Store, account: AccountKey) -> Result<(), StartError
     let purchase = Command {
         now: clock::now(),
         token: None,
-        idempotency: None,
+        // Once, whoever of several nodes asks for it.
+        idempotency: IdempotencyKey::new("the sandbox's first credit").map(|key| Idempotency {
+            key,
+            fingerprint: [0; 32],
+        }),
         action: Action::Purchase { amount: CREDIT },
     };
     let outcome = store.submit_by(account, purchase, Actor::System).await?;

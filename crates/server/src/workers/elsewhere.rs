@@ -1,8 +1,9 @@
 //! What other nodes do, as far as it shows here: the built-in inbox is the same on every node, and a page that waits for a sign-in goes on
 //! wherever it was answered. Books that one process alone has never tell anything here.
 //!
-//! What is told comes within milliseconds. Since it may get lost, waiting pages look at their sign-ins each second, and the inbox is
-//! compared with the books every few seconds, while other nodes live.
+//! While somebody has the inbox open here, what is told comes within milliseconds; otherwise nothing is told of requests, so a send costs
+//! other nodes nothing. In any case waiting pages look at their sign-ins each second, and the inbox is compared with the books every few
+//! seconds, while other nodes live.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ const MOST_LOOKED_UP: usize = 100;
 /// for people, who read no thousand messages a second, and each look is a question to the books.
 const LOOKS_A_SECOND: usize = 200;
 /// How far back messages are looked for that arrived on other nodes while nothing was heard of them, and how many.
-const ARRIVED_MS: i64 = 60_000;
+const ARRIVED_MS: i64 = 10 * 60_000;
 const MOST_ARRIVED: usize = 1_000;
 
 pub(super) struct FromElsewhere {
@@ -42,6 +43,8 @@ pub(super) struct FromElsewhere {
     looks_left: usize,
     second_began: Instant,
     compared_at: Option<Instant>,
+    /// Whether somebody has the inbox open here.
+    is_open: bool,
 }
 
 impl FromElsewhere {
@@ -54,6 +57,7 @@ impl FromElsewhere {
             looks_left: LOOKS_A_SECOND,
             second_began: Instant::now(),
             compared_at: None,
+            is_open: false,
         }
     }
 
@@ -65,8 +69,7 @@ impl FromElsewhere {
                 if self.compared_at.is_some_and(|at| at.elapsed() < LOOK) {
                     return Ok(());
                 }
-                self.show_arrived().await?;
-                return self.compare().await;
+                return self.catch_up().await;
             }
             Handed::Batch(batch) => {
                 for news in batch {
@@ -99,6 +102,15 @@ impl FromElsewhere {
         Ok(())
     }
 
+    /// Hears of other nodes' requests while the inbox is open. Answers whether it has just been opened: what came before is not known here.
+    fn listen_while_open(&mut self) -> bool {
+        let is_open = self.app.inbox.as_ref().is_some_and(|inbox| inbox.is_open());
+        let opened = is_open && !self.is_open;
+        self.is_open = is_open;
+        self.news.want_requests(is_open);
+        opened
+    }
+
     /// Leaves as many as may be looked up in this second.
     fn take_looks(&mut self, requests: &mut Vec<RequestRef>) {
         if self.second_began.elapsed() >= LOOK {
@@ -129,6 +141,12 @@ impl FromElsewhere {
             inbox.withdraw_login(attempt).await;
         }
         Ok(())
+    }
+
+    /// Shows what happened while nothing was heard.
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.show_arrived().await?;
+        self.compare().await
     }
 
     /// Brings what other nodes have under way, and looks up again what is shown here as unread.
@@ -237,15 +255,19 @@ impl Worker for FromElsewhere {
                 () = signalled(&mut draining) => return,
                 // Once a second at most, so news wait no longer for it than it takes.
                 _ = look.tick() => {
+                    let opened = self.listen_while_open();
                     if self.app.store.is_alone() {
                         continue;
                     }
                     looks = looks.wrapping_add(1);
                     self.app.login.told();
-                    if !looks.is_multiple_of(LOOKS_BETWEEN_COMPARISONS) {
+                    if opened {
+                        self.catch_up().await
+                    } else if looks.is_multiple_of(LOOKS_BETWEEN_COMPARISONS) {
+                        self.compare().await
+                    } else {
                         continue;
                     }
-                    self.compare().await
                 }
                 handed = self.news.next() => match handed {
                     Some(handed) => self.heed(handed).await,

@@ -167,7 +167,7 @@ pub fn start(
         reports: ReportSettings::of(&app.settings),
         draining: app.draining.clone(),
     };
-    let elsewhere = committed.take_elsewhere(app.inbox.is_some());
+    let elsewhere = committed.take_elsewhere();
     let mut workers = start_with(parts, committed, news)?;
     if let Some(elsewhere) = elsewhere {
         let from_elsewhere = elsewhere::FromElsewhere::new(Arc::clone(app), elsewhere);
