@@ -53,6 +53,7 @@ async fn serve_on_runtime(listen: SocketAddr) -> Result<()> {
         login: countersign_server::LoginDesk::new(&settings).context("reading the terms")?,
         operator_key: operator_key()?,
         settings,
+        onlookers: Arc::default(),
         vitals: Arc::default(),
         draining,
     });

@@ -7,6 +7,7 @@ use countersign_store::{SiteStore, Store};
 use tokio::sync::watch;
 
 use crate::login::LoginDesk;
+use crate::onlookers::Onlookers;
 use crate::operator::OperatorKey;
 use crate::routes::Routes;
 use crate::settings::Settings;
@@ -31,6 +32,8 @@ pub struct App {
     pub mode: Mode,
     /// The built-in messenger, where it is switched on.
     pub inbox: Option<Arc<Inbox>>,
+    /// Who looks at it.
+    pub onlookers: Arc<Onlookers>,
     /// All channels, and which legs messages take.
     pub routes: Arc<Routes>,
     /// What recipients read, in their languages.

@@ -28,6 +28,7 @@ mod settings;
 mod statements;
 mod takeover;
 mod usage;
+mod usage_rows;
 mod value;
 mod write;
 

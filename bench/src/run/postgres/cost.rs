@@ -1,11 +1,16 @@
 //! What a send costs the database: rows, log, commits and room on the disk, each as the difference of PostgreSQL's own counters over one
-//! load. A process of PostgreSQL adds to them when it ends, if not before: whoever reads them ends the nodes first.
+//! load. A process of PostgreSQL that is idle adds what it counted to them within ten seconds: whoever reads them waits so long first, in
+//! which the nodes also carry out what they had accepted.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::cluster::{BOOKS, Cluster, each};
+
+/// After so long without work every process of PostgreSQL has added what it counted (its `PGSTAT_IDLE_INTERVAL` is 10 s).
+const COUNTED_AFTER: Duration = Duration::from_secs(12);
 
 /// The counters of one table, its partitions summed up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,8 +43,9 @@ SELECT coalesce(pg_partition_root(relid)::regclass, relid::regclass)::text AS na
 FROM pg_stat_user_tables GROUP BY name ORDER BY name";
 
 impl Counters {
-    /// Reads them.
+    /// Reads them, once they tell everything.
     pub(super) fn read(cluster: &Cluster) -> Result<Self> {
+        std::thread::sleep(COUNTED_AFTER);
         let mut tables = Vec::new();
         for row in cluster.sql(BOOKS, TABLES)? {
             let (name, numbers) = row.split_first().context("a table without a name")?;

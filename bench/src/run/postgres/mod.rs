@@ -28,6 +28,8 @@ const QUIET_SHARE: f64 = 0.1;
 const LOOK: Duration = Duration::from_millis(200);
 /// Waiting for quiet ends here: what still runs then (a vacuum) may take longer than a round.
 const QUIET_WITHIN: Duration = Duration::from_secs(5);
+/// What a node that ended had under way is another's by then: hundreds of thousands of messages, after a load.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(120);
 
 const ONE_MANY: Course = course(1, true);
 const ONE_HOT: Course = course(1, false);
@@ -71,6 +73,8 @@ struct Turn {
     nodes_us: f64,
     database_us: f64,
     client_us: f64,
+    /// Sends in one commit.
+    batch: f64,
 }
 
 /// Who takes turns.
@@ -116,8 +120,14 @@ impl Turns {
 fn summary(turns: &[Turn]) -> String {
     let all = |value: fn(&Turn) -> f64| turns.iter().map(value).collect::<Vec<_>>();
     let rates = all(|turn| turn.rate);
-    let nodes = if turns.iter().any(|turn| turn.nodes_us > 0.0) {
+    let of_nodes = turns.iter().any(|turn| turn.nodes_us > 0.0);
+    let nodes = if of_nodes {
         format!("nodes {:.0} µs, ", median(&all(|turn| turn.nodes_us)))
+    } else {
+        String::new()
+    };
+    let batches = if of_nodes {
+        format!("; {:.0} in a commit", median(&all(|turn| turn.batch)))
     } else {
         String::new()
     };
@@ -131,7 +141,7 @@ fn summary(turns: &[Turn]) -> String {
         String::new()
     };
     format!(
-        "{:.0}/s ({:.0} to {:.0}); CPU each: {nodes}database {:.0} µs, client {:.0} µs{latency}",
+        "{:.0}/s ({:.0} to {:.0}); CPU each: {nodes}database {:.0} µs, client {:.0} µs{latency}{batches}",
         median(&rates),
         smallest(&rates),
         largest(&rates),
@@ -235,6 +245,7 @@ impl<'a> Arena<'a> {
     fn turn(&mut self, contestant: Contestant, length: Duration) -> Result<Turn> {
         self.wait_for_quiet()?;
         let before = self.spent()?;
+        let batches_before = self.batches()?;
         let (operations, rate, p50_us, p99_us) = match contestant {
             Contestant::Pgbench => {
                 let measured = self.cluster.pgbench(self.options.lanes, length)?;
@@ -246,6 +257,7 @@ impl<'a> Arena<'a> {
             }
         };
         let after = self.spent()?;
+        let batches = self.batches()? - batches_before;
         let each_us = |part: usize| (after[part] - before[part]) * 1e6 / float(operations.max(1));
         Ok(Turn {
             rate,
@@ -258,7 +270,20 @@ impl<'a> Arena<'a> {
             },
             database_us: each_us(1),
             client_us: each_us(2),
+            batch: float(operations) / float(batches.max(1)),
         })
+    }
+
+    /// Batches that all nodes committed so far, by their markers.
+    fn batches(&self) -> Result<u64> {
+        if self.options.books == Backend::Sqlite {
+            return Ok(0);
+        }
+        let [batches] = self.cluster.numbers(
+            cluster::BOOKS,
+            "SELECT coalesce(sum(number), 0)::bigint FROM batch_marker",
+        )?;
+        Ok(batches)
     }
 
     fn drive(&mut self, course: Course, length: Duration) -> Result<super::wrk::Round> {
@@ -352,23 +377,32 @@ impl<'a> Arena<'a> {
         figures
     }
 
+    /// Ends all nodes but the first, and waits until it has taken over what they had under way: that would count as a send's cost.
+    fn leave_one_node(&mut self) -> Result<()> {
+        for node in self.nodes.drain(1..) {
+            node.server.stop()?;
+        }
+        let began = Instant::now();
+        while self.cluster.numbers::<1>(cluster::BOOKS, "SELECT count(*) FROM node")? != [1] {
+            ensure!(
+                began.elapsed() < TAKEN_OVER_WITHIN,
+                "the node that is left has not taken over"
+            );
+            std::thread::sleep(LOOK);
+        }
+        say(&format!("  taken over within {:.1} s", began.elapsed().as_secs_f64()))
+    }
+
     /// One load on one node alone, between two looks at PostgreSQL's counters.
     fn cost(&mut self, name: &'static str, many_accounts: bool) -> Result<Vec<Figure>> {
         let course = course(1, many_accounts);
         let length = Duration::from_secs(self.bench.options.seconds) + WARM_UP;
-        self.nodes.truncate(1);
+        self.leave_one_node()?;
         // Each page goes whole into the log when it is first touched after a checkpoint: the warm-up has the hot ones.
         self.cluster.sql(cluster::BOOKS, "CHECKPOINT")?;
         self.drive(course, WARM_UP)?;
-        self.wait_for_quiet()?;
-        let node = self.nodes.pop().context("there is no node")?;
-        let node = node.restarted(&self.bench.server)?;
-        self.nodes.push(node);
         let before = Counters::read(&self.cluster)?;
         let sends = self.drive(course, length)?.requests;
-        self.wait_for_quiet()?;
-        let node = self.nodes.pop().context("there is no node")?;
-        self.nodes.push(node.restarted(&self.bench.server)?);
         let cost = Counters::read(&self.cluster)?.since(&before);
         Ok(vec![Figure {
             name,

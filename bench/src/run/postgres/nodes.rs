@@ -21,7 +21,7 @@ const PAGE: &str = "1000";
 /// Rounds whose numbers are apart; later ones begin anew, which only a limit on sends to one number would notice, and there is none.
 const DISTINCT_ROUNDS: u64 = 200;
 
-/// A node, the load generator that drives it, and how to start it again.
+/// A node, the load generator that drives it, and how to start another.
 pub(super) struct Node {
     pub(super) server: Server,
     wrk: Wrk,
@@ -52,15 +52,6 @@ impl Node {
             fs::copy(self.data_dir.join(key), data_dir.join(key)).with_context(|| format!("copying {key}"))?;
         }
         Self::first(binary, data_dir, &self.options, self.wrk.threads)
-    }
-
-    /// Ends it in order and starts it again.
-    pub(super) fn restarted(self, binary: &Path) -> Result<Self> {
-        self.server.stop()?;
-        Ok(Self {
-            server: Server::node(binary, &self.data_dir, &self.options)?,
-            ..self
-        })
     }
 
     /// The key of the operator's API, which the sandbox wrote down.

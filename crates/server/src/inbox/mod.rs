@@ -226,7 +226,12 @@ impl IntoResponse for Refusal {
 async fn guard(State(room): State<Room>, request: Request, next: Next) -> Response {
     let exposed = room.app.settings.sandbox.exposed;
     let mut response = match same_site(request.uri(), request.headers(), exposed) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            if !room.app.store.is_alone() {
+                room.app.onlookers.look().await;
+            }
+            next.run(request).await
+        }
         Err(foreign) => Refusal::Foreign(foreign.to_string()).into_response(),
     };
     let headers = response.headers_mut();

@@ -181,6 +181,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         mode: settings.mode,
         routes: Arc::new(Routes::new(&settings, inbox.as_ref(), channels)),
         inbox,
+        onlookers: Arc::default(),
         texts,
         login,
         operator_key,

@@ -1,9 +1,9 @@
 //! What other nodes do, as far as it shows here: the built-in inbox is the same on every node, and a page that waits for a sign-in goes on
 //! wherever it was answered. Books that one process alone has never tell anything here.
 //!
-//! While somebody has the inbox open here, what is told comes within milliseconds; otherwise nothing is told of requests, so a send costs
-//! other nodes nothing. In any case waiting pages look at their sign-ins each second, and the inbox is compared with the books every few
-//! seconds, while other nodes live.
+//! While somebody looks at the inbox here, what is told comes within milliseconds, and every few seconds the inbox is compared with the
+//! books, since what is told may get lost. While nobody does, nothing is told of requests: a send costs other nodes nothing, and whoever
+//! comes is shown what there is first. Waiting pages look at their sign-ins each second in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,6 @@ pub(super) struct FromElsewhere {
     looks_left: usize,
     second_began: Instant,
     compared_at: Option<Instant>,
-    /// Whether somebody has the inbox open here.
-    is_open: bool,
 }
 
 impl FromElsewhere {
@@ -57,7 +55,6 @@ impl FromElsewhere {
             looks_left: LOOKS_A_SECOND,
             second_began: Instant::now(),
             compared_at: None,
-            is_open: false,
         }
     }
 
@@ -66,7 +63,7 @@ impl FromElsewhere {
         match handed {
             Handed::Missed => {
                 self.app.login.told();
-                if self.compared_at.is_some_and(|at| at.elapsed() < LOOK) {
+                if !self.app.onlookers.are_followed() || self.compared_at.is_some_and(|at| at.elapsed() < LOOK) {
                     return Ok(());
                 }
                 return self.catch_up().await;
@@ -102,13 +99,17 @@ impl FromElsewhere {
         Ok(())
     }
 
-    /// Hears of other nodes' requests while the inbox is open. Answers whether it has just been opened: what came before is not known here.
-    fn listen_while_open(&mut self) -> bool {
-        let is_open = self.app.inbox.as_ref().is_some_and(|inbox| inbox.is_open());
-        let opened = is_open && !self.is_open;
-        self.is_open = is_open;
-        self.news.want_requests(is_open);
-        opened
+    /// Follows other nodes' requests while somebody looks, from what there is on.
+    async fn follow(&mut self) -> Result<(), StoreError> {
+        let Some(inbox) = &self.app.inbox else { return Ok(()) };
+        let wanted = !self.app.store.is_alone() && (inbox.is_open() || self.app.onlookers.are_there());
+        // Before the look at what there is: nothing that comes between the two is missed.
+        self.news.want_requests(wanted);
+        if wanted && !self.app.onlookers.are_followed() {
+            self.catch_up().await?;
+        }
+        self.app.onlookers.follow(wanted);
+        Ok(())
     }
 
     /// Leaves as many as may be looked up in this second.
@@ -249,26 +250,26 @@ impl Worker for FromElsewhere {
         let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = 0_u32;
+        let app = Arc::clone(&self.app);
         loop {
             let heeded = tokio::select! {
                 biased;
                 () = signalled(&mut draining) => return,
                 // Once a second at most, so news wait no longer for it than it takes.
                 _ = look.tick() => {
-                    let opened = self.listen_while_open();
+                    let followed = self.follow().await;
                     if self.app.store.is_alone() {
                         continue;
                     }
                     looks = looks.wrapping_add(1);
                     self.app.login.told();
-                    if opened {
-                        self.catch_up().await
-                    } else if looks.is_multiple_of(LOOKS_BETWEEN_COMPARISONS) {
-                        self.compare().await
+                    if self.app.onlookers.are_followed() && looks.is_multiple_of(LOOKS_BETWEEN_COMPARISONS) {
+                        followed.and(self.compare().await)
                     } else {
-                        continue;
+                        followed
                     }
                 }
+                () = app.onlookers.come() => self.follow().await,
                 handed = self.news.next() => match handed {
                     Some(handed) => self.heed(handed).await,
                     // The books have ended.

@@ -95,6 +95,7 @@ impl Server {
             login: countersign_server::LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            onlookers: Arc::default(),
             vitals: Arc::default(),
             draining: is_draining,
         });

@@ -69,6 +69,7 @@ impl Site {
             routes: countersign_server::Routes::built_in(&settings, inbox.as_ref()),
             texts: countersign_channels::Texts::built_in().unwrap(),
             inbox,
+            onlookers: Arc::default(),
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,

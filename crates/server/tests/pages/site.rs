@@ -73,6 +73,7 @@ impl Site {
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            onlookers: Arc::default(),
             vitals: Arc::default(),
             draining: is_draining,
         });

@@ -85,6 +85,7 @@ impl Server {
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            onlookers: Arc::default(),
             vitals: Arc::default(),
             draining,
         });

@@ -272,6 +272,7 @@ impl House {
             login: LoginDesk::new(&settings).unwrap(),
             operator_key: OperatorKey::new(OPERATOR_KEY).unwrap(),
             settings,
+            onlookers: Arc::default(),
             vitals: Arc::default(),
             draining: is_draining,
         });

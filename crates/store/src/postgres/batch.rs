@@ -116,15 +116,21 @@ impl Books {
     }
 }
 
-/// Judges and commits a batch.
-pub(super) fn write(shared: &Shared, session: &Session, books: &mut Books, jobs: &[Job]) -> Result<Written, Failed> {
+/// Judges and commits a batch. Once its rows are loaded and locked, `join` may add jobs to it that they cover.
+pub(super) fn write(
+    shared: &Shared,
+    session: &Session,
+    books: &mut Books,
+    jobs: &mut Vec<Job>,
+    join: impl FnOnce(&mut Vec<Job>, &dyn Fn(&Job) -> bool),
+) -> Result<Written, Failed> {
     let bucket = match jobs.first() {
         Some(job) if shared.sharded => job.account().bucket.0,
         _ => 0,
     };
     let lease = shared.node.lease();
     let marker = books.next_marker(session, bucket, lease)?;
-    let judged = judge(shared, session, books, jobs, lease, &marker);
+    let judged = judge(shared, session, books, jobs, join, lease, &marker);
     let (batch, loaded, usage, reports, mut written) = match judged {
         Ok(judged) => judged,
         Err(error) => {
@@ -165,12 +171,13 @@ fn judge(
     shared: &Shared,
     session: &Session,
     books: &mut Books,
-    jobs: &[Job],
+    jobs: &mut Vec<Job>,
+    join: impl FnOnce(&mut Vec<Job>, &dyn Fn(&Job) -> bool),
     lease: Lease,
     marker: &Marker,
 ) -> Result<Judged, StoreError> {
     let mut rules = shared.rules();
-    let loaded = load::load(shared, session, &rules, jobs, lease, marker)?;
+    let loaded = load::load(shared, session, &rules, jobs, &books.usage, lease, marker)?;
     if !loaded.epoch_lives {
         // The node's own thread begins a new one.
         shared.node.lost(lease);
@@ -186,6 +193,9 @@ fn judge(
         rules = newer_prices(connection, &rules)?;
         shared.set_rules(std::sync::Arc::clone(&rules));
     }
+    if !matches!(jobs[..], [Job::Redeliver { .. }]) {
+        join(jobs, &|job| loaded.covers(&rules, job));
+    }
     let mut batch = Batch::default();
     batch.lease = lease;
     let mut flood = FloodBook::default();
@@ -194,7 +204,7 @@ fn judge(
     }
     let mut source = Source::new(connection, &shared.vault, &loaded);
     let mut answers = Answers::default();
-    for job in jobs {
+    for job in &*jobs {
         let Job::Command {
             account,
             command,
@@ -216,8 +226,7 @@ fn judge(
             judged => judged,
         });
     }
-    books.usage.forget_accounts(&loaded.not_ours(marker.writer).collect());
-    let usage = books.usage.gather(shared, session, &rules, &loaded, &batch.usage)?;
+    let usage = (books.usage).gather(shared, session, &rules, &loaded, marker.writer, &batch.usage)?;
     for (job, outcome) in jobs
         .iter()
         .filter(|job| matches!(job, Job::Command { .. }))
@@ -237,7 +246,7 @@ fn judge(
     let mut reports = reports::gather(shared, session, &batch, jobs, lease)?;
     let mut next = std::mem::take(&mut reports.next).into_iter();
     let mut new_reports = std::mem::take(&mut reports.due);
-    for job in jobs {
+    for job in &*jobs {
         match job {
             Job::Command { .. } => {}
             Job::Report { lease: held, .. } if *held != lease => answers.reports.push(Err(StoreError::Stale)),

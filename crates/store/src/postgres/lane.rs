@@ -131,6 +131,7 @@ pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinH
         parts,
         session: None,
         books: Books::default(),
+        queue,
         waiting: VecDeque::new(),
         runtime,
         unresolved: None,
@@ -138,7 +139,7 @@ pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinH
     let thread = std::thread::Builder::new()
         .name(format!("books {number}"))
         .spawn(move || {
-            let run = AssertUnwindSafe(|| lane.run(queue));
+            let run = AssertUnwindSafe(|| lane.run());
             if std::panic::catch_unwind(run).is_err() {
                 // Nobody would write any more for these accounts, and nobody would notice: a supervisor starts a fresh process.
                 tracing::error!("a writer lane of the books panicked: the process ends");
@@ -168,10 +169,19 @@ enum Reached {
     No,
 }
 
+/// Whether jobs may still join a batch that has loaded what it needs: those that need nothing more. While a batch waits for an account
+/// that another node is writing, its own callers' next commands arrive; they need not wait for another turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joining {
+    Open,
+    Closed,
+}
+
 struct Lane {
     parts: LaneParts,
     session: Option<Session>,
     books: Books,
+    queue: mpsc::Receiver<Job>,
     /// What was taken out of the queue and is for a later batch, in order.
     waiting: VecDeque<Job>,
     runtime: Option<Handle>,
@@ -180,10 +190,10 @@ struct Lane {
 }
 
 impl Lane {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+    fn run(mut self) {
         loop {
             if self.waiting.is_empty() {
-                match self.next_job(&mut queue) {
+                match self.next_job() {
                     Next::Job(job) => self.waiting.push_back(job),
                     Next::NoneYet => continue,
                     Next::Ended => return,
@@ -196,15 +206,15 @@ impl Lane {
                 MAX_BATCH
             };
             while self.waiting.len() < most
-                && let Ok(job) = queue.try_recv()
+                && let Ok(job) = self.queue.try_recv()
             {
                 self.waiting.push_back(job);
             }
             let jobs = self.next_batch();
-            if self.work_off(jobs) == Reached::No {
+            if self.work_off(jobs, Joining::Open) == Reached::No {
                 // It was tried for as long as callers wait: those behind needn't wait as long again.
                 let mut behind: Vec<Job> = self.waiting.drain(..).collect();
-                while let Ok(job) = queue.try_recv() {
+                while let Ok(job) = self.queue.try_recv() {
                     behind.push(job);
                 }
                 answer(behind, Err(StoreError::Unavailable));
@@ -213,11 +223,11 @@ impl Lane {
     }
 
     /// Waits for a job; now and then not, while an outcome is still to be learned.
-    fn next_job(&mut self, queue: &mut mpsc::Receiver<Job>) -> Next {
+    fn next_job(&mut self) -> Next {
         let Some(number) = self.unresolved else {
-            return queue.blocking_recv().map_or(Next::Ended, Next::Job);
+            return self.queue.blocking_recv().map_or(Next::Ended, Next::Job);
         };
-        match queue.try_recv() {
+        match self.queue.try_recv() {
             Ok(job) => return Next::Job(job),
             Err(mpsc::error::TryRecvError::Disconnected) => return Next::Ended,
             Err(mpsc::error::TryRecvError::Empty) => {}
@@ -274,8 +284,8 @@ impl Lane {
     }
 
     /// Judges a batch, makes it durable, and only then answers.
-    fn work_off(&mut self, jobs: Vec<Job>) -> Reached {
-        let written = self.commit(&jobs);
+    fn work_off(&mut self, mut jobs: Vec<Job>, joining: Joining) -> Reached {
+        let written = self.commit(&mut jobs, joining);
         if jobs.len() > 1
             && let Err(error @ StoreError::Database(_)) = &written
         {
@@ -283,7 +293,7 @@ impl Lane {
             tracing::error!(%error, jobs = jobs.len(), "a batch could not be written: each of it is judged by itself");
             let mut reached = Reached::Yes;
             for job in jobs {
-                reached = self.work_off(vec![job]);
+                reached = self.work_off(vec![job], Joining::Closed);
             }
             return reached;
         }
@@ -340,7 +350,7 @@ impl Lane {
     }
 
     /// Tries until the batch is committed, surely failed, or its time is over.
-    fn commit(&mut self, jobs: &[Job]) -> Result<Written, StoreError> {
+    fn commit(&mut self, jobs: &mut Vec<Job>, joining: Joining) -> Result<Written, StoreError> {
         let deadline = Instant::now() + self.parts.access.timeout;
         if let Some(number) = self.unresolved
             && !self.resolve(number, deadline)
@@ -348,7 +358,7 @@ impl Lane {
             return Err(StoreError::Unavailable);
         }
         loop {
-            let failed = match self.attempt(jobs, deadline) {
+            let failed = match self.attempt(jobs, joining, deadline) {
                 Ok(written) => return Ok(written),
                 Err(failed) => failed,
             };
@@ -377,9 +387,22 @@ impl Lane {
         }
     }
 
-    fn attempt(&mut self, jobs: &[Job], deadline: Instant) -> Result<Written, Failed> {
+    fn attempt(&mut self, jobs: &mut Vec<Job>, joining: Joining, deadline: Instant) -> Result<Written, Failed> {
         let session = self.connected(deadline).map_err(Failed::Nothing)?;
-        let written = batch::write(&self.parts.shared, &session, &mut self.books, jobs);
+        let (waiting, queue) = (&mut self.waiting, &mut self.queue);
+        let written = batch::write(&self.parts.shared, &session, &mut self.books, jobs, |jobs, covers| {
+            while joining == Joining::Open
+                && jobs.len() < MAX_BATCH
+                && let Some(job) = waiting.pop_front().or_else(|| queue.try_recv().ok())
+            {
+                // In their order: behind one that has to wait, all wait.
+                if !covers(&job) {
+                    waiting.push_front(job);
+                    break;
+                }
+                jobs.push(job);
+            }
+        });
         if session.is_usable() {
             self.session = Some(session);
         }
@@ -397,8 +420,12 @@ impl Lane {
         let left = deadline.saturating_duration_since(Instant::now());
         let session = Session::connect_in(&self.parts.access, left)?;
         session.answer_by(deadline);
-        // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it.
-        session.batch_execute("SET plan_cache_mode = force_generic_plan")?;
+        // Each statement has one good plan, by key: to plan it anew for each batch costs as much as to run it. One that is planned while a
+        // table is small would read all of it instead, and still do so when it is large.
+        session.batch_execute(
+            "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+             SET enable_mergejoin = off",
+        )?;
         Ok(session)
     }
 

@@ -17,6 +17,8 @@ use super::questions::{
     SENDERS,
 };
 use super::session::Session;
+use super::usage::UsageBook;
+use super::usage_rows::{Place, RECENT, SKETCHES, SketchKey, UsageRead, put_places, put_sketch_keys};
 use super::write::Marker;
 use super::{RulesNow, Shared};
 use crate::batch::{FactSource, FloodCounter, LiveKey, flood_phone, named_request};
@@ -45,7 +47,10 @@ pub(super) struct Loaded {
     requests: HashMap<RequestRef, Option<VerificationRequest>>,
     /// Numbers of accounts that their sketches don't have yet.
     tails: HashMap<AccountKey, Vec<u8>>,
-    /// Flood counters as they stood.
+    /// Usage that another lane has probably written, read again.
+    pub(super) usage: UsageRead,
+    /// Flood counters that were asked for; those that were found, as they stood.
+    flood_keys: HashSet<(AccountKey, FloodCounter)>,
     pub(super) flood: Vec<(AccountKey, FloodCounter, LimitState)>,
     /// Whose a sender's name is, and whether it is verified.
     senders: HashMap<String, Option<(i64, bool)>>,
@@ -60,12 +65,27 @@ impl Loaded {
         self.tails.get(&account).map_or(&[], Vec::as_slice)
     }
 
-    /// Accounts whose usage another lane wrote last: what this one remembers of them is old.
+    /// Whether a command needs nothing that isn't here: its account is locked, and all it names was asked for.
+    pub(super) fn covers(&self, rules: &RulesNow, job: &Job) -> bool {
+        let needed = Named::by(rules, std::slice::from_ref(job));
+        matches!(job, Job::Command { .. })
+            && needed.accounts.iter().all(|key| self.accounts.contains_key(key))
+            && needed.requests.iter().all(|key| self.requests.contains_key(key))
+            && needed.senders.iter().all(|key| self.senders.contains_key(key))
+            && needed.answers.iter().all(|key| self.answers.contains_key(key))
+            && needed.live_codes.iter().all(|key| self.live_codes.contains_key(key))
+            && needed.flood.iter().all(|key| self.flood_keys.contains(key))
+    }
+
+    /// The accounts that are there, and whose batch last wrote the usage of each.
+    pub(super) fn usage_writers(&self) -> impl Iterator<Item = (AccountKey, Option<i64>)> + '_ {
+        self.usage_writers.iter().map(|(account, of)| (*account, *of))
+    }
+
+    /// Accounts whose usage another lane wrote last.
     pub(super) fn not_ours(&self, writer: i64) -> impl Iterator<Item = AccountKey> + '_ {
-        self.usage_writers
-            .iter()
-            .filter(move |(_, of)| **of != Some(writer))
-            .map(|(account, _)| *account)
+        let not_ours = self.usage_writers().filter(move |(_, of)| *of != Some(writer));
+        not_ours.map(|(account, _)| account)
     }
 }
 
@@ -147,6 +167,8 @@ enum About {
     Senders,
     Answers,
     LiveCodes,
+    Sums,
+    Sketches,
 }
 
 /// What a batch names, sorted, each once.
@@ -157,12 +179,14 @@ struct Named {
     senders: Vec<String>,
     answers: Vec<(AccountKey, String)>,
     live_codes: Vec<LiveKey>,
+    flood: Vec<(AccountKey, FloodCounter)>,
 }
 
 impl Named {
     fn by(rules: &RulesNow, jobs: &[Job]) -> Self {
         let mut named = Self {
             accounts: jobs.iter().map(Job::account).collect(),
+            flood: flood_keys(rules, jobs),
             ..Self::default()
         };
         let mut live_codes: HashSet<LiveKey> = HashSet::default();
@@ -276,6 +300,7 @@ pub(super) fn load(
     session: &Session,
     rules: &RulesNow,
     jobs: &[Job],
+    usage: &UsageBook,
     lease: Lease,
     marker: &Marker,
 ) -> Result<Loaded, StoreError> {
@@ -312,11 +337,10 @@ pub(super) fn load(
         },
     )?;
     questions.ask_requests(&named.requests)?;
-    let counters = flood_keys(rules, jobs);
     questions.ask_of(
         About::Flood,
         [FLOOD, FLOOD_OF_BUCKET],
-        &counters,
+        &named.flood,
         |key| bucket_of(key.0),
         |values, keys| {
             values.put(keys, |(account, _)| account.id.number());
@@ -355,6 +379,12 @@ pub(super) fn load(
         },
     )?;
     let mut loaded = Loaded::nothing(&named);
+    let usage = usage.to_read_again(&named.accounts);
+    let bucket = |place: &Place| bucket_of(place.account);
+    questions.ask_of(About::Sums, RECENT, &usage.places, bucket, put_places)?;
+    let bucket = |key: &SketchKey| bucket_of(key.0);
+    questions.ask_of(About::Sketches, SKETCHES, &usage.keys, bucket, put_sketch_keys)?;
+    loaded.usage = usage;
     for (about, rows) in questions.answers(true)? {
         loaded.take_in(&shared.vault, about, &rows)?;
     }
@@ -391,6 +421,8 @@ impl Loaded {
             usage_writers: HashMap::default(),
             requests: named.requests.iter().map(|request| (*request, None)).collect(),
             tails: HashMap::default(),
+            usage: UsageRead::default(),
+            flood_keys: named.flood.iter().copied().collect(),
             flood: Vec::new(),
             senders: named.senders.iter().map(|name| (name.clone(), None)).collect(),
             answers: named.answers.iter().map(|key| (key.clone(), None)).collect(),
@@ -427,6 +459,8 @@ impl Loaded {
                 }
                 About::Senders => drop(self.senders.insert(row.get(0)?, Some((row.get(1)?, row.get(2)?)))),
                 About::Answers => self.take_answer(vault, row)?,
+                About::Sums => self.usage.take_sum(row)?,
+                About::Sketches => self.usage.take_sketch(row)?,
                 About::LiveCodes => {
                     let sender: String = row.get(3)?;
                     let key = LiveKey {

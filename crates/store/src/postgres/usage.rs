@@ -1,27 +1,25 @@
 //! A batch's usage: one row for each quarter, country, route and sender that it touched, and its new numbers.
 //!
 //! A lane remembers sums and sketches of accounts whose usage it wrote last (`account.usage_writer`, read under the row's lock); those
-//! of others it reads, all at once. New numbers are kept as a tail of hashes in the account's row, which a batch writes anyway, and are
-//! folded into the sketches of their hour, day and month once there are [`TAIL`]: four rows for dozens of sends instead of for each.
+//! of others it reads, all at once: in the round trip that locks the accounts where another lane has written them lately, else in one of
+//! its own. New numbers are kept as a tail of hashes in the account's row, which a batch writes anyway, and are folded into the sketches
+//! of their hour, day and month once there are [`TAIL`]: four rows for dozens of sends instead of for each.
 
 use std::collections::BTreeMap;
 
-use countersign_core::{
-    AccountKey, Country, NumberSketch, Quarter, RouteName, SeenNumbers, SenderUsername, Timestamp, UsageCount, UsageSum,
-};
+use countersign_core::{AccountKey, Country, NumberSketch, Quarter, SeenNumbers, Timestamp, UsageCount, UsageSum};
 use foldhash::{HashMap, HashSet};
 use futures_util::future::try_join;
-use tokio_postgres::types::ToSql;
 
-use super::load::{Buckets, Loaded};
+use super::arrays::{Arrays, Ready};
+use super::load::Loaded;
 use super::session::Session;
+use super::usage_rows::{Place, RECENT, SKETCHES, SketchKey, UsageRead, put_places, put_sketch_keys};
 use super::{RulesNow, Shared};
-use crate::sql::Connection;
-use crate::sql::Row;
-use crate::sql::codec::account_key;
 use crate::sql::usage::numbers::ALL_TIME;
 use crate::sql::usage::spans::{HOUR_MS, Level, month_of_day};
-use crate::sql::usage::{MAX_RECENT_ROWS, encoding, note_damage, past, sender_column};
+use crate::sql::usage::{MAX_RECENT_ROWS, encoding, past};
+use crate::sql::{Connection, Row};
 use crate::types::StoreError;
 use crate::usage::NewUsage;
 
@@ -31,34 +29,27 @@ const TAIL: usize = 64;
 const TAIL_BYTES: usize = 12;
 /// Sums and accounts that are remembered; beyond it all are read anew. A sum takes some hundred bytes, an account's sketch 4 KiB at most.
 const MAX_SUMS: usize = 16_384;
-const MAX_SEEN: usize = 8_192;
-
-/// Where a change adds up: a row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub(super) account: AccountKey,
-    pub(super) quarter: Quarter,
-    pub(super) country: Country,
-    pub(super) route: RouteName,
-    pub(super) sender: Option<SenderUsername>,
-}
-
-impl Place {
-    pub(super) fn sender(&self) -> &str {
-        sender_column(self.sender.as_ref())
-    }
-}
-
-/// A sketch's row.
-type SketchKey = (AccountKey, i64, i64);
+const MAX_ACCOUNTS: usize = 8_192;
 
 /// What a lane remembers.
 #[derive(Default)]
 pub(super) struct UsageBook {
+    accounts: HashMap<AccountKey, OfAccount>,
+    /// How many sums all of them have.
+    sums: usize,
+}
+
+/// What it remembers of an account.
+#[derive(Default)]
+struct OfAccount {
     sums: HashMap<Place, UsageSum>,
-    seen: HashMap<AccountKey, SeenNumbers>,
-    /// Accounts that have many recent rows: they are put away before the next batch adds to them.
-    full: HashSet<AccountKey>,
+    seen: Option<SeenNumbers>,
+    /// Whether another lane wrote its usage between this one's last two batches: then it probably will again.
+    is_shared: bool,
+    /// The hour of the numbers that were folded by the last batch, if any were.
+    folded: Option<i64>,
+    /// Whether it has many recent rows: they are put away before the next batch adds to them.
+    is_full: bool,
 }
 
 /// What a batch writes.
@@ -86,27 +77,64 @@ pub(crate) fn tail_of(bytes: &[u8]) -> impl Iterator<Item = (i64, u64)> + '_ {
     })
 }
 
-const RECENT: &str = "FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]) \
-     WITH ORDINALITY AS k (b, a, q, c, r, s, n) CROSS JOIN LATERAL (SELECT sums FROM usage_recent WHERE bucket = k.b \
-     AND account_id = k.a AND quarter = k.q AND country = k.c AND route = k.r AND sender = k.s OFFSET 0) AS u";
-const RECENT_OF_BUCKET: &str = "FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]) \
-     WITH ORDINALITY AS k (a, q, c, r, s, n) CROSS JOIN LATERAL (SELECT sums FROM usage_recent WHERE bucket = $1 \
-     AND account_id = k.a AND quarter = k.q AND country = k.c AND route = k.r AND sender = k.s OFFSET 0) AS u";
-const SKETCHES: &str = "FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::bigint[]) AS k (b, a, l, t) \
-     CROSS JOIN LATERAL (SELECT * FROM usage_numbers WHERE bucket = k.b AND account_id = k.a AND level = k.l \
-     AND start = k.t OFFSET 0) AS u";
-const SKETCHES_OF_BUCKET: &str = "FROM unnest($2::bigint[], $3::smallint[], $4::bigint[]) AS k (a, l, t) \
-     CROSS JOIN LATERAL (SELECT * FROM usage_numbers WHERE bucket = $1 AND account_id = k.a AND level = k.l \
-     AND start = k.t OFFSET 0) AS u";
-
 impl UsageBook {
-    /// Forgets what is remembered of accounts that somebody else wrote.
-    pub(super) fn forget_accounts(&mut self, accounts: &HashSet<AccountKey>) {
-        if accounts.iter().any(|account| self.seen.contains_key(account)) {
-            self.seen.retain(|account, _| !accounts.contains(account));
+    /// What a batch for these accounts had better read at once, since another lane has probably written it.
+    pub(super) fn to_read_again(&self, accounts: &[AccountKey]) -> UsageRead {
+        let mut read = UsageRead::default();
+        for account in accounts {
+            let Some(known) = self.accounts.get(account).filter(|known| known.is_shared) else {
+                continue;
+            };
+            // Of the quarter that it adds to: earlier ones hardly change.
+            let newest = known.sums.keys().map(|place| place.quarter).max();
+            let places = known.sums.keys().filter(|place| Some(place.quarter) == newest);
+            read.places.extend(places.cloned());
+            if known.seen.is_some() {
+                read.keys.push((*account, ALL_TIME, 0));
+            }
+            let folded = known.folded.into_iter().flat_map(sketches_of);
+            read.keys.extend(folded.map(|(level, start)| (*account, level, start)));
         }
-        if !accounts.is_empty() && !self.sums.is_empty() {
-            self.sums.retain(|place, _| !accounts.contains(&place.account));
+        read.places.sort_unstable();
+        read.keys.sort_unstable();
+        read
+    }
+
+    /// Brings what is remembered up to date with what was loaded: of accounts that another lane wrote only what was read again counts.
+    fn take_in(&mut self, loaded: &Loaded, writer: i64) {
+        for (account, of) in loaded.usage_writers() {
+            let is_ours = of == Some(writer);
+            match self.accounts.get_mut(&account) {
+                Some(known) if !is_ours => {
+                    known.is_shared = true;
+                    self.sums -= known.sums.len();
+                    known.sums.clear();
+                    known.seen = None;
+                }
+                Some(known) => known.is_shared = false,
+                None if is_ours => {}
+                None => {
+                    let known = OfAccount {
+                        is_shared: true,
+                        ..OfAccount::default()
+                    };
+                    self.accounts.insert(account, known);
+                }
+            }
+        }
+        for (place, sum) in &loaded.usage.sums {
+            if let Some(known) = self.accounts.get_mut(&place.account) {
+                self.sums += usize::from(known.sums.insert(place.clone(), sum.clone()).is_none());
+            }
+        }
+        for (account, level, start) in &loaded.usage.keys {
+            if let Some(known) = self.accounts.get_mut(account)
+                && known.seen.is_none()
+                && *level == ALL_TIME
+            {
+                let sketch = loaded.usage.sketches.get(&(*account, *level, *start));
+                known.seen = Some(seen_numbers(sketch, loaded.tail(*account)));
+            }
         }
     }
 
@@ -118,8 +146,10 @@ impl UsageBook {
         session: &Session,
         rules: &RulesNow,
         loaded: &Loaded,
+        writer: i64,
         changes: &[NewUsage],
     ) -> Result<UsageRows, StoreError> {
+        self.take_in(loaded, writer);
         let mut added: BTreeMap<Place, UsageSum> = BTreeMap::new();
         let mut numbers: BTreeMap<AccountKey, Vec<(Place, Seen)>> = BTreeMap::new();
         for new in changes {
@@ -140,6 +170,9 @@ impl UsageBook {
             }
             added.entry(place).or_default().add_change(&change);
         }
+        for place in added.keys() {
+            self.accounts.entry(place.account).or_default();
+        }
         self.put_away(session, &added)?;
         let folds: BTreeMap<AccountKey, Vec<(i64, u64)>> = numbers
             .iter()
@@ -154,9 +187,10 @@ impl UsageBook {
         let mut sketches = self.read_missing(shared, session, loaded, &added, &numbers, &folds)?;
         let mut rows = UsageRows::default();
         for (account, new) in &numbers {
-            let Some(seen) = self.seen.get_mut(account) else {
+            let Some(known) = self.accounts.get_mut(account) else {
                 continue;
             };
+            let Some(seen) = &mut known.seen else { continue };
             for (place, number) in new {
                 if let Some(sum) = added.get_mut(place) {
                     sum.counts[UsageCount::NewNumbers1024 as usize] += seen.see(number.hash);
@@ -166,6 +200,7 @@ impl UsageBook {
                 fold(*account, numbers, &mut sketches, &mut rows);
                 rows.sketches.push(((*account, ALL_TIME, 0), seen.sketch().to_bytes()));
                 rows.tails.insert(*account, Vec::new());
+                known.folded = numbers.last().map(|(hour, _)| *hour);
             } else {
                 let mut tail = loaded.tail(*account).to_vec();
                 for (_, number) in new {
@@ -173,37 +208,37 @@ impl UsageBook {
                     tail.extend(number.hash.to_be_bytes());
                 }
                 rows.tails.insert(*account, tail);
+                known.folded = None;
             }
         }
         for (place, sum) in added {
-            let whole = self.sums.entry(place.clone()).or_default();
+            let Some(known) = self.accounts.get_mut(&place.account) else {
+                continue;
+            };
+            let before = known.sums.len();
+            let whole = known.sums.entry(place.clone()).or_default();
             whole.add(&sum);
             rows.sums.push((place, encoding::bytes_of(whole)));
+            self.sums += known.sums.len() - before;
         }
-        if self.sums.len() > MAX_SUMS {
-            self.sums.clear();
-        }
-        if self.seen.len() > MAX_SEEN {
-            self.seen.clear();
+        if self.sums > MAX_SUMS || self.accounts.len() > MAX_ACCOUNTS {
+            *self = Self::default();
         }
         Ok(rows)
     }
 
     /// Puts away the recent rows of accounts that were found to have many, before more are added.
     fn put_away(&mut self, session: &Session, added: &BTreeMap<Place, UsageSum>) -> Result<(), StoreError> {
-        if self.full.is_empty() {
-            return Ok(());
+        for place in added.keys() {
+            if let Some(known) = self.accounts.get_mut(&place.account)
+                && known.is_full
+            {
+                past::put_away(Connection::Postgres(session), place.account)?;
+                known.is_full = false;
+                self.sums -= known.sums.len();
+                known.sums.clear();
+            }
         }
-        let due: HashSet<AccountKey> = added
-            .keys()
-            .map(|place| place.account)
-            .filter(|account| self.full.contains(account))
-            .collect();
-        for account in &due {
-            past::put_away(Connection::Postgres(session), *account)?;
-            self.full.remove(account);
-        }
-        self.sums.retain(|place, _| !due.contains(&place.account));
         Ok(())
     }
 
@@ -216,62 +251,56 @@ impl UsageBook {
         added: &BTreeMap<Place, UsageSum>,
         numbers: &BTreeMap<AccountKey, Vec<(Place, Seen)>>,
         folds: &BTreeMap<AccountKey, Vec<(i64, u64)>>,
-    ) -> Result<BTreeMap<SketchKey, NumberSketch>, StoreError> {
-        let places: Vec<&Place> = added.keys().filter(|place| !self.sums.contains_key(*place)).collect();
-        let unseen: Vec<AccountKey> = numbers
+    ) -> Result<HashMap<SketchKey, NumberSketch>, StoreError> {
+        let known = |account: &AccountKey| self.accounts.get(account);
+        let mut keys: Vec<SketchKey> = numbers
             .keys()
-            .filter(|key| !self.seen.contains_key(key))
-            .copied()
+            .filter(|account| known(account).is_none_or(|known| known.seen.is_none()))
+            .map(|account| (*account, ALL_TIME, 0))
             .collect();
-        let mut keys: Vec<SketchKey> = unseen.iter().map(|account| (*account, ALL_TIME, 0)).collect();
         for (account, numbers) in folds {
             let hours: HashSet<i64> = numbers.iter().map(|(hour, _)| *hour).collect();
             keys.extend(
                 hours
                     .into_iter()
                     .flat_map(sketches_of)
-                    .map(|(level, start)| (*account, level, start)),
+                    .map(|(level, start)| (*account, level, start))
+                    .filter(|key| loaded.usage.keys.binary_search(key).is_err()),
             );
         }
         keys.sort_unstable();
         keys.dedup();
-        if places.is_empty() && keys.is_empty() {
-            return Ok(BTreeMap::new());
+        let mut read = UsageRead {
+            places: added
+                .keys()
+                .filter(|place| known(&place.account).is_none_or(|known| !known.sums.contains_key(*place)))
+                .cloned()
+                .collect(),
+            keys,
+            ..UsageRead::default()
+        };
+        let mut sketches = loaded.usage.sketches.clone();
+        if read.places.is_empty() && read.keys.is_empty() {
+            return Ok(sketches);
         }
-        let (recent_rows, sketch_rows) = ask(shared, session, &places, &keys)?;
-        let mut found: HashSet<usize> = HashSet::default();
-        for row in &recent_rows {
-            let row = Row::Postgres(row);
-            let number = usize::try_from(row.get::<i64>(0)?)
-                .unwrap_or_default()
-                .saturating_sub(1);
-            let Some(place) = places.get(number) else { continue };
-            found.insert(number);
-            match encoding::sum_of(row.blob(1)?) {
-                Some(sum) => drop(self.sums.insert((*place).clone(), sum)),
-                None => note_damage(place.account, "a sum of usage"),
+        ask(shared.sharded, session, &mut read)?;
+        let mut new: HashSet<AccountKey> = HashSet::default();
+        for place in &read.places {
+            match read.sums.remove(place) {
+                Some(sum) => {
+                    if let Some(known) = self.accounts.get_mut(&place.account) {
+                        self.sums += usize::from(known.sums.insert(place.clone(), sum).is_none());
+                    }
+                }
+                None => drop(new.insert(place.account)),
             }
         }
-        let mut sketches = BTreeMap::new();
-        for row in &sketch_rows {
-            let row = Row::Postgres(row);
-            let account = account_key(row.get(0)?, row.get(1)?)?;
-            match NumberSketch::from_bytes(row.blob(4)?) {
-                Some(sketch) => drop(sketches.insert((account, row.get(2)?, row.get(3)?), sketch)),
-                None => note_damage(account, "a sketch of numbers"),
+        for key in read.keys.iter().filter(|(_, level, _)| *level == ALL_TIME) {
+            if let Some(known) = self.accounts.get_mut(&key.0) {
+                known.seen = Some(seen_numbers(read.sketches.get(key), loaded.tail(key.0)));
             }
         }
-        for account in unseen {
-            let mut seen = SeenNumbers::from(sketches.remove(&(account, ALL_TIME, 0)).unwrap_or_default());
-            for (_, hash) in tail_of(loaded.tail(account)) {
-                seen.see(hash);
-            }
-            self.seen.insert(account, seen);
-        }
-        let new: HashSet<AccountKey> = (0..places.len())
-            .filter(|number| !found.contains(number))
-            .map(|number| places[number].account)
-            .collect();
+        sketches.extend(read.sketches);
         self.count_recent(session, &new)?;
         Ok(sketches)
     }
@@ -295,8 +324,11 @@ impl UsageBook {
             }))
             .await
         })?;
-        let full = counts.into_iter().filter(|(_, count)| *count >= MAX_RECENT_ROWS);
-        self.full.extend(full.map(|(account, _)| account));
+        for (account, _) in counts.into_iter().filter(|(_, count)| *count >= MAX_RECENT_ROWS) {
+            if let Some(known) = self.accounts.get_mut(&account) {
+                known.is_full = true;
+            }
+        }
         Ok(())
     }
 }
@@ -319,7 +351,7 @@ fn sketches_of(hour: i64) -> [(i64, i64); 3] {
 fn fold(
     account: AccountKey,
     numbers: &[(i64, u64)],
-    sketches: &mut BTreeMap<SketchKey, NumberSketch>,
+    sketches: &mut HashMap<SketchKey, NumberSketch>,
     rows: &mut UsageRows,
 ) {
     let mut changed: HashSet<(i64, i64)> = HashSet::default();
@@ -338,52 +370,42 @@ fn fold(
     }
 }
 
-type Rows = Vec<tokio_postgres::Row>;
+/// The numbers that an account has seen: those of its sketch and of its tail.
+fn seen_numbers(sketch: Option<&NumberSketch>, tail: &[u8]) -> SeenNumbers {
+    let mut seen = SeenNumbers::from(sketch.cloned().unwrap_or_default());
+    for (_, hash) in tail_of(tail) {
+        seen.see(hash);
+    }
+    seen
+}
 
-fn ask(shared: &Shared, session: &Session, places: &[&Place], keys: &[SketchKey]) -> Result<(Rows, Rows), StoreError> {
-    let recent = session.prepare(&format!(
-        "SELECT k.n, u.sums {}",
-        if shared.sharded { RECENT_OF_BUCKET } else { RECENT }
-    ))?;
-    let sketch = session.prepare(&format!(
-        "SELECT u.bucket, u.account_id, u.level, u.start, u.sketch {}",
-        if shared.sharded { SKETCHES_OF_BUCKET } else { SKETCHES }
-    ))?;
-    let place_buckets = Buckets::new(shared.sharded, places.iter().map(|place| place.account.bucket.0));
-    let ids: Vec<i64> = places.iter().map(|place| place.account.id.number()).collect();
-    let quarters: Vec<i64> = places.iter().map(|place| place.quarter.number()).collect();
-    let countries: Vec<&str> = places.iter().map(|place| place.country.as_str()).collect();
-    let routes: Vec<&str> = places.iter().map(|place| place.route.as_str()).collect();
-    let senders: Vec<&str> = places.iter().map(|place| place.sender()).collect();
-    let recent_values: [&(dyn ToSql + Sync); 6] = [
-        place_buckets.parameter(),
-        &ids,
-        &quarters,
-        &countries,
-        &routes,
-        &senders,
-    ];
-    let key_buckets = Buckets::new(shared.sharded, keys.iter().map(|(account, ..)| account.bucket.0));
-    let key_ids: Vec<i64> = keys.iter().map(|(account, ..)| account.id.number()).collect();
-    let levels: Vec<i16> = keys
-        .iter()
-        .map(|(_, level, _)| i16::try_from(*level).unwrap_or_default())
-        .collect();
-    let starts: Vec<i64> = keys.iter().map(|(.., start)| *start).collect();
-    let sketch_values: [&(dyn ToSql + Sync); 4] = [key_buckets.parameter(), &key_ids, &levels, &starts];
+/// Reads both kinds in one round trip.
+fn ask(sharded: bool, session: &Session, read: &mut UsageRead) -> Result<(), StoreError> {
+    let [mut places, mut keys] = [Arrays::default(), Arrays::default()];
+    places.put_buckets(sharded, &read.places, |place| i64::from(place.account.bucket.0));
+    put_places(&mut places, &read.places);
+    keys.put_buckets(sharded, &read.keys, |(account, ..)| i64::from(account.bucket.0));
+    put_sketch_keys(&mut keys, &read.keys);
+    let ready = |texts: [&str; 2], values, is_asked: bool| -> Result<Option<Ready>, StoreError> {
+        if !is_asked {
+            return Ok(None);
+        }
+        let statement = session.prepare(texts[usize::from(sharded)])?;
+        Ok(Some(Ready { statement, values }))
+    };
+    let places = ready(RECENT, places, !read.places.is_empty())?;
+    let keys = ready(SKETCHES, keys, !read.keys.is_empty())?;
     let client = session.client();
-    Ok(session.wait(try_join(
-        async {
-            if places.is_empty() {
-                return Ok(Vec::new());
-            }
-            client.query(&recent, &recent_values).await
-        },
-        async {
-            if keys.is_empty() {
-                return Ok(Vec::new());
-            }
-            client.query(&sketch, &sketch_values).await
-        },
-    ))?)
+    let answer = async |question: Option<Ready>| match question {
+        Some(ready) => ready.query(client).await,
+        None => Ok(Vec::new()),
+    };
+    let (sums, sketches) = session.wait(try_join(answer(places), answer(keys)))?;
+    for row in &sums {
+        read.take_sum(Row::Postgres(row))?;
+    }
+    for row in &sketches {
+        read.take_sketch(Row::Postgres(row))?;
+    }
+    Ok(())
 }
