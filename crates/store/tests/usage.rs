@@ -319,6 +319,36 @@ async fn usage_is_what_the_requests_add_up_to() {
     );
 }
 
+/// Each node remembers what it wrote last: what another added meanwhile must count, to the last new number.
+#[tokio::test]
+async fn usage_is_the_same_whichever_node_writes_it() {
+    if !testing::on_postgres() {
+        return;
+    }
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut by_one = Books::open(directories[0].path()).await;
+    let mut by_two = Books::open(directories[1].path()).await;
+    let mut other = open_at(directories[1].path());
+    for number in 0..900 {
+        // In turns of different length, some within a request's own life.
+        if number % 3 == 0 || number % 7 == 0 {
+            std::mem::swap(&mut by_two.store, &mut other);
+        }
+        for books in [&mut by_one, &mut by_two] {
+            books.one(number, i64::try_from(number / 150).unwrap()).await;
+        }
+    }
+    let expected = by_two.expected(directories[1].path()).await;
+    compare(&by_two, &expected).await;
+    let edges = quarters(0, 1, 8);
+    let [one, two] =
+        [&by_one, &by_two].map(|books| books.store.usage(books.account, edges.clone(), UsageFilter::default()));
+    assert_eq!(one.await.unwrap(), two.await.unwrap());
+    for store in [&by_one.store, &by_two.store, &other] {
+        store.close().await.unwrap();
+    }
+}
+
 /// Charges and refunds of the account's ledger.
 async fn ledger(books: &Books) -> (Credits, Credits) {
     let (mut charged, mut refunded, mut after) = (Credits::ZERO, Credits::ZERO, None);

@@ -254,6 +254,34 @@ impl Questions<'_> {
         self.ask(about, texts[usize::from(self.sharded)], values)
     }
 
+    /// Whether the node's epoch lives, and where its lane's batches stand; both are locked.
+    fn ask_whether_it_may_write(&mut self, lease: Lease, marker: &Marker) -> Result<(), StoreError> {
+        let mut values = Arrays::default();
+        values.put_one(EPOCH_LOCKS);
+        values.put_one(i32::try_from(lease.0).unwrap_or(i32::MAX));
+        self.ask(About::Lock, "SELECT pg_advisory_xact_lock_shared($1, $2)", values)?;
+        let mut values = Arrays::default();
+        values.put_one(lease.0);
+        let present = "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), \
+             (SELECT coalesce(max(number), 0) FROM price_row)";
+        self.ask(About::Present, present, values)?;
+        // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
+        // are still on their way to the server.
+        let mut values = Arrays::default();
+        values.put_one(i16::from(marker.bucket));
+        values.put_one(marker.writer);
+        let mark = "SELECT 1 FROM batch_marker WHERE bucket = $1 AND writer = $2 FOR UPDATE";
+        self.ask(About::Marker, mark, values)?;
+        Ok(())
+    }
+
+    fn ask_usage(&mut self, usage: &UsageRead) -> Result<(), StoreError> {
+        let bucket = |place: &Place| bucket_of(place.account);
+        self.ask_of(About::Sums, RECENT, &usage.places, bucket, put_places)?;
+        let bucket = |key: &SketchKey| bucket_of(key.0);
+        self.ask_of(About::Sketches, SKETCHES, &usage.keys, bucket, put_sketch_keys)
+    }
+
     fn ask_requests(&mut self, requests: &[RequestRef]) -> Result<(), StoreError> {
         let texts = REQUESTS_SQL.each_ref().map(String::as_str);
         self.ask_of(
@@ -310,22 +338,7 @@ pub(super) fn load(
         sharded: shared.sharded,
         asked: Vec::with_capacity(8),
     };
-    let mut values = Arrays::default();
-    values.put_one(EPOCH_LOCKS);
-    values.put_one(i32::try_from(lease.0).unwrap_or(i32::MAX));
-    questions.ask(About::Lock, "SELECT pg_advisory_xact_lock_shared($1, $2)", values)?;
-    let mut values = Arrays::default();
-    values.put_one(lease.0);
-    let present = "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), \
-         (SELECT coalesce(max(number), 0) FROM price_row)";
-    questions.ask(About::Present, present, values)?;
-    // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
-    // are still on their way to the server.
-    let mut values = Arrays::default();
-    values.put_one(i16::from(marker.bucket));
-    values.put_one(marker.writer);
-    let mark = "SELECT 1 FROM batch_marker WHERE bucket = $1 AND writer = $2 FOR UPDATE";
-    questions.ask(About::Marker, mark, values)?;
+    questions.ask_whether_it_may_write(lease, marker)?;
     let texts = ACCOUNTS_SQL.each_ref().map(String::as_str);
     questions.ask_of(
         About::Accounts,
@@ -379,12 +392,8 @@ pub(super) fn load(
         },
     )?;
     let mut loaded = Loaded::nothing(&named);
-    let usage = usage.to_read_again(&named.accounts);
-    let bucket = |place: &Place| bucket_of(place.account);
-    questions.ask_of(About::Sums, RECENT, &usage.places, bucket, put_places)?;
-    let bucket = |key: &SketchKey| bucket_of(key.0);
-    questions.ask_of(About::Sketches, SKETCHES, &usage.keys, bucket, put_sketch_keys)?;
-    loaded.usage = usage;
+    loaded.usage = usage.to_read_again(&named.accounts);
+    questions.ask_usage(&loaded.usage)?;
     for (about, rows) in questions.answers(true)? {
         loaded.take_in(&shared.vault, about, &rows)?;
     }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod one_account;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
