@@ -96,7 +96,10 @@ mod tests {
         assert!(!address.says_session);
         assert_eq!(address.config.get_password(), Some(b"a?b?c".as_slice()));
         assert_eq!(address.config.get_dbname(), Some("books"));
-        assert_eq!(address.config.get_connect_timeout().map(|time| time.as_secs()), Some(3));
+        assert_eq!(
+            address.config.get_connect_timeout().copied(),
+            Some(std::time::Duration::from_secs(3))
+        );
         let system = Address::parse("postgres://db/books?sslrootcert=system").unwrap();
         assert_eq!((system.ssl_mode, system.authority), (None, Some(Authority::Platform)));
     }
