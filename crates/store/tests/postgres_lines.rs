@@ -401,6 +401,50 @@ async fn a_batch_whose_commit_got_no_answer_is_found_by_its_marker() {
     }
 }
 
+/// Other nodes have ended this one's epoch and cleared up before it could ask: then nobody knows, once, and it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_marker_is_gone_is_not_judged_again() {
+    if std::env::var_os("COUNTERSIGN_TEST_POSTGRES").is_none() {
+        println!("COUNTERSIGN_TEST_POSTGRES names no server: not tried");
+        return;
+    }
+    let url = testing::new_database(&format!("t_{}_gone", std::process::id())).unwrap();
+    let line = Line::to(&url).await;
+    let books = open(line.url.clone(), Duration::from_secs(20));
+    let account = new_account(books.as_ref()).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        clients.push(client);
+    }
+    let [holder, cleaner, onlooker] = clients.try_into().unwrap();
+    let waiting = async |wanted: i64| {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while onlooker.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    // The batch holds its marker and waits for the account; who deletes the marker is next.
+    let sql = "BEGIN; SELECT 1 FROM account FOR UPDATE";
+    holder.batch_execute(sql).await.unwrap();
+    line.befall(Plan::new(Fault::CutAfter, COMMIT));
+    let of_task = Arc::clone(&books);
+    let told = tokio::spawn(async move { of_task.submit(account, send(1)).await });
+    waiting(1).await;
+    let cleared = tokio::spawn(async move { cleaner.execute("DELETE FROM batch_marker", &[]).await.unwrap() });
+    waiting(2).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert!(matches!(told.await.unwrap(), Err(StoreError::Lost)));
+    assert_eq!(cleared.await.unwrap(), 1);
+    books.submit(account, send(2)).await.unwrap().unwrap();
+    let balance = books.account(account.id).await.unwrap().unwrap().balance;
+    let paid = Credits::parse(PAID).unwrap() - balance;
+    assert_eq!(paid.micros(), 2 * FEE_MICROS, "one charge for each");
+    books.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_arrives_late_makes_no_answer_wrong() {
     for (test, at) in [

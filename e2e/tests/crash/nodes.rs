@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use countersign_core::Credits;
-use countersign_e2e::{Api, Lost, Options, Patroni, Postgres, Server, Sink, Stop};
+use countersign_e2e::{Api, Lost, Patroni, Postgres, Server, Sink, Site, Stop};
 use hyper::StatusCode;
-use tempfile::TempDir;
 
 use crate::load::{Load, Nodes, Record};
 use crate::{OWNER, caller, kills, moment, proof};
@@ -25,26 +24,26 @@ async fn what_was_acknowledged_survives_the_loss_of_either_node_and_of_the_datab
         println!("PostgreSQL isn't installed: not tried");
         return Ok(());
     };
-    let mut site = Site::start(database.url()).await?;
+    let mut pair = Pair::start(database.url()).await?;
     for round in 0..kills()? {
-        let fault = async |site: &mut Site| match round % 5 {
-            0 => site.lose_node(0),
+        let fault = async |pair: &mut Pair| match round % 5 {
+            0 => pair.lose_node(0),
             1 => stop_and_start(&database, Stop::Immediate),
-            2 => site.lose_node(1),
+            2 => pair.lose_node(1),
             3 => stop_and_start(&database, Stop::Kill),
             _ => {
                 database.stop(Stop::Immediate)?;
-                site.servers[0].kill9()?;
+                pair.servers[0].kill9()?;
                 let lost_at = Instant::now();
                 database.restart()?;
-                site.start_again(0)?;
+                pair.start_again(0)?;
                 Ok(lost_at)
             }
         };
-        let told = site.round(round, fault).await?;
+        let told = pair.round(round, fault).await?;
         println!("round {round}: {told}");
     }
-    println!("{}", site.prove().await?);
+    println!("{}", pair.prove().await?);
     Ok(())
 }
 
@@ -57,22 +56,22 @@ async fn what_was_acknowledged_survives_the_loss_of_the_primary() -> Result<()> 
     };
     let rounds: u32 = rounds.parse().context("COUNTERSIGN_FAILOVERS is a number")?;
     let database = Patroni::start()?;
-    let mut site = Site::start(database.url()).await?;
+    let mut pair = Pair::start(database.url()).await?;
     for round in 0..rounds {
         let lost = if round % 2 == 0 { Lost::Machine } else { Lost::Server };
         let mut killed = String::new();
-        let fault = async |_: &mut Site| {
+        let fault = async |_: &mut Pair| {
             killed = database.kill(lost)?;
             Ok(Instant::now())
         };
-        let told = site.round(round, fault).await?;
+        let told = pair.round(round, fault).await?;
         println!("failover {round}, {lost:?} of {killed} lost: {told}");
         if lost == Lost::Machine {
             database.revive(&killed)?;
         }
         database.whole()?;
     }
-    println!("{}", site.prove().await?);
+    println!("{}", pair.prove().await?);
     Ok(())
 }
 
@@ -84,39 +83,31 @@ fn stop_and_start(database: &Postgres, how: Stop) -> Result<Instant> {
 }
 
 /// Two nodes on one database, their callers, and what these were told.
-struct Site {
+struct Pair {
     servers: Vec<Server>,
     nodes: std::sync::Arc<Nodes>,
     sink: Sink,
     first_balance: Credits,
     record: Record,
     next_number: u64,
-    /// Holds the key that both nodes have.
-    _shared: TempDir,
+    /// Where their key is.
+    _site: Site,
 }
 
-impl Site {
+impl Pair {
     async fn start(database: &str) -> Result<Self> {
-        let shared = TempDir::with_prefix("countersign-nodes-")?;
-        let key = shared.path().join("master.key");
-        write_key(&key)?;
+        let site = Site::new(database)?;
         let sink = Sink::start().await?;
         sink.refuse_a_third();
         let mut servers = Vec::new();
         for name in ["one", "two"] {
-            servers.push(Server::start(Options {
-                database: Some(database.to_owned()),
-                env: vec![
-                    ("COUNTERSIGN_KEYS_MASTER_KEY_FILE".to_owned(), key.display().to_string()),
-                    ("COUNTERSIGN_DATABASE_NODE_NAME".to_owned(), name.to_owned()),
-                    // Short delays, so that retries of retries meet faults too.
-                    (
-                        "COUNTERSIGN_CALLBACKS_RETRY_DELAYS_SECONDS".to_owned(),
-                        "1,2,3,4,5,6,7,8,9,10".to_owned(),
-                    ),
-                ],
-                ..Options::default()
-            })?);
+            let mut options = site.node(name);
+            // Short delays, so that retries of retries meet faults too.
+            options.env.push((
+                "COUNTERSIGN_CALLBACKS_RETRY_DELAYS_SECONDS".to_owned(),
+                "1,2,3,4,5,6,7,8,9,10".to_owned(),
+            ));
+            servers.push(Server::start(options)?);
         }
         // Enough for any number of rounds. It is the account's second purchase, as the proofs know.
         servers[0].cli_json(["account", "credit", OWNER, "1000"])?;
@@ -129,7 +120,7 @@ impl Site {
             first_balance,
             record: Record::default(),
             next_number: 0,
-            _shared: shared,
+            _site: site,
         })
     }
 
@@ -218,14 +209,6 @@ impl Site {
         proof::money_at_rest(&self.servers[0], &self.record)?;
         Ok(told)
     }
-}
-
-/// The key that both nodes have.
-fn write_key(path: &std::path::Path) -> Result<()> {
-    std::fs::write(path, "5a".repeat(32))?;
-    #[cfg(unix)]
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(())
 }
 
 async fn wait_until_well(api: &Api) -> Result<()> {

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Waiting for quiet ends here: what still runs then (a vacuum) may take longer than a round.
 const QUIET_WITHIN: Duration = Duration::from_secs(5);
 /// What a node that ended had under way is another's by then: hundreds of thousands of messages, after a load.
-const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(120);
+const TAKEN_OVER_WITHIN: Duration = Duration::from_mins(2);
 
 const ONE_MANY: Course = course(1, true);
 const ONE_HOT: Course = course(1, false);
@@ -174,6 +174,7 @@ impl Workbench<'_> {
         let turns = arena.take_turns()?;
         let mut figures = arena.figures(&turns);
         if arena.options.books == Backend::Postgres {
+            figures.push(arena.leave_one_node()?);
             figures.extend(arena.cost("database growth for a send, many accounts", true)?);
             figures.extend(arena.cost("database growth for a send, one account", false)?);
         }
@@ -377,8 +378,11 @@ impl<'a> Arena<'a> {
         figures
     }
 
-    /// Ends all nodes but the first, and waits until it has taken over what they had under way: that would count as a send's cost.
-    fn leave_one_node(&mut self) -> Result<()> {
+    /// Ends all nodes but the first, and waits until it has taken over what they had under way: how fast that is, and it doesn't count as a
+    /// later send's cost.
+    fn leave_one_node(&mut self) -> Result<Figure> {
+        let left = "SELECT count(*) FROM request WHERE wake_at IS NOT NULL AND owner > (SELECT min(epoch) FROM node)";
+        let [left] = self.cluster.numbers(cluster::BOOKS, left)?;
         for node in self.nodes.drain(1..) {
             node.server.stop()?;
         }
@@ -390,14 +394,22 @@ impl<'a> Arena<'a> {
             );
             std::thread::sleep(LOOK);
         }
-        say(&format!("  taken over within {:.1} s", began.elapsed().as_secs_f64()))
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Figure {
+            name: "takeover of what a node leaves when it ends",
+            target: Target::None,
+            value: float(left) / seconds,
+            unit: "messages/s",
+            detail: format!(
+                "{left} messages that wait for something, in {seconds:.1} s; a node that is killed is missed after 25 s"
+            ),
+        })
     }
 
     /// One load on one node alone, between two looks at PostgreSQL's counters.
     fn cost(&mut self, name: &'static str, many_accounts: bool) -> Result<Vec<Figure>> {
         let course = course(1, many_accounts);
         let length = Duration::from_secs(self.bench.options.seconds) + WARM_UP;
-        self.leave_one_node()?;
         // Each page goes whole into the log when it is first touched after a checkpoint: the warm-up has the hot ones.
         self.cluster.sql(cluster::BOOKS, "CHECKPOINT")?;
         self.drive(course, WARM_UP)?;

@@ -17,7 +17,7 @@ use crate::Outcome;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportProfile};
 use crate::sql::settings::Settings;
-use crate::sql::{Connection, actions};
+use crate::sql::{Connection, OptionalExtension as _, actions};
 use crate::types::{Committed, Lease, RequestRef, StoreError};
 
 /// What a lane remembers from one batch to the next. All of it stands in the database as well, or may be forgotten.
@@ -49,6 +49,15 @@ pub(super) struct Written {
     pub(super) new_reports: Vec<DueReport>,
     pub(super) changed: Vec<RequestRef>,
     pub(super) clocks_moved: Vec<AccountKey>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Committed,
+    NotCommitted,
+    /// Its marker is gone: so long was this node away that others have ended it and cleared up, or somebody put the database back.
+    Unknown,
 }
 
 /// Why a batch has no answers.
@@ -104,15 +113,21 @@ impl Books {
         })
     }
 
-    /// The number of the last batch of this lane that was committed. Waits for one that is still under way.
-    pub(super) fn marked(&self, session: &Session) -> Result<Option<i64>, StoreError> {
-        let Some(writer) = self.writer else { return Ok(None) };
-        let number = Connection::Postgres(session).query_row(
+    /// What became of this lane's last batch, which had that number. Waits for one that is still under way.
+    pub(super) fn fate_of(&self, session: &Session, number: i64) -> Result<Fate, StoreError> {
+        let Some(writer) = self.writer else {
+            return Ok(Fate::Unknown);
+        };
+        let marked: Result<i64, _> = Connection::Postgres(session).query_row(
             "SELECT number FROM batch_marker WHERE bucket = ?1 AND writer = ?2 FOR UPDATE",
             [i64::from(self.last_bucket), writer],
             |row| row.get(0),
-        )?;
-        Ok(Some(number))
+        );
+        Ok(match marked.optional()? {
+            Some(marked) if marked == number => Fate::Committed,
+            Some(_) => Fate::NotCommitted,
+            None => Fate::Unknown,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
-use super::batch::{self, Books, Failed, Written};
+use super::batch::{self, Books, Failed, Fate, Written};
 use super::events::Event;
 use super::session::{Access, Session};
 use crate::Outcome;
@@ -241,11 +241,11 @@ impl Lane {
     /// Learns what became of a batch whose callers were told that nobody knows. What it asked of the workers stands in the books: they
     /// read it from there.
     fn resolve(&mut self, number: i64, deadline: Instant) -> bool {
-        let Some(was_committed) = self.was_committed(number, deadline) else {
+        let Some(fate) = self.fate_of(number, deadline) else {
             return false;
         };
         self.unresolved = None;
-        if was_committed {
+        if fate != Fate::NotCommitted {
             self.parts.committed.commands.miss();
             self.parts.committed.reports.miss();
         }
@@ -368,9 +368,14 @@ impl Lane {
                 Failed::Nothing(error) => error,
                 // To learn it is worth some more time: nobody wants to hear that the outcome is unknown.
                 Failed::Unknown(number, written) => {
-                    match self.was_committed(number, Instant::now() + self.parts.access.timeout) {
-                        Some(true) => return Ok(*written),
-                        Some(false) => StoreError::Unavailable,
+                    match self.fate_of(number, Instant::now() + self.parts.access.timeout) {
+                        Some(Fate::Committed) => return Ok(*written),
+                        Some(Fate::NotCommitted) => StoreError::Unavailable,
+                        Some(Fate::Unknown) => {
+                            self.parts.committed.commands.miss();
+                            self.parts.committed.reports.miss();
+                            return Err(StoreError::Lost);
+                        }
                         None => {
                             self.unresolved = Some(number);
                             return Err(StoreError::Lost);
@@ -429,19 +434,18 @@ impl Lane {
         Ok(session)
     }
 
-    /// Whether the batch of that number was committed, of which that can't be told from its connection; `None` where it can't be learned
-    /// in time.
-    fn was_committed(&mut self, number: i64, deadline: Instant) -> Option<bool> {
+    /// What became of the batch of that number, where its connection can't tell; `None` where it can't be learned in time.
+    fn fate_of(&mut self, number: i64, deadline: Instant) -> Option<Fate> {
         loop {
             let asked = self.connected(deadline).and_then(|session| {
-                let found = self.books.marked(&session);
+                let found = self.books.fate_of(&session, number);
                 if session.is_usable() {
                     self.session = Some(session);
                 }
                 found
             });
             match asked {
-                Ok(marked) => return Some(marked == Some(number)),
+                Ok(fate) => return Some(fate),
                 Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {
                     tracing::error!(%error, "whether a batch was committed can't be learned in time");
                     return None;

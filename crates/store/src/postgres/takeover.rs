@@ -107,7 +107,7 @@ impl Takeover {
             if let Some(epoch) = self.of
                 && !self.left_some
             {
-                forget_node(session, epoch)?;
+                forget_node(session, shared, epoch)?;
             }
             return Ok(false);
         };
@@ -269,8 +269,18 @@ fn strays(session: &Session, bucket: i16) -> Result<Vec<Option<i64>>, StoreError
     Ok(std::iter::once(None).chain(strays.into_iter().map(Some)).collect())
 }
 
-/// Forgets a node of which nothing is left. Nothing can be added any more: whoever claims looks first whether its own epoch lives.
-fn forget_node(session: &Session, epoch: i64) -> Result<(), StoreError> {
+/// Forgets a node of which nothing is left, with its lanes' markers. Nothing can be added any more: whoever claims looks first whether
+/// its own epoch lives, and a lane whose marker is gone makes it anew for the next one.
+fn forget_node(session: &Session, shared: &Shared, epoch: i64) -> Result<(), StoreError> {
+    let marked = if shared.sharded {
+        held_buckets(session)?.into()
+    } else {
+        vec![0_i16]
+    };
+    let sql = judged(session, "DELETE FROM batch_marker WHERE bucket = $1 AND epoch = $2")?;
+    for bucket in marked {
+        session.wait(session.client().execute(sql, &[&bucket, &epoch]))?;
+    }
     session.wait(
         session
             .client()
