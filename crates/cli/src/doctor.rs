@@ -1,5 +1,5 @@
-//! `countersign doctor`: reads the operator's texts and tries every channel of the configuration without sending anything to
-//! anyone, and says what is wrong and what to do.
+//! `countersign doctor`: reads the operator's texts, looks at the PostgreSQL database and tries every channel of the configuration without
+//! sending anything to anyone, and says what is wrong and what to do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,8 @@ use crate::route;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It reads the same configuration as `serve`, beside a running server too. No code is sent to anyone, and no upstream is asked
-anything that costs money. Exit code 1: a channel doesn't work, or your texts have a mistake.
+anything that costs money; in a PostgreSQL database nothing is changed. Exit code 1: a channel doesn't work, no node could work on
+the database, or your texts have a mistake.
 
 Examples:
   countersign doctor
@@ -36,6 +37,9 @@ struct DoctorView {
     /// Of the operator's own texts, where they have some.
     #[serde(skip_serializing_if = "Option::is_none")]
     texts: Option<FindingView>,
+    /// Of the PostgreSQL database, where the books are in one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    database: Vec<FindingView>,
     channels: Vec<ChannelView>,
     warnings: Vec<String>,
     /// Whether a server was there to compare prices with costs.
@@ -83,7 +87,7 @@ impl From<Finding> for FindingView {
     }
 }
 
-/// Examines; exit code 1 where a channel or a text doesn't work.
+/// Examines; exit code 1 where a channel, the database or a text doesn't work.
 pub(crate) fn run(arguments: &DoctorArguments, common: &Common, output: &Output) -> anyhow::Result<ExitCode> {
     // Channels take the process's provider of TLS; a second install is no harm.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
@@ -104,6 +108,7 @@ pub(crate) fn run(arguments: &DoctorArguments, common: &Common, output: &Output)
     let view = DoctorView {
         ok: examination.works(),
         texts: examination.texts.map(FindingView::from),
+        database: examination.database.into_iter().map(FindingView::from).collect(),
         channels: examination.channels.into_iter().map(ChannelView::from).collect(),
         prices_compared: running.is_some(),
         warnings: settings
@@ -120,6 +125,12 @@ fn text(view: &DoctorView, output: &Output) -> String {
     let mut text = String::new();
     if let Some(finding) = &view.texts {
         text.extend([&output.styled(Style::Strong, "texts"), "\n"]);
+        show_finding(&mut text, finding, output);
+    }
+    if !view.database.is_empty() {
+        text.extend([&output.styled(Style::Strong, "database"), "\n"]);
+    }
+    for finding in &view.database {
         show_finding(&mut text, finding, output);
     }
     if view.channels.is_empty() {

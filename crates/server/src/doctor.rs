@@ -1,5 +1,7 @@
-//! `countersign doctor`: reads the operator's texts and tries every channel as it was set, in a process of its own, beside a live
-//! server too. Nothing is sent to anyone, and the books are not opened.
+//! `countersign doctor`: reads the operator's texts, looks at the database and tries every channel as it was set, in a process of its
+//! own, beside a live server too. Nothing is sent to anyone, and the books are not opened.
+
+mod database;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(40);
 pub struct Examination {
     /// What was found of the operator's own texts, where they have some or these are wrong.
     pub texts: Option<Finding>,
+    /// What was found of the PostgreSQL database, in the order in which it was asked; empty where the books are SQLite's.
+    pub database: Vec<Finding>,
     /// What was found of each channel, in the order of the settings.
     pub channels: Vec<Examined>,
 }
@@ -35,7 +39,7 @@ impl Examination {
             .texts
             .as_ref()
             .is_none_or(|finding| finding.verdict != Verdict::Broken);
-        texts_work && self.channels.iter().all(Examined::works)
+        texts_work && all_work(&self.database) && self.channels.iter().all(Examined::works)
     }
 }
 
@@ -53,11 +57,15 @@ pub struct Examined {
 impl Examined {
     /// Whether it works.
     pub fn works(&self) -> bool {
-        self.findings.iter().all(|finding| finding.verdict != Verdict::Broken)
+        all_work(&self.findings)
     }
 }
 
-/// Reads the operator's texts, and tries all channels, side by side.
+fn all_work(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.verdict != Verdict::Broken)
+}
+
+/// Reads the operator's texts, looks at the database, and tries all channels, side by side.
 pub async fn examine(settings: &Settings) -> Examination {
     let (texts, of_texts) = match settings.open_texts() {
         Ok(texts) => {
@@ -71,9 +79,12 @@ pub async fn examine(settings: &Settings) -> Examination {
         let each = settings.channels.iter();
         each.map(|channel| examine_channel(settings, channel, texts))
     });
+    let channels = channels.collect::<FuturesOrdered<_>>().collect();
+    let (database, channels) = tokio::join!(database::examine(settings.database()), channels);
     Examination {
         texts: of_texts,
-        channels: channels.collect::<FuturesOrdered<_>>().collect().await,
+        database,
+        channels,
     }
 }
 

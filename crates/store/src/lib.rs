@@ -62,7 +62,8 @@ pub use orders::{
 #[doc(hidden)]
 pub use postgres::NodeTimes;
 pub use postgres::{
-    DatabaseStatus, Migrated, MonthStatus, NodeStatus, PostgresSettings, PostgresStore, ReachError, Retained,
+    DatabaseFacts, DatabaseStatus, Migrated, MonthStatus, NodeStatus, PostgresSettings, PostgresStore, ReachError,
+    Retained,
 };
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};

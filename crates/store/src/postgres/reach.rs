@@ -13,7 +13,7 @@ use super::settings::PostgresSettings;
 use crate::types::StoreError;
 
 /// The oldest server that has all that the statements use.
-const OLDEST_SERVER: i32 = 14;
+pub(super) const OLDEST_SERVER: i32 = 14;
 
 /// Why a database can't be reached.
 #[derive(Debug, thiserror::Error)]
@@ -96,11 +96,15 @@ impl SessionError {
     }
 }
 
-/// A connection for a command, whose questions may take so long. Connecting may not: it says why it can't. Not within a runtime's own
-/// thread.
-pub(crate) fn connect_for_long(settings: &PostgresSettings, longest: Duration) -> Result<Session, StoreError> {
+/// A connection for a command, which says why it can't be had. Not within a runtime's own thread.
+pub(super) fn connect(settings: &PostgresSettings) -> Result<Session, StoreError> {
     let access = settings.access()?;
-    let mut session = Session::connect(&access).map_err(|error| unreached(&error, settings))?;
+    Session::connect(&access).map_err(|error| unreached(&error, settings))
+}
+
+/// The same where questions may take so long; connecting may not.
+pub(crate) fn connect_for_long(settings: &PostgresSettings, longest: Duration) -> Result<Session, StoreError> {
+    let mut session = connect(settings)?;
     session.set_timeout(longest);
     session.batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
     Ok(session)
