@@ -25,7 +25,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one with settings of the server's own (`fsync=off`). `None` where PostgreSQL isn't installed.
+    /// Starts one with settings of the server's own (`fsync=off`), or what else the script takes. `None` where PostgreSQL isn't installed.
     pub fn start(settings: &[&str]) -> Result<Option<Self>> {
         Self::start_in(&[], settings)
     }
@@ -55,6 +55,11 @@ impl Postgres {
     /// The URL of an empty database that belongs to its role.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What its superuser is answered in that database: a line for each row, columns apart by `|`.
+    pub fn psql(&self, sql: &str) -> Result<String> {
+        self.script.run("psql", ["-d", "books", "-A", "-t", "-c", sql])
     }
 
     /// Stops the server; its data stay.

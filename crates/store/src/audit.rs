@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Database;
-use crate::postgres::{Session, is_sharded, require_books};
+use crate::postgres::{connect_for_long, is_sharded, require_books};
 use crate::sql::{Connection, OptionalExtension as _, Row, params};
 use countersign_core::{AccountId, AccountKey, Credits, EntryHash, RequestId};
 use ring::digest;
@@ -114,10 +114,7 @@ pub fn audit(
         // A session waits on a runtime of its own, which must not begin within another's thread.
         Database::Postgres(settings) => std::thread::scope(|scope| {
             let checked = scope.spawn(|| {
-                let mut access = settings.access()?;
-                access.timeout = LONGEST_QUESTION;
-                let session = Session::connect(&access)?;
-                session.batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+                let session = connect_for_long(settings, LONGEST_QUESTION)?;
                 require_books(&session)?;
                 session.set_sharded(is_sharded(&session)?);
                 check_all(Connection::Postgres(&session), noted, &mut progress)

@@ -16,8 +16,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::audit::{AuditReport, audit};
 use crate::postgres::{
-    COMMIT, COPY_UNDER_WAY, Parameter, PostgresSettings, Session, SessionError, is_sharded, make_partitions_between,
-    migrate,
+    COMMIT, COPY_UNDER_WAY, Parameter, PostgresSettings, Session, SessionError, connect_for_tools, is_sharded,
+    make_partitions_between, migrate,
 };
 use crate::sql::connection::Column;
 use crate::sql::settings::{check_master_key, compare_master_key};
@@ -137,8 +137,7 @@ fn copy_here(
     require_current_schema(&source)?;
     let vault = Vault::new(&options.master_key)?;
     compare_master_key(Connection::Sqlite(&source), &vault)?;
-    let target = Session::connect(&options.to.access()?)?;
-    target.batch_execute("SET statement_timeout = 0")?;
+    let target = connect_for_tools(&options.to)?;
     migrate(&target)?;
     target.batch_execute("SET statement_timeout = 0")?;
     require_target(&source, &target)?;

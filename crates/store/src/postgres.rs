@@ -2,12 +2,13 @@
 //! beside them. Correctness comes from the locks of accounts' rows; everything that a node keeps in memory may be wrong for a moment
 //! without harm.
 //!
-//! `session` is one connection, for code that waits for its answers, `value` how columns and parameters travel, `pool` the connections
-//! for questions and settings. `lane` takes commands from its bounded queue and commits them: `load` and `write` are its SQL, `usage` and
-//! `reports` what goes with a batch. `nodes` says which node lives, `takeover` claims the work of those that don't, and by `events` they
-//! tell each other what changed. `schema` makes and
+//! `address` and `settings` say how the server is reached, `reach` whether it can be. `session` is one connection, for code that waits
+//! for its answers, `value` how columns and parameters travel, `pool` the connections for questions and settings. `lane` takes commands
+//! from its bounded queue and commits them: `load` and `write` are its SQL, `usage` and `reports` what goes with a batch. `nodes` says
+//! which node lives, `takeover` claims the work of those that don't, and by `events` they tell each other what changed. `schema` makes and
 //! changes the tables, `partitions` their months. Most SQL is in [`crate::sql`], which both backends share.
 
+mod address;
 mod arrays;
 mod backend;
 mod batch;
@@ -38,9 +39,11 @@ use std::thread::JoinHandle;
 
 use countersign_core::Rules;
 
+pub(crate) use care::connect_for_tools;
 pub use care::{DatabaseStatus, Migrated, MonthStatus, NodeStatus, Retained};
 pub(crate) use past::{put_past, read_past};
 pub use reach::ReachError;
+pub(crate) use reach::connect_for_long;
 #[cfg(feature = "testing")]
 pub(crate) use schema::MIGRATIONS;
 pub(crate) use schema::{COPY_UNDER_WAY, is_sharded, make_partitions_between, migrate, require_books};

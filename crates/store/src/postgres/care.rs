@@ -146,12 +146,9 @@ impl PostgresSettings {
 }
 
 /// A connection that may take its time. Not within a runtime's own thread.
-fn connect_for_tools(settings: &PostgresSettings) -> Result<Session, StoreError> {
-    let access = settings.access()?;
-    let mut session = Session::connect(&access).map_err(|error| reach::unreached(&error, settings))?;
-    session.set_timeout(LONGEST_QUESTION);
+pub(crate) fn connect_for_tools(settings: &PostgresSettings) -> Result<Session, StoreError> {
+    let session = reach::connect_for_long(settings, LONGEST_QUESTION)?;
     reach::examine(&session)?;
-    session.batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
     Ok(session)
 }
 

@@ -3,7 +3,9 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
 use super::session::{Session, SessionError};
@@ -31,7 +33,7 @@ impl PostgresSettings {
         match Session::connect(&access) {
             Ok(_session) => Ok(()),
             Err(error) if error.may_pass() => Err(ReachError::NotYet(words(&error))),
-            Err(error) => Err(ReachError::Never(StoreError::Unfit(words(&error)))),
+            Err(error) => Err(ReachError::Never(unreached(&error, self))),
         }
     }
 }
@@ -74,7 +76,18 @@ impl SessionError {
     /// Whether another attempt may go better.
     fn may_pass(&self) -> bool {
         let full = matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS));
-        full || self.ends_connection()
+        full || (self.ends_connection() && self.distrust().is_none())
+    }
+
+    /// Why the server's certificate was refused, where that is what went wrong.
+    fn distrust(&self) -> Option<&CertificateError> {
+        let Self::Postgres(error) = self else { return None };
+        // What went wrong with TLS is inside of an error of input and output, which names its own cause's cause only.
+        let source = error.source()?.downcast_ref::<std::io::Error>()?;
+        match source.get_ref()?.downcast_ref()? {
+            rustls::Error::InvalidCertificate(why) => Some(why),
+            _ => None,
+        }
     }
 
     /// Whether the role may not do what was asked.
@@ -83,8 +96,17 @@ impl SessionError {
     }
 }
 
-/// Why a command could not connect.
-pub(super) fn unreached(error: &SessionError, settings: &PostgresSettings) -> StoreError {
+/// A connection for a command, whose questions may take so long. Connecting may not: it says why it can't. Not within a runtime's own
+/// thread.
+pub(crate) fn connect_for_long(settings: &PostgresSettings, longest: Duration) -> Result<Session, StoreError> {
+    let access = settings.access()?;
+    let mut session = Session::connect(&access).map_err(|error| unreached(&error, settings))?;
+    session.set_timeout(longest);
+    session.batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+    Ok(session)
+}
+
+fn unreached(error: &SessionError, settings: &PostgresSettings) -> StoreError {
     StoreError::Unfit(format!("{}: {}", settings.place(), words(error)))
 }
 
@@ -100,6 +122,18 @@ fn words(error: &SessionError) -> String {
             let _ = write!(words, ": {cause}");
             source = cause.source();
         }
+    }
+    if let Some(why) = error.distrust() {
+        words.push_str(match why {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                ". Name the server in the address as its certificate does"
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => ". Give the server another certificate, or set the clocks",
+            _ => ". Name the authority that signed the server's certificate, with database.ca_file or sslrootcert in the address",
+        });
     }
     words
 }

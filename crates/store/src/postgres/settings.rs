@@ -9,10 +9,10 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
-use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::address::{Address, Authority};
 use super::session::Access;
 use crate::types::StoreError;
 
@@ -24,7 +24,8 @@ const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
 pub struct PostgresSettings {
     /// `postgres://user:password@host:port/database`, also with several hosts, of which the one that takes writes is used.
     pub url: String,
-    /// A PEM file with the authority that signed the server's certificate; `None` trusts the platform's.
+    /// A PEM file with the authority that signed the server's certificate; `None` trusts the platform's. `sslrootcert` in the address
+    /// goes before.
     pub ca_file: Option<PathBuf>,
     /// Writer lanes, each with a connection: how many batches this node commits at once.
     pub lanes: usize,
@@ -83,12 +84,12 @@ impl PostgresSettings {
     /// Whether a text is the address of a database, as far as that can be seen. It is asked of nobody.
     pub fn is_address(text: &str) -> bool {
         let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        is_url && text.parse::<Config>().is_ok()
+        is_url && Address::parse(text).is_ok()
     }
 
     /// Which database this is, for people: its hosts and its name, and nothing secret.
     pub fn place(&self) -> String {
-        let Ok(config) = self.url.parse::<Config>() else {
+        let Ok(Address { config, .. }) = Address::parse(&self.url) else {
             return "a PostgreSQL database".to_owned();
         };
         let ports = config.get_ports();
@@ -120,12 +121,8 @@ impl PostgresSettings {
     }
 
     pub(crate) fn access(&self) -> Result<Access, StoreError> {
-        let mut config: Config = self
-            .url
-            .parse()
-            .map_err(|error: tokio_postgres::Error| wrong(&error.to_string()))?;
-        let said = self.url.split_once('?').map_or("", |(_, query)| query);
-        let says = |name: &str| said.split('&').any(|part| part.split('=').next() == Some(name));
+        let address = Address::parse(&self.url).map_err(|error| wrong(&error.to_string()))?;
+        let mut config = address.config;
         let is_here = config.get_hosts().iter().all(|host| match host {
             Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
             #[cfg(unix)]
@@ -134,11 +131,11 @@ impl PostgresSettings {
         let is_here = is_here
             && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
             && !config.get_hosts().is_empty();
-        if !says("sslmode") {
-            config.ssl_mode(if is_here { SslMode::Disable } else { SslMode::Require });
-        }
+        let is_plain = is_here && address.authority.is_none();
+        let unless_said = if is_plain { SslMode::Disable } else { SslMode::Require };
+        config.ssl_mode(address.ssl_mode.unwrap_or(unless_said));
         // Of several servers the one that takes writes, and time to come to the last of them.
-        if !says("target_session_attrs") {
+        if !address.says_session {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let places = u32::try_from(config.get_hosts().len())
@@ -162,22 +159,23 @@ impl PostgresSettings {
         ));
         Ok(Access {
             config,
-            tls: self.tls()?,
+            tls: self.tls(address.authority)?,
             timeout: self.timeout,
             sharded: false,
         })
     }
 
-    fn tls(&self) -> Result<MakeRustlsConnect, StoreError> {
+    fn tls(&self, said: Option<Authority>) -> Result<MakeRustlsConnect, StoreError> {
+        let authority = said.unwrap_or_else(|| self.ca_file.clone().map_or(Authority::Platform, Authority::File));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(&error.to_string()))?;
-        let config = if let Some(path) = &self.ca_file {
-            {
+        let config = match authority {
+            Authority::File(path) => {
                 let mut roots = RootCertStore::empty();
                 let unreadable = |error: &dyn std::fmt::Display| wrong(&format!("{}: {error}", path.display()));
-                for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
+                for certificate in CertificateDer::pem_file_iter(&path).map_err(|error| unreadable(&error))? {
                     let certificate = certificate.map_err(|error| unreadable(&error))?;
                     roots.add(certificate).map_err(|error| unreadable(&error))?;
                 }
@@ -186,8 +184,7 @@ impl PostgresSettings {
                 }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
-        } else {
-            {
+            Authority::Platform => {
                 let verifier =
                     rustls_platform_verifier::Verifier::new(provider).map_err(|error| wrong(&error.to_string()))?;
                 builder
