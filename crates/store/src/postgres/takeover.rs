@@ -361,7 +361,11 @@ fn forget_node(session: &Session, shared: &Shared, epoch: i64) -> Result<(), Sto
     } else {
         vec![0_i16]
     };
-    let sql = judged(session, "DELETE FROM batch_marker WHERE bucket = $1 AND epoch = $2")?;
+    let sql = judged(
+        session,
+        "DELETE FROM batch_marker WHERE bucket = $1 AND writer IN \
+         (SELECT writer FROM batch_marker WHERE bucket = $1 AND epoch = $2 FOR UPDATE SKIP LOCKED)",
+    )?;
     for bucket in marked {
         session.wait(session.client().execute(sql, &[&bucket, &epoch]))?;
     }
