@@ -320,7 +320,7 @@ fn may_see(command: &Command, request: &VerificationRequest) -> bool {
 fn result_json(answer: &Answer) -> Option<Vec<u8>> {
     match answer {
         Answer::Status(status) => serde_json::to_vec(status).ok(),
-        Answer::Revoked => Some(b"true".to_vec()),
-        Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) | Answer::Done => None,
+        Answer::Revoked | Answer::Done => Some(b"true".to_vec()),
+        Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) => None,
     }
 }

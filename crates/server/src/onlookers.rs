@@ -25,7 +25,8 @@ impl Default for Onlookers {
         Self {
             looked_at: Mutex::default(),
             looks: Notify::new(),
-            follows: watch::Sender::new(false),
+            // A node that starts reads what there is, as the only one for all that it knows.
+            follows: watch::Sender::new(true),
         }
     }
 }

@@ -23,6 +23,10 @@ use requests::ChargedRequests;
 /// Rows between two reports of progress within an account.
 const PROGRESS_EVERY_ROWS: u64 = 20_000;
 
+/// How often an account's row is looked for that isn't there, and the pause between two looks.
+const ROW_LOOKS: u32 = 10;
+const ROW_PAUSE: Duration = Duration::from_millis(200);
+
 /// What an audit looked at, and the first thing that was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditReport {
@@ -153,7 +157,7 @@ fn check_all(
         let Some(account) = account_at(snapshot.connection(), place)? else {
             // On several machines a new account's place may be seen a moment before its row.
             drop(snapshot);
-            if account_at(connection, place)?.is_some() {
+            if comes(connection, place)? {
                 continue;
             }
             report.violation = Some(Violation {
@@ -260,6 +264,17 @@ fn next_place(connection: Connection<'_>, after_id: i64) -> Result<Option<[i64; 
     };
     let place = connection.query_row(sql, [after_id], |row| Ok([row.get::<i64>(0)?, row.get(1)?]));
     Ok(place.optional()?)
+}
+
+/// Waits a while for an account's row.
+fn comes(connection: Connection<'_>, place: [i64; 2]) -> Result<bool, StoreError> {
+    for _ in 0..ROW_LOOKS {
+        if account_at(connection, place)?.is_some() {
+            return Ok(true);
+        }
+        std::thread::sleep(ROW_PAUSE);
+    }
+    Ok(false)
 }
 
 fn account_at(connection: Connection<'_>, place: [i64; 2]) -> Result<Option<AuditedAccount>, StoreError> {

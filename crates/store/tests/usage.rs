@@ -136,6 +136,36 @@ impl Books {
         };
     }
 
+    /// So many sends at the same time, which are judged as few batches, in their order.
+    async fn many(&mut self, first: u64, count: u64) {
+        let sends = (first..first + count).map(|number| {
+            let now = START.plus_millis(i64::try_from(number).unwrap());
+            let entropy = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.requests.push(RequestId::new(now, entropy));
+            let send = Action::Send(Box::new(Send {
+                email: None,
+                locale: None,
+                phone: PhoneNumber::from_stored(COUNTRIES[0] + number),
+                request: None,
+                sender: None,
+                code: SendCode::Supplied(Code::parse("4711").unwrap()),
+                callback_url: None,
+                payload: None,
+                ttl: Ttl::default(),
+                id_entropy: entropy,
+                reach: Reach::Reachable,
+                plan: None,
+                skipped: Vec::new(),
+            }));
+            (now, send)
+        });
+        let sends: Vec<_> = sends.collect();
+        let asked = sends.into_iter().map(|(now, send)| self.ask(now, send));
+        for answer in futures_util::future::join_all(asked).await {
+            answer.unwrap();
+        }
+    }
+
     /// What all rows add up to, by key; new numbers left out.
     async fn expected(&self, path: &Path) -> BTreeMap<(i64, [String; 3]), UsageSum> {
         let sql = "SELECT created_at, random, min(at) FROM timeline WHERE kind = 1 AND state IN (5, 6) \
@@ -336,6 +366,13 @@ async fn usage_is_the_same_whichever_node_writes_it() {
         }
         for books in [&mut by_one, &mut by_two] {
             books.one(number, i64::try_from(number / 150).unwrap()).await;
+        }
+    }
+    // Many at once, so that each batch folds numbers into sketches that the other node's last batch wrote.
+    for number in 0..12 {
+        std::mem::swap(&mut by_two.store, &mut other);
+        for books in [&mut by_one, &mut by_two] {
+            books.many(1_000 + number * 100, 100).await;
         }
     }
     let expected = by_two.expected(directories[1].path()).await;

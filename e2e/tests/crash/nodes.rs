@@ -9,14 +9,12 @@ use countersign_e2e::{Api, Lost, Patroni, Postgres, Server, Sink, Site, Stop};
 use hyper::StatusCode;
 
 use crate::load::{Load, Nodes, Record};
-use crate::{OWNER, caller, kills, moment, proof};
+use crate::{OWNER, REPORTS_DEADLINE, caller, kills, moment, proof};
 
 /// How long a database may be away before callers get through again. A member of Patroni's that is gone is missed after 8 s.
 const BACK_DEADLINE: Duration = Duration::from_mins(1);
 /// How long a node may take to see that its database is there again.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the last reports may take: a dead node's are taken over after 25 s, and then wait for their retries.
-const REPORTS_DEADLINE: Duration = Duration::from_mins(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_the_loss_of_either_node_and_of_the_database() -> Result<()> {

@@ -227,7 +227,10 @@ async fn guard(State(room): State<Room>, request: Request, next: Next) -> Respon
     let exposed = room.app.settings.sandbox.exposed;
     let mut response = match same_site(request.uri(), request.headers(), exposed) {
         Ok(()) => {
-            if !room.app.store.is_alone() {
+            let is_of_the_page = [".css", ".js", ".svg"]
+                .iter()
+                .any(|end| request.uri().path().ends_with(end));
+            if !is_of_the_page && !*room.app.draining.borrow() {
                 room.app.onlookers.look().await;
             }
             next.run(request).await

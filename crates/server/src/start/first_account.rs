@@ -101,3 +101,35 @@ async fn credit(store: &dyn Store, account: AccountKey) -> Result<(), StartError
     outcome.map_err(|error| StoreError::Database(format!("the first account's credit was refused: {error}")))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::Rules;
+    use countersign_store::{Books, MasterKey, testing};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nodes_that_start_together_make_one_account_with_one_credit() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || {
+            let opened = testing::open(directory.path(), MasterKey::from_bytes([1; 32]), Rules::default());
+            opened.unwrap().0
+        };
+        let first = open();
+        // A file of SQLite has one process.
+        let second = if testing::on_postgres() {
+            open()
+        } else {
+            std::sync::Arc::clone(&first)
+        };
+        let find = async |books: &dyn Books| find_or_make(books, books).await.unwrap().unwrap().token;
+        let (one, other) = tokio::join!(find(&*first), find(&*second));
+        assert_eq!(one.as_str(), other.as_str());
+        let account = first.account_of_phone(OWNER).await.unwrap().unwrap();
+        // And somebody who saw it before it had its credit.
+        credit(&*second, account.key).await.unwrap();
+        let account = first.account_of_phone(OWNER).await.unwrap().unwrap();
+        assert_eq!((account.entries, account.balance), (1, CREDIT));
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! While somebody looks at the inbox here, what is told comes within milliseconds, and every few seconds the inbox is compared with the
 //! books, since what is told may get lost. While nobody does, nothing is told of requests: a send costs other nodes nothing, and whoever
-//! comes is shown what there is first. Waiting pages look at their sign-ins each second in any case.
+//! comes is shown what there is first: all that is under way, and what arrived in the last ten minutes. Waiting pages look at their sign-ins each second in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ const LOOKS_BETWEEN_COMPARISONS: u32 = 3;
 /// Messages of other nodes that one comparison brings, and messages here that it looks up again.
 const MOST_BROUGHT: usize = 1_000;
 const MOST_LOOKED_UP: usize = 100;
+/// The same after nothing was heard for a while; as many as a list shows.
+const MOST_AFTER_A_WHILE: usize = 10_000;
 /// Requests of other nodes that are looked up a second as they are told. Under more than that the inbox follows by its comparisons: it is
 /// for people, who read no thousand messages a second, and each look is a question to the books.
 const LOOKS_A_SECOND: usize = 200;
@@ -43,6 +45,8 @@ pub(super) struct FromElsewhere {
     looks_left: usize,
     second_began: Instant,
     compared_at: Option<Instant>,
+    /// Whether nothing can have been missed since this node began to follow.
+    is_whole: bool,
 }
 
 impl FromElsewhere {
@@ -55,6 +59,7 @@ impl FromElsewhere {
             looks_left: LOOKS_A_SECOND,
             second_began: Instant::now(),
             compared_at: None,
+            is_whole: true,
         }
     }
 
@@ -102,13 +107,17 @@ impl FromElsewhere {
     /// Follows other nodes' requests while somebody looks, from what there is on.
     async fn follow(&mut self) -> Result<(), StoreError> {
         let Some(inbox) = &self.app.inbox else { return Ok(()) };
-        let wanted = !self.app.store.is_alone() && (inbox.is_open() || self.app.onlookers.are_there());
-        // Before the look at what there is: nothing that comes between the two is missed.
-        self.news.want_requests(wanted);
-        if wanted && !self.app.onlookers.are_followed() {
+        let is_alone = self.app.store.is_alone();
+        let is_looked_at = inbox.is_open() || self.app.onlookers.are_there();
+        self.news.want_requests(is_looked_at && !is_alone);
+        // Alone, this node delivers everything itself, once it shows what others did before.
+        let follows = is_alone || is_looked_at;
+        if follows && !self.app.onlookers.are_followed() {
             self.catch_up().await?;
+            // Until the others know that this node listens, they tell nothing: so the first comparison looks at everything once more.
+            self.is_whole = is_alone;
         }
-        self.app.onlookers.follow(wanted);
+        self.app.onlookers.follow(follows);
         Ok(())
     }
 
@@ -147,11 +156,11 @@ impl FromElsewhere {
     /// Shows what happened while nothing was heard.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
         self.show_arrived().await?;
-        self.compare().await
+        self.compare(MOST_AFTER_A_WHILE).await
     }
 
-    /// Brings what other nodes have under way, and looks up again what is shown here as unread.
-    async fn compare(&mut self) -> Result<(), StoreError> {
+    /// Brings what other nodes have under way, and looks up again which of the newest here are shown as unread.
+    async fn compare(&mut self, newest: usize) -> Result<(), StoreError> {
         let Some(inbox) = self.app.inbox.clone() else {
             return Ok(());
         };
@@ -160,9 +169,9 @@ impl FromElsewhere {
         for request in brought {
             self.show(&inbox, request).await?;
         }
-        let shown = inbox.messages(None, MOST_LOOKED_UP).into_iter();
+        let shown = inbox.messages(None, newest).into_iter();
         let unread = shown.filter(|message| matches!(message.delivery, DeliveryState::Sent | DeliveryState::Delivered));
-        let unread = unread.map(|message| RequestRef {
+        let unread = unread.take(MOST_BROUGHT).map(|message| RequestRef {
             account: message.account,
             id: message.request,
         });
@@ -190,9 +199,6 @@ impl FromElsewhere {
         let Some(inbox) = self.app.inbox.clone() else {
             return Ok(());
         };
-        if self.app.store.is_alone() {
-            return Ok(());
-        }
         let since = clock::now().plus_millis(-ARRIVED_MS);
         for request in self.app.store.arrived_messages(since, MOST_ARRIVED).await? {
             self.show(&inbox, request).await?;
@@ -264,7 +270,13 @@ impl Worker for FromElsewhere {
                     looks = looks.wrapping_add(1);
                     self.app.login.told();
                     if self.app.onlookers.are_followed() && looks.is_multiple_of(LOOKS_BETWEEN_COMPARISONS) {
-                        followed.and(self.compare().await)
+                        let compared = if self.is_whole {
+                            self.compare(MOST_LOOKED_UP).await
+                        } else {
+                            self.catch_up().await
+                        };
+                        self.is_whole |= compared.is_ok();
+                        followed.and(compared)
                     } else {
                         followed
                     }

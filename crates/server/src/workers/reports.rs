@@ -502,8 +502,7 @@ impl Sender {
                 Err(StoreError::Closing) => break,
                 // However long it takes: an attempt that is given up is made again, once for each try.
                 Err(StoreError::DiskFull | StoreError::Unavailable | StoreError::TryAgain) => tries = 0,
-                // Perhaps it was: one attempt must not count as two, or a report is lost before its last retry.
-                Err(StoreError::Lost) if self.is_recorded(key, &attempt).await => return recorded,
+                // Perhaps it was, where the outcome is unknown: the books know the same attempt again.
                 Err(error) => tracing::debug!(%error, "an attempt is not recorded yet"),
             }
             tokio::time::sleep(backoff).await;
@@ -512,15 +511,5 @@ impl Sender {
         tracing::warn!(request = %key.request.id, "an attempt to send a delivery report could not be recorded: it is made again");
         recorded.again_at = Some(clock::now().plus_millis(AGAIN_AFTER_MS));
         recorded
-    }
-
-    /// Whether an attempt stands in the books. The request's next report, if there is one by that, is read from there like all that was
-    /// handed to nobody.
-    async fn is_recorded(&self, key: ReportKey, attempt: &ReportAttempt) -> bool {
-        let Ok(Some(report)) = self.store.report(key).await else {
-            return false;
-        };
-        let mut kept = report.attempts.iter().map(|kept| &kept.attempt);
-        kept.any(|kept| kept.at == attempt.at && kept.duration_ms == attempt.duration_ms)
     }
 }

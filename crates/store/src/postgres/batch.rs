@@ -192,7 +192,7 @@ fn judge(
     marker: &Marker,
 ) -> Result<Judged, StoreError> {
     let mut rules = shared.rules();
-    let loaded = load::load(shared, session, &rules, jobs, &books.usage, lease, marker)?;
+    let mut loaded = load::load(shared, session, &rules, jobs, &books.usage, lease, marker)?;
     if !loaded.epoch_lives {
         // The node's own thread begins a new one.
         shared.node.lost(lease);
@@ -241,7 +241,7 @@ fn judge(
             judged => judged,
         });
     }
-    let usage = (books.usage).gather(shared, session, &rules, &loaded, marker.writer, &batch.usage)?;
+    let usage = (books.usage).gather(shared, session, &rules, &mut loaded, marker.writer, &batch.usage)?;
     for (job, outcome) in jobs
         .iter()
         .filter(|job| matches!(job, Job::Command { .. }))

@@ -47,6 +47,8 @@ pub(super) struct Loaded {
     requests: HashMap<RequestRef, Option<VerificationRequest>>,
     /// Numbers of accounts that their sketches don't have yet.
     tails: HashMap<AccountKey, Vec<u8>>,
+    /// Whether commands may join: all was read just now.
+    is_open: bool,
     /// Usage that another lane has probably written, read again.
     pub(super) usage: UsageRead,
     /// Flood counters that were asked for; those that were found, as they stood.
@@ -68,7 +70,8 @@ impl Loaded {
     /// Whether a command needs nothing that isn't here: its account is locked, and all it names was asked for.
     pub(super) fn covers(&self, rules: &RulesNow, job: &Job) -> bool {
         let needed = Named::by(rules, std::slice::from_ref(job));
-        matches!(job, Job::Command { .. })
+        self.is_open
+            && matches!(job, Job::Command { .. })
             && needed.accounts.iter().all(|key| self.accounts.contains_key(key))
             && needed.requests.iter().all(|key| self.requests.contains_key(key))
             && needed.senders.iter().all(|key| self.senders.contains_key(key))
@@ -254,17 +257,12 @@ impl Questions<'_> {
         self.ask(about, texts[usize::from(self.sharded)], values)
     }
 
-    /// Whether the node's epoch lives, and where its lane's batches stand; both are locked.
-    fn ask_whether_it_may_write(&mut self, lease: Lease, marker: &Marker) -> Result<(), StoreError> {
+    /// Locks the node's epoch and the lane's marker.
+    fn ask_for_leave(&mut self, lease: Lease, marker: &Marker) -> Result<(), StoreError> {
         let mut values = Arrays::default();
         values.put_one(EPOCH_LOCKS);
         values.put_one(i32::try_from(lease.0).unwrap_or(i32::MAX));
         self.ask(About::Lock, "SELECT pg_advisory_xact_lock_shared($1, $2)", values)?;
-        let mut values = Arrays::default();
-        values.put_one(lease.0);
-        let present = "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), \
-             (SELECT coalesce(max(number), 0) FROM price_row)";
-        self.ask(About::Present, present, values)?;
         // Held from here on: whoever asks later whether this batch was committed waits until it is over, also while its rows and its COMMIT
         // are still on their way to the server.
         let mut values = Arrays::default();
@@ -273,6 +271,15 @@ impl Questions<'_> {
         let mark = "SELECT 1 FROM batch_marker WHERE bucket = $1 AND writer = $2 FOR UPDATE";
         self.ask(About::Marker, mark, values)?;
         Ok(())
+    }
+
+    /// Whether the epoch lives, and how new the price list is: last of all, since commands that join must find the prices of their moment.
+    fn ask_present(&mut self, lease: Lease) -> Result<(), StoreError> {
+        let mut values = Arrays::default();
+        values.put_one(lease.0);
+        let present = "SELECT EXISTS (SELECT 1 FROM node WHERE epoch = $1 AND ended_at IS NULL), \
+             (SELECT coalesce(max(number), 0) FROM price_row)";
+        self.ask(About::Present, present, values)
     }
 
     fn ask_usage(&mut self, usage: &UsageRead) -> Result<(), StoreError> {
@@ -338,7 +345,7 @@ pub(super) fn load(
         sharded: shared.sharded,
         asked: Vec::with_capacity(8),
     };
-    questions.ask_whether_it_may_write(lease, marker)?;
+    questions.ask_for_leave(lease, marker)?;
     let texts = ACCOUNTS_SQL.each_ref().map(String::as_str);
     questions.ask_of(
         About::Accounts,
@@ -394,6 +401,7 @@ pub(super) fn load(
     let mut loaded = Loaded::nothing(&named);
     loaded.usage = usage.to_read_again(&named.accounts);
     questions.ask_usage(&loaded.usage)?;
+    questions.ask_present(lease)?;
     for (about, rows) in questions.answers(true)? {
         loaded.take_in(&shared.vault, about, &rows)?;
     }
@@ -403,6 +411,7 @@ pub(super) fn load(
         .filter(|request| !loaded.requests.contains_key(request))
         .collect();
     if !earlier.is_empty() {
+        loaded.is_open = false;
         let mut earlier: Vec<RequestRef> = earlier.into_iter().collect();
         sort(&mut earlier);
         loaded.requests.extend(earlier.iter().map(|request| (*request, None)));
@@ -430,6 +439,7 @@ impl Loaded {
             usage_writers: HashMap::default(),
             requests: named.requests.iter().map(|request| (*request, None)).collect(),
             tails: HashMap::default(),
+            is_open: true,
             usage: UsageRead::default(),
             flood_keys: named.flood.iter().copied().collect(),
             flood: Vec::new(),

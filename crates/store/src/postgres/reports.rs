@@ -247,6 +247,12 @@ fn record(
     else {
         return Ok(None);
     };
+    // Said once more, since nobody could tell whether it was written: one attempt must not count as two.
+    if let ReportOutcome::Retry { due_at } = outcome
+        && report.due_at == Some(due_at.millis())
+    {
+        return Ok(None);
+    }
     (report.state, report.due_at) = match outcome {
         ReportOutcome::Acknowledged => (ReportState::Acknowledged, None),
         ReportOutcome::Retry { due_at } | ReportOutcome::Held { due_at } => {

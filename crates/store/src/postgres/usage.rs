@@ -30,6 +30,8 @@ const TAIL_BYTES: usize = 12;
 /// Sums and accounts that are remembered; beyond it all are read anew. A sum takes some hundred bytes, an account's sketch 4 KiB at most.
 const MAX_SUMS: usize = 16_384;
 const MAX_ACCOUNTS: usize = 8_192;
+/// Sums of an account that are read again along with its lock.
+const MAX_READ_AGAIN: usize = 64;
 
 /// What a lane remembers.
 #[derive(Default)]
@@ -60,6 +62,13 @@ pub(super) struct UsageRows {
     pub(super) tails: HashMap<AccountKey, Vec<u8>>,
 }
 
+/// What a batch adds: sums, new numbers, and those of them that go into sketches by now.
+struct Added<'a> {
+    sums: &'a BTreeMap<Place, UsageSum>,
+    numbers: &'a BTreeMap<AccountKey, Vec<(Place, Seen)>>,
+    folds: &'a BTreeMap<AccountKey, Vec<(i64, u64)>>,
+}
+
 /// A new number.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -88,7 +97,8 @@ impl UsageBook {
             // Of the quarter that it adds to: earlier ones hardly change.
             let newest = known.sums.keys().map(|place| place.quarter).max();
             let places = known.sums.keys().filter(|place| Some(place.quarter) == newest);
-            read.places.extend(places.cloned());
+            // What a batch needs beyond these it reads by itself.
+            read.places.extend(places.take(MAX_READ_AGAIN).cloned());
             if known.seen.is_some() {
                 read.keys.push((*account, ALL_TIME, 0));
             }
@@ -101,7 +111,7 @@ impl UsageBook {
     }
 
     /// Brings what is remembered up to date with what was loaded: of accounts that another lane wrote only what was read again counts.
-    fn take_in(&mut self, loaded: &Loaded, writer: i64) {
+    fn take_in(&mut self, loaded: &Loaded, read: &mut UsageRead, writer: i64) {
         for (account, of) in loaded.usage_writers() {
             let is_ours = of == Some(writer);
             match self.accounts.get_mut(&account) {
@@ -122,17 +132,17 @@ impl UsageBook {
                 }
             }
         }
-        for (place, sum) in &loaded.usage.sums {
+        for (place, sum) in read.sums.drain() {
             if let Some(known) = self.accounts.get_mut(&place.account) {
-                self.sums += usize::from(known.sums.insert(place.clone(), sum.clone()).is_none());
+                self.sums += usize::from(known.sums.insert(place, sum).is_none());
             }
         }
-        for (account, level, start) in &loaded.usage.keys {
+        for (account, level, start) in &read.keys {
             if let Some(known) = self.accounts.get_mut(account)
                 && known.seen.is_none()
                 && *level == ALL_TIME
             {
-                let sketch = loaded.usage.sketches.get(&(*account, *level, *start));
+                let sketch = read.sketches.get(&(*account, *level, *start));
                 known.seen = Some(seen_numbers(sketch, loaded.tail(*account)));
             }
         }
@@ -145,11 +155,13 @@ impl UsageBook {
         shared: &Shared,
         session: &Session,
         rules: &RulesNow,
-        loaded: &Loaded,
+        loaded: &mut Loaded,
         writer: i64,
         changes: &[NewUsage],
     ) -> Result<UsageRows, StoreError> {
-        self.take_in(loaded, writer);
+        let mut read = std::mem::take(&mut loaded.usage);
+        let loaded = &*loaded;
+        self.take_in(loaded, &mut read, writer);
         let mut added: BTreeMap<Place, UsageSum> = BTreeMap::new();
         let mut numbers: BTreeMap<AccountKey, Vec<(Place, Seen)>> = BTreeMap::new();
         for new in changes {
@@ -184,7 +196,17 @@ impl UsageBook {
                 })
             })
             .collect();
-        let mut sketches = self.read_missing(shared, session, loaded, &added, &numbers, &folds)?;
+        let mut sketches = self.read_missing(
+            shared,
+            session,
+            loaded,
+            read,
+            &Added {
+                sums: &added,
+                numbers: &numbers,
+                folds: &folds,
+            },
+        )?;
         let mut rows = UsageRows::default();
         for (account, new) in &numbers {
             let Some(known) = self.accounts.get_mut(account) else {
@@ -248,9 +270,8 @@ impl UsageBook {
         shared: &Shared,
         session: &Session,
         loaded: &Loaded,
-        added: &BTreeMap<Place, UsageSum>,
-        numbers: &BTreeMap<AccountKey, Vec<(Place, Seen)>>,
-        folds: &BTreeMap<AccountKey, Vec<(i64, u64)>>,
+        before: UsageRead,
+        Added { sums, numbers, folds }: &Added<'_>,
     ) -> Result<HashMap<SketchKey, NumberSketch>, StoreError> {
         let known = |account: &AccountKey| self.accounts.get(account);
         let mut keys: Vec<SketchKey> = numbers
@@ -258,20 +279,20 @@ impl UsageBook {
             .filter(|account| known(account).is_none_or(|known| known.seen.is_none()))
             .map(|account| (*account, ALL_TIME, 0))
             .collect();
-        for (account, numbers) in folds {
+        for (account, numbers) in *folds {
             let hours: HashSet<i64> = numbers.iter().map(|(hour, _)| *hour).collect();
             keys.extend(
                 hours
                     .into_iter()
                     .flat_map(sketches_of)
                     .map(|(level, start)| (*account, level, start))
-                    .filter(|key| loaded.usage.keys.binary_search(key).is_err()),
+                    .filter(|key| before.keys.binary_search(key).is_err()),
             );
         }
         keys.sort_unstable();
         keys.dedup();
         let mut read = UsageRead {
-            places: added
+            places: sums
                 .keys()
                 .filter(|place| known(&place.account).is_none_or(|known| !known.sums.contains_key(*place)))
                 .cloned()
@@ -279,7 +300,7 @@ impl UsageBook {
             keys,
             ..UsageRead::default()
         };
-        let mut sketches = loaded.usage.sketches.clone();
+        let mut sketches = before.sketches;
         if read.places.is_empty() && read.keys.is_empty() {
             return Ok(sketches);
         }

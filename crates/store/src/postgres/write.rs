@@ -100,8 +100,9 @@ pub(super) fn write_and_commit(
     values.put_one(i16::from(marker.bucket));
     values.put_one(marker.writer);
     values.put_one(marker.number);
+    values.put_one(batch.lease.0);
     pipeline.add(
-        "UPDATE batch_marker SET number = $3 WHERE bucket = $1 AND writer = $2",
+        "UPDATE batch_marker SET number = $3, epoch = $4 WHERE bucket = $1 AND writer = $2",
         values,
     )?;
     commit(&pipeline)

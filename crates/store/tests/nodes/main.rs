@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod one_account;
+mod takeover;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -52,13 +53,18 @@ async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 impl Node {
     async fn account(&self) -> AccountKey {
-        let id = AccountId::from_entropy(0x1234_5678_9abc_0001);
+        self.account_in(1).await
+    }
+
+    /// An account in that bucket.
+    async fn account_in(&self, bucket: u8) -> AccountKey {
+        let id = AccountId::from_entropy(0x1234_5678_9abc_0000 + u64::from(bucket));
         let key = AccountKey::of_new(id);
         let new = NewAccount {
             key,
             token: ApiToken::new(id, [9; 32]),
             name: "Acme".into(),
-            phone: PhoneNumber::from_stored(9_996_600_000),
+            phone: PhoneNumber::from_stored(9_996_600_000 + u64::from(bucket)),
             now: now(),
         };
         self.store.create_account(new, Actor::Operator).await.unwrap();
