@@ -341,6 +341,33 @@ async fn attempts_are_kept_and_being_held_back_in_a_row_is_one_of_them() {
     assert_eq!(books.detail(key).await.profile.state, ReportState::Acknowledged);
 }
 
+/// Where nobody can tell whether it was written, it is said once more.
+#[tokio::test]
+async fn an_attempt_that_is_said_twice_counts_once() {
+    if !testing::on_postgres() {
+        return;
+    }
+    let books = Books::new();
+    let account = books.account(1).await;
+    books.delivered(account, 1, "https://example.com/").await;
+    let key = books.due(NOW).await[0].key;
+    for round in 1..3 {
+        let due_at = LATER.plus_millis(1_000 * round);
+        let attempt = ReportAttempt {
+            at: LATER.plus_millis(1_000 * round - 1_000),
+            ..failed()
+        };
+        for _ in 0..2 {
+            let outcome = ReportOutcome::Retry { due_at };
+            let recorded = books
+                .store
+                .record_report(key, attempt.clone(), outcome, books.store.lease());
+            recorded.await.unwrap();
+        }
+    }
+    assert_eq!(books.detail(key).await.attempts.len(), 2);
+}
+
 #[tokio::test]
 async fn a_lost_report_goes_again_by_hand_with_all_its_retries() {
     let mut books = Books::new();

@@ -247,9 +247,11 @@ fn record(
     else {
         return Ok(None);
     };
-    // Said once more, since nobody could tell whether it was written: one attempt must not count as two.
+    // Said once more, since nobody could tell whether it was written: the report already waits for what came of this attempt, which
+    // began before. One attempt must not count as two.
     if let ReportOutcome::Retry { due_at } = outcome
         && report.due_at == Some(due_at.millis())
+        && attempt.at < due_at
     {
         return Ok(None);
     }
