@@ -28,6 +28,7 @@ mod reports;
 mod schema;
 mod session;
 mod settings;
+mod source;
 mod statements;
 mod takeover;
 mod usage;

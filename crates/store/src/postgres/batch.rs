@@ -7,10 +7,11 @@ use countersign_core::AccountKey;
 
 use super::Shared;
 use super::lane::Job;
-use super::load::{self, Loaded, Source};
+use super::load::{self, Loaded};
 use super::reports::{self, ReportRows};
 use super::schema::newer_prices;
 use super::session::{Session, SessionError};
+use super::source::Source;
 use super::usage::{UsageBook, UsageRows};
 use super::write::{Marker, write_and_commit};
 use crate::Outcome;

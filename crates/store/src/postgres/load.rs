@@ -1,10 +1,8 @@
 //! What a batch needs, loaded in one round trip: first the accounts' rows, locked in the order of their keys, then what its commands
-//! name. Each statement sees what was committed when it began, and all begin after the locks were given. The rare rest (an order, a
-//! purchase that lapses) is asked for one by one where a command needs it.
+//! name. Each statement sees what was committed when it began, and all begin after the locks were given.
 
 use countersign_core::{
-    Account, AccountKey, Action, FirstAnswer, Idempotency, IdempotencyKey, LimitState, Order, OrderId, PhoneNumber,
-    Purchase, RequestId, SenderFact, SenderUsername, Timestamp, TokenKind, VerificationRequest,
+    Account, AccountKey, Action, LimitState, PhoneNumber, RequestId, SenderUsername, TokenKind, VerificationRequest,
 };
 use foldhash::{HashMap, HashSet};
 use futures_util::future::try_join_all;
@@ -21,10 +19,9 @@ use super::usage::UsageBook;
 use super::usage_rows::{Place, RECENT, SKETCHES, SketchKey, UsageRead, put_places, put_sketch_keys};
 use super::write::Marker;
 use super::{RulesNow, Shared};
-use crate::batch::{FactSource, FloodCounter, LiveKey, flood_phone, named_request};
+use crate::batch::{FloodCounter, LiveKey, flood_phone, named_request};
+use crate::sql::Row;
 use crate::sql::codec::{RequestColumns, account_from_row, account_key, phone_of, request_id};
-use crate::sql::load::{Facts, sender_fact};
-use crate::sql::{Connection, Row};
 use crate::types::{Lease, RequestRef, StoreError};
 use crate::vault::{Purpose, Vault};
 
@@ -32,7 +29,7 @@ use crate::vault::{Purpose, Vault};
 pub(super) const EPOCH_LOCKS: i32 = 0x636f_756e;
 
 /// A kept answer: fingerprint, result, time.
-type KeptAnswer = ([u8; 32], Vec<u8>, i64);
+pub(super) type KeptAnswer = ([u8; 32], Vec<u8>, i64);
 
 /// What was loaded.
 pub(super) struct Loaded {
@@ -41,10 +38,10 @@ pub(super) struct Loaded {
     /// Whether the batch's marker is there, and is locked now.
     pub(super) marker_is_there: bool,
     pub(super) newest_price: i64,
-    accounts: HashMap<AccountKey, Account>,
+    pub(super) accounts: HashMap<AccountKey, Account>,
     /// Whose batch last wrote an account's usage.
-    usage_writers: HashMap<AccountKey, Option<i64>>,
-    requests: HashMap<RequestRef, Option<VerificationRequest>>,
+    pub(super) usage_writers: HashMap<AccountKey, Option<i64>>,
+    pub(super) requests: HashMap<RequestRef, Option<VerificationRequest>>,
     /// Numbers of accounts that their sketches don't have yet.
     tails: HashMap<AccountKey, Vec<u8>>,
     /// Whether commands may join: all was read just now.
@@ -55,10 +52,10 @@ pub(super) struct Loaded {
     flood_keys: HashSet<(AccountKey, FloodCounter)>,
     pub(super) flood: Vec<(AccountKey, FloodCounter, LimitState)>,
     /// Whose a sender's name is, and whether it is verified.
-    senders: HashMap<String, Option<(i64, bool)>>,
+    pub(super) senders: HashMap<String, Option<(i64, bool)>>,
     /// Kept answers by their keys: fingerprint, result, time.
-    answers: HashMap<(AccountKey, String), Option<KeptAnswer>>,
-    live_codes: HashMap<LiveKey, Option<RequestId>>,
+    pub(super) answers: HashMap<(AccountKey, String), Option<KeptAnswer>>,
+    pub(super) live_codes: HashMap<LiveKey, Option<RequestId>>,
 }
 
 impl Loaded {
@@ -536,73 +533,5 @@ impl Loaded {
             _ => drop(self.answers.remove(&key)),
         }
         Ok(())
-    }
-}
-
-/// What a batch's commands are judged by: what was loaded, and beyond it one question each.
-pub(super) struct Source<'a> {
-    loaded: &'a Loaded,
-    rest: Facts<'a>,
-}
-
-impl<'a> Source<'a> {
-    pub(super) const fn new(connection: Connection<'a>, vault: &'a Vault, loaded: &'a Loaded) -> Self {
-        Self {
-            loaded,
-            rest: Facts { connection, vault },
-        }
-    }
-}
-
-impl FactSource for Source<'_> {
-    fn account(&mut self, key: AccountKey) -> Result<Option<Account>, StoreError> {
-        match self.loaded.accounts.get(&key) {
-            Some(account) => Ok(Some(account.clone())),
-            None if !self.loaded.usage_writers.contains_key(&key) => Ok(None),
-            None => self.rest.account(key),
-        }
-    }
-
-    fn request(&mut self, request: RequestRef) -> Result<Option<VerificationRequest>, StoreError> {
-        match self.loaded.requests.get(&request) {
-            Some(row) => Ok(row.clone()),
-            None => self.rest.request(request),
-        }
-    }
-
-    fn order(&mut self, account: AccountKey, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.rest.order(account, id)
-    }
-
-    fn first_answer(&mut self, account: AccountKey, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, StoreError> {
-        match self.loaded.answers.get(&(account, key.as_str().to_owned())) {
-            Some(found) => Ok(found.as_ref().map(|(fingerprint, result, at)| FirstAnswer {
-                idempotency: Idempotency {
-                    key: key.clone(),
-                    fingerprint: *fingerprint,
-                },
-                result: result.clone(),
-                at: Timestamp::from_millis(*at),
-            })),
-            None => self.rest.first_answer(account, key),
-        }
-    }
-
-    fn sender(&mut self, account: AccountKey, username: &SenderUsername) -> Result<SenderFact, StoreError> {
-        match self.loaded.senders.get(username.as_str()) {
-            Some(found) => Ok(sender_fact(account, *found)),
-            None => self.rest.sender(account, username),
-        }
-    }
-
-    fn live_code(&mut self, key: &LiveKey) -> Result<Option<RequestId>, StoreError> {
-        match self.loaded.live_codes.get(key) {
-            Some(found) => Ok(*found),
-            None => self.rest.live_code(key),
-        }
-    }
-
-    fn open_purchases(&mut self, account: AccountKey) -> Result<Vec<Purchase>, StoreError> {
-        self.rest.open_purchases(account)
     }
 }
