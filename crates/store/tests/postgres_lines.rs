@@ -33,6 +33,8 @@ enum Fault {
     CutBefore,
     /// The message gets through, and it is cut before the answer.
     CutAfter,
+    /// The same, and there is no other line until it is mended.
+    CutForLong,
     /// The message and all that follows is on its way for a long time, but arrives.
     Late,
     /// The message gets through, and its answer is on its way for a long time.
@@ -120,6 +122,11 @@ enum Answers {
 }
 
 async fn carry(client: TcpStream, shared: Arc<Shared>) {
+    let is_cut = |plan: &Option<Plan>| {
+        let for_long = plan.is_some_and(|plan| plan.fault == Fault::CutForLong);
+        for_long && shared.befallen.load(Ordering::Relaxed)
+    };
+    let _ = shared.plan.subscribe().wait_for(|plan| !is_cut(plan)).await;
     let Ok(server) = TcpStream::connect(&shared.server).await else {
         return;
     };
@@ -189,6 +196,8 @@ async fn carry_questions(
         let planned = *plan.borrow();
         if let (Some(sql), Some(planned)) = (sql, planned)
             && sql.contains(planned.at)
+            // A lane's: others end transactions, too.
+            && statements.values().any(|sql| sql.contains(MARKER))
             && !shared.befallen.swap(true, Ordering::Relaxed)
         {
             match planned.fault {
@@ -196,7 +205,7 @@ async fn carry_questions(
                     answers.send_replace(Answers::Never);
                     break;
                 }
-                Fault::CutAfter => {
+                Fault::CutAfter | Fault::CutForLong => {
                     answers.send_replace(Answers::Never);
                     let _ = to.write_all(&message).await;
                     break;
@@ -426,18 +435,19 @@ async fn a_batch_whose_marker_is_gone_is_not_judged_again() {
             tokio::task::yield_now().await;
         }
     };
-    // The batch holds its marker and waits for the account; who deletes the marker is next.
+    // The batch holds its marker and waits for the account; who deletes the marker is next, before the books can ask.
     let sql = "BEGIN; SELECT 1 FROM account FOR UPDATE";
     holder.batch_execute(sql).await.unwrap();
-    line.befall(Plan::new(Fault::CutAfter, COMMIT));
+    line.befall(Plan::new(Fault::CutForLong, COMMIT));
     let of_task = Arc::clone(&books);
     let told = tokio::spawn(async move { of_task.submit(account, send(1)).await });
     waiting(1).await;
     let cleared = tokio::spawn(async move { cleaner.execute("DELETE FROM batch_marker", &[]).await.unwrap() });
     waiting(2).await;
     holder.batch_execute("COMMIT").await.unwrap();
-    assert!(matches!(told.await.unwrap(), Err(StoreError::Lost)));
     assert_eq!(cleared.await.unwrap(), 1);
+    line.mend();
+    assert!(matches!(told.await.unwrap(), Err(StoreError::Lost)));
     books.submit(account, send(2)).await.unwrap().unwrap();
     let balance = books.account(account.id).await.unwrap().unwrap().balance;
     let paid = Credits::parse(PAID).unwrap() - balance;

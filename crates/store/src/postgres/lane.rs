@@ -297,7 +297,9 @@ impl Lane {
             }
             return reached;
         }
-        let unreachable = matches!(written, Err(StoreError::Unavailable | StoreError::Lost));
+        // An outcome that nobody will ever know came from a database that answers.
+        let unreachable = matches!(written, Err(StoreError::Unavailable))
+            || (matches!(written, Err(StoreError::Lost)) && self.unresolved.is_some());
         let was = self.parts.shared.unreachable.swap(unreachable, Ordering::Relaxed);
         match &written {
             Err(error) if !(was && unreachable) => {
