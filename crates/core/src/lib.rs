@@ -67,7 +67,7 @@ pub use request::{
 pub use route::{Detail, LAST_START_MS, LATE_START_MS, LegName, MAX_DETAIL_CHARS, MAX_LEGS, PlannedLeg, RoutePlan};
 pub use sandbox::{SCRIPTED_DELAY_MS, SCRIPTED_FLOOD_WAIT_SECONDS, Script};
 pub use signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign_report, signature_matches};
-pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers};
+pub use sketch::{NumberSketch, SKETCH_GROUPS, SeenNumbers, SketchPlace};
 pub use time::{DAY_MS, Timestamp};
 pub use token::{ApiToken, Grace, TOKEN_LENGTH, TokenClaim, TokenKind, TokenStanding};
 pub use usage::{

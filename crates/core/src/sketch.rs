@@ -24,11 +24,35 @@ enum Ranks {
     All(Box<[u8; SKETCH_GROUPS]>),
 }
 
-/// The group of a hash, and its rank there: one more than the zeros that the rest begins with.
-fn place_of(hash: u64) -> (u16, u8) {
-    let group = u16::try_from(hash >> (64 - GROUP_BITS)).unwrap_or(0);
-    let zeros = (hash << GROUP_BITS).leading_zeros().min(u32::from(MAX_RANK) - 1);
-    (group, u8::try_from(zeros).map_or(MAX_RANK, |zeros| zeros + 1))
+/// All that a sketch keeps of a number's keyed hash: its group, and its rank there, one more than the zeros that the rest begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SketchPlace {
+    group: u16,
+    rank: u8,
+}
+
+impl SketchPlace {
+    /// Where a number's keyed hash stands.
+    pub fn of(hash: u64) -> Self {
+        let group = u16::try_from(hash >> (64 - GROUP_BITS)).unwrap_or(0);
+        let zeros = (hash << GROUP_BITS).leading_zeros().min(u32::from(MAX_RANK) - 1);
+        let rank = u8::try_from(zeros).map_or(MAX_RANK, |zeros| zeros + 1);
+        Self { group, rank }
+    }
+
+    /// As it stands in the books.
+    pub const fn to_bytes(self) -> [u8; 3] {
+        let [high, low] = self.group.to_be_bytes();
+        [high, low, self.rank]
+    }
+
+    /// Reads what [`SketchPlace::to_bytes`] wrote; what is out of range comes into it.
+    pub fn from_bytes([high, low, rank]: [u8; 3]) -> Self {
+        Self {
+            group: u16::from_be_bytes([high, low]) % (1 << GROUP_BITS),
+            rank: rank.min(MAX_RANK),
+        }
+    }
 }
 
 impl Default for NumberSketch {
@@ -42,7 +66,11 @@ impl Default for NumberSketch {
 impl NumberSketch {
     /// Takes a number's keyed hash in. Answers whether the sketch changed: a number that it has seen never changes it.
     pub fn insert(&mut self, hash: u64) -> bool {
-        let (group, rank) = place_of(hash);
+        self.insert_place(SketchPlace::of(hash))
+    }
+
+    /// The same for what was kept of a hash.
+    pub fn insert_place(&mut self, SketchPlace { group, rank }: SketchPlace) -> bool {
         self.raise(group, rank)
     }
 
@@ -123,10 +151,7 @@ impl NumberSketch {
             Ranks::All(all) => all.to_vec(),
             Ranks::Few(few) => few
                 .iter()
-                .flat_map(|&(group, rank)| {
-                    let [high, low] = group.to_be_bytes();
-                    [high, low, rank]
-                })
+                .flat_map(|&(group, rank)| SketchPlace { group, rank }.to_bytes())
                 .collect(),
         }
     }
@@ -176,7 +201,11 @@ impl SeenNumbers {
     /// estimate of how many different numbers it has seen (Cohen 2014, Ting 2014: off by 1.3 %, and by next to nothing
     /// while they are few).
     pub fn see(&mut self, hash: u64) -> i64 {
-        let (group, rank) = place_of(hash);
+        self.see_place(SketchPlace::of(hash))
+    }
+
+    /// The same for what was kept of a hash.
+    pub fn see_place(&mut self, SketchPlace { group, rank }: SketchPlace) -> i64 {
         let held = self.sketch.rank(group);
         if rank <= held {
             return 0;

@@ -452,7 +452,8 @@ async fn numbers_are_counted_once_and_new_ones_when_they_first_come() {
 async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
     let directory = tempfile::tempdir().unwrap();
     let mut books = Books::open(directory.path()).await;
-    for number in 0..100 {
+    // More than an account's tail holds.
+    for number in 0..250 {
         books.one(number, 0).await;
     }
     books.store.close().await.unwrap();
@@ -470,7 +471,7 @@ async fn a_damaged_row_of_usage_stops_no_send_and_counts_as_empty() {
     assert_eq!(damaged("usage_numbers", "sketch"), 4);
     books.store = open_at(directory.path());
     let before = books.requests.len();
-    for number in 100..200 {
+    for number in 250..500 {
         books.one(number, 0).await;
     }
     // What came since is counted; each row that was written to can be read again.

@@ -2,12 +2,14 @@
 //!
 //! A lane remembers sums and sketches of accounts whose usage it wrote last (`account.usage_writer`, read under the row's lock); those
 //! of others it reads, all at once: in the round trip that locks the accounts where another lane has written them lately, else in one of
-//! its own. New numbers are kept as a tail of hashes in the account's row, which a batch writes anyway, and are folded into the sketches
-//! of their hour, day and month once there are [`TAIL`]: four rows for dozens of sends instead of for each.
+//! its own. New numbers are kept as a tail in the account's row, which a batch writes anyway, and are folded into the sketches of their
+//! hour, day and month once there are [`TAIL`]: four rows of 4 KiB for hundreds of sends instead of for each.
 
 use std::collections::BTreeMap;
 
-use countersign_core::{AccountKey, Country, NumberSketch, Quarter, SeenNumbers, Timestamp, UsageCount, UsageSum};
+use countersign_core::{
+    AccountKey, Country, NumberSketch, Quarter, SeenNumbers, SketchPlace, Timestamp, UsageCount, UsageSum,
+};
 use foldhash::{HashMap, HashSet};
 use futures_util::future::try_join;
 
@@ -23,10 +25,11 @@ use crate::sql::{Connection, Row};
 use crate::types::StoreError;
 use crate::usage::NewUsage;
 
-/// Numbers that an account's tail holds at most: 768 bytes of its row.
-const TAIL: usize = 64;
-/// A number of the tail: the hour, counted from the epoch, then its keyed hash.
-const TAIL_BYTES: usize = 12;
+/// Numbers that an account's tail holds at most: 1,344 bytes of its row, which stays below the 2,000 from which on PostgreSQL would put
+/// it elsewhere.
+const TAIL: usize = 192;
+/// A number of the tail: the hour, counted from the epoch, then its place in a sketch.
+const TAIL_BYTES: usize = 7;
 /// Sums and accounts that are remembered; beyond it all are read anew. A sum takes some hundred bytes, an account's sketch 4 KiB at most.
 const MAX_SUMS: usize = 16_384;
 const MAX_ACCOUNTS: usize = 8_192;
@@ -48,8 +51,9 @@ struct OfAccount {
     seen: Option<SeenNumbers>,
     /// Whether another lane wrote its usage between this one's last two batches: then it probably will again.
     is_shared: bool,
-    /// The hour of the numbers that were folded by the last batch, if any were.
-    folded: Option<i64>,
+    /// The hour of the newest number, where the tail will be full after as many more as the last batch had, twice: another lane's batch
+    /// comes before this one's next.
+    folds_next: Option<i64>,
     /// Whether it has many recent rows: they are put away before the next batch adds to them.
     is_full: bool,
 }
@@ -66,23 +70,22 @@ pub(super) struct UsageRows {
 struct Added<'a> {
     sums: &'a BTreeMap<Place, UsageSum>,
     numbers: &'a BTreeMap<AccountKey, Vec<(Place, Seen)>>,
-    folds: &'a BTreeMap<AccountKey, Vec<(i64, u64)>>,
+    folds: &'a BTreeMap<AccountKey, Vec<(i64, SketchPlace)>>,
 }
 
 /// A new number.
 #[derive(Clone, Copy)]
 struct Seen {
     hour: u32,
-    hash: u64,
+    place: SketchPlace,
 }
 
 /// Reads a tail.
-pub(crate) fn tail_of(bytes: &[u8]) -> impl Iterator<Item = (i64, u64)> + '_ {
-    bytes.chunks_exact(TAIL_BYTES).map(|part| {
-        let (hour, hash) = part.split_at(4);
-        let hour = hour.try_into().map_or(0, u32::from_be_bytes);
-        let hash = hash.try_into().map_or(0, u64::from_be_bytes);
-        (i64::from(hour), hash)
+pub(crate) fn tail_of(bytes: &[u8]) -> impl Iterator<Item = (i64, SketchPlace)> + '_ {
+    let (numbers, _) = bytes.as_chunks::<TAIL_BYTES>();
+    numbers.iter().map(|&[a, b, c, d, place @ ..]| {
+        let hour = i64::from(u32::from_be_bytes([a, b, c, d]));
+        (hour, SketchPlace::from_bytes(place))
     })
 }
 
@@ -102,8 +105,8 @@ impl UsageBook {
             if known.seen.is_some() {
                 read.keys.push((*account, ALL_TIME, 0));
             }
-            let folded = known.folded.into_iter().flat_map(sketches_of);
-            read.keys.extend(folded.map(|(level, start)| (*account, level, start)));
+            let folds = known.folds_next.into_iter().flat_map(sketches_of);
+            read.keys.extend(folds.map(|(level, start)| (*account, level, start)));
         }
         read.places.sort_unstable();
         read.keys.sort_unstable();
@@ -176,7 +179,7 @@ impl UsageBook {
             if change.opens() {
                 let seen = Seen {
                     hour: hour_of(new.created_at),
-                    hash: shared.vault.number_hash(new.account.id, new.phone),
+                    place: SketchPlace::of(shared.vault.number_hash(new.account.id, new.phone)),
                 };
                 numbers.entry(new.account).or_default().push((place.clone(), seen));
             }
@@ -186,12 +189,12 @@ impl UsageBook {
             self.accounts.entry(place.account).or_default();
         }
         self.put_away(session, &added)?;
-        let folds: BTreeMap<AccountKey, Vec<(i64, u64)>> = numbers
+        let folds: BTreeMap<AccountKey, Vec<(i64, SketchPlace)>> = numbers
             .iter()
             .filter_map(|(account, new)| {
                 let tail = loaded.tail(*account);
                 (tail.len() / TAIL_BYTES + new.len() >= TAIL).then(|| {
-                    let new = new.iter().map(|(_, seen)| (i64::from(seen.hour), seen.hash));
+                    let new = new.iter().map(|(_, seen)| (i64::from(seen.hour), seen.place));
                     (*account, tail_of(tail).chain(new).collect())
                 })
             })
@@ -215,23 +218,24 @@ impl UsageBook {
             let Some(seen) = &mut known.seen else { continue };
             for (place, number) in new {
                 if let Some(sum) = added.get_mut(place) {
-                    sum.counts[UsageCount::NewNumbers1024 as usize] += seen.see(number.hash);
+                    sum.counts[UsageCount::NewNumbers1024 as usize] += seen.see_place(number.place);
                 }
             }
             if let Some(numbers) = folds.get(account) {
                 fold(*account, numbers, &mut sketches, &mut rows);
                 rows.sketches.push(((*account, ALL_TIME, 0), seen.sketch().to_bytes()));
                 rows.tails.insert(*account, Vec::new());
-                known.folded = numbers.last().map(|(hour, _)| *hour);
             } else {
                 let mut tail = loaded.tail(*account).to_vec();
                 for (_, number) in new {
                     tail.extend(number.hour.to_be_bytes());
-                    tail.extend(number.hash.to_be_bytes());
+                    tail.extend(number.place.to_bytes());
                 }
                 rows.tails.insert(*account, tail);
-                known.folded = None;
             }
+            let held = rows.tails.get(account).map_or(0, |tail| tail.len() / TAIL_BYTES);
+            let newest = new.last().map(|(_, number)| i64::from(number.hour));
+            known.folds_next = newest.filter(|_| held + 2 * new.len() >= TAIL);
         }
         for (place, sum) in added {
             let Some(known) = self.accounts.get_mut(&place.account) else {
@@ -371,14 +375,18 @@ fn sketches_of(hour: i64) -> [(i64, i64); 3] {
 /// Takes an account's numbers into the sketches of their times; those that changed are written.
 fn fold(
     account: AccountKey,
-    numbers: &[(i64, u64)],
+    numbers: &[(i64, SketchPlace)],
     sketches: &mut HashMap<SketchKey, NumberSketch>,
     rows: &mut UsageRows,
 ) {
     let mut changed: HashSet<(i64, i64)> = HashSet::default();
-    for (hour, hash) in numbers {
+    for (hour, place) in numbers {
         for (level, start) in sketches_of(*hour) {
-            if sketches.entry((account, level, start)).or_default().insert(*hash) {
+            if sketches
+                .entry((account, level, start))
+                .or_default()
+                .insert_place(*place)
+            {
                 changed.insert((level, start));
             }
         }
@@ -394,8 +402,8 @@ fn fold(
 /// The numbers that an account has seen: those of its sketch and of its tail.
 fn seen_numbers(sketch: Option<&NumberSketch>, tail: &[u8]) -> SeenNumbers {
     let mut seen = SeenNumbers::from(sketch.cloned().unwrap_or_default());
-    for (_, hash) in tail_of(tail) {
-        seen.see(hash);
+    for (_, place) in tail_of(tail) {
+        seen.see_place(place);
     }
     seen
 }

@@ -303,9 +303,9 @@ fn add_tail(
             |row| row.get(0),
         )
         .optional()?;
-    for (hour, hash) in tail_of(&tail.unwrap_or_default()) {
+    for (hour, place) in tail_of(&tail.unwrap_or_default()) {
         if let Some(span) = spans.of_quarter(hour * 4) {
-            sketches[span].insert(hash);
+            sketches[span].insert_place(place);
         }
     }
     Ok(())
