@@ -58,6 +58,9 @@ pub struct Ready {
     /// Where the API is over TLS, if it is.
     #[serde(default)]
     pub tls_url: Option<String>,
+    /// Where its metrics are, if anywhere.
+    #[serde(default)]
+    pub metrics_url: Option<String>,
     /// The file with the sandbox's CA certificate, if it made one.
     #[serde(default)]
     pub sandbox_ca: Option<PathBuf>,

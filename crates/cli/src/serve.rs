@@ -67,6 +67,8 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    metrics_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sandbox_ca: Option<PathBuf>,
 }
 
@@ -159,6 +161,9 @@ fn print_ready(server: &RunningServer, surroundings: &Surroundings, output: &Out
         tls_url: server
             .tls_address
             .map(|address| format!("https://{}", reachable(address))),
+        metrics_url: server
+            .metrics_address
+            .map(|address| format!("http://{}/metrics", reachable(address))),
         sandbox_ca: server.sandbox_ca.clone(),
     };
     output.show(&ready, |output| ready_text(&ready, surroundings, output))

@@ -18,6 +18,7 @@ pub mod http;
 pub mod inbox;
 pub mod keys;
 mod login;
+mod metrics;
 mod onlookers;
 mod openapi;
 pub mod operator;

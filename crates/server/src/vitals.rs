@@ -1,4 +1,4 @@
-//! What the operator's console shows of a running server: numbers that the rooms keep anyway, asked for when a page wants
+//! What the operator's console and Prometheus are shown of a running server: numbers that the rooms keep anyway, asked for when a page wants
 //! them. Nothing here is stored; a restart begins anew.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use countersign_core::AccountKey;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::Calls;
 
 /// Questions that may wait for the reports' worker.
 const QUESTIONS: usize = 16;
@@ -42,6 +44,8 @@ type Gauge = Box<dyn Fn() -> usize + Send + Sync>;
 /// The numbers of one running server.
 pub struct Vitals {
     started: Instant,
+    /// Calls of the Gateway methods.
+    pub(crate) calls: Calls,
     /// Set once the listeners are there.
     connections: OnceLock<Gauge>,
     questions: mpsc::Sender<ReportQuestion>,
@@ -54,6 +58,7 @@ impl Default for Vitals {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         Self {
             started: Instant::now(),
+            calls: Calls::default(),
             connections: OnceLock::new(),
             questions,
             asked: Mutex::new(Some(asked)),

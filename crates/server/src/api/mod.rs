@@ -31,6 +31,7 @@ use self::methods::Method;
 use self::outcome::Outcome;
 use self::parameters::{Parameter, Parameters};
 use crate::app::App;
+use crate::metrics::Call;
 use crate::routes::{self, Sending};
 use crate::{clock, site};
 
@@ -51,13 +52,12 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Some(Endpoint::Alive) => return answer::alive(),
         Some(Endpoint::Ready) => return answer::ready(*app.draining.borrow(), app.store.trouble()),
         Some(Endpoint::Method(method)) => {
+            let counted = Call::of(Some(method.name()));
             let answered = call(&app, method, &parts, body).await;
+            let outcome = Outcome::of(&answered);
+            app.vitals.calls.answered(counted, outcome);
             // Nothing of the request itself: its address line may hold a token, a code and a number.
-            tracing::debug!(
-                method = method.name(),
-                outcome = Outcome::of(&answered).word(),
-                "a call was answered"
-            );
+            tracing::debug!(method = method.name(), outcome = outcome.word(), "a call was answered");
             answered
         }
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
@@ -66,7 +66,9 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
             if let Some(page) = site::no_such_page(&parts) {
                 return page;
             }
-            Err(ApiError::UnknownMethod.into())
+            let answered = Err(ApiError::UnknownMethod.into());
+            app.vitals.calls.answered(Call::of(None), Outcome::of(&answered));
+            answered
         }
     };
     answered.unwrap_or_else(Refusal::into_response)

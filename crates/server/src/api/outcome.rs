@@ -74,7 +74,16 @@ impl Outcome {
         })
     }
 
-    const fn index(self) -> usize {
+    /// How many there are.
+    pub(crate) const COUNT: usize = WORDS.len();
+
+    /// All words, by their places.
+    pub(crate) const fn all() -> [&'static str; Self::COUNT] {
+        WORDS
+    }
+
+    /// Its place among [`Self::all`].
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 

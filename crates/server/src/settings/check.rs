@@ -46,6 +46,12 @@ impl Settings {
                 terms.display()
             ));
         }
+        if let Some(address) = self.metrics.listen.filter(|address| !address.ip().is_loopback()) {
+            self.warnings.push(format!(
+                "metrics are served on {address} without a key: let only Prometheus reach it. They name no account and no number, but \
+                 tell how much you send, and over which legs"
+            ));
+        }
         match self.mode {
             Mode::Sandbox => self.check_sandbox(),
             Mode::Production => self.check_production(),

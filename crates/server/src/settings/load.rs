@@ -13,7 +13,7 @@ use super::database::without_secret;
 use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
     CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, InboxSettings, KeySettings, LimitSettings,
-    PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
+    MetricsSettings, PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -387,6 +387,7 @@ fn blank(mode: Mode) -> Settings {
             max_connections: 0,
             request_timeout: std::time::Duration::ZERO,
         },
+        metrics: MetricsSettings { listen: None },
         sandbox: SandboxSettings {
             exposed: false,
             tls: false,

@@ -46,6 +46,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// How callers reach the server.
     pub server: ServerSettings,
+    /// What Prometheus reads.
+    pub metrics: MetricsSettings,
     /// What exists in the sandbox only.
     pub sandbox: SandboxSettings,
     /// The built-in messenger.
@@ -91,6 +93,13 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// The longest that reading one request may take.
     pub request_timeout: Duration,
+}
+
+/// What Prometheus reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Its own address; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// What exists in the sandbox only.

@@ -259,6 +259,17 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.server.request_timeout, seconds(text)),
     },
     Setting {
+        section: "metrics",
+        key: "listen",
+        kind: Kind::Text,
+        expects: AN_ADDRESS,
+        sandbox: "",
+        production: "",
+        doc: "The address of GET /metrics for Prometheus, apart from the API and without a key: one that only Prometheus reaches, \
+              like \"127.0.0.1:9464\". Metrics are served nowhere where none is named.",
+        set: |settings, text| put_optional(&mut settings.metrics.listen, text, address),
+    },
+    Setting {
         section: "sandbox",
         key: "exposed",
         kind: Kind::Flag,

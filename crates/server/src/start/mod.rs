@@ -25,10 +25,13 @@ use crate::reports::ping::Pings;
 use crate::routes::{self, DESK_QUEUE, Desk, Routes};
 use crate::settings::Settings;
 use crate::workers::{self, Workers, WorkersError};
-use crate::{App, LoginDesk, Mode, account, api, inbox, operator, site};
+use crate::{App, LoginDesk, Mode, account, api, inbox, metrics, operator, site};
 
 /// News of channels that may wait for the books; beyond it channels wait.
 const NEWS_LENGTH: usize = 4_096;
+
+/// Who reads metrics: one or two Prometheus servers, and a person now and then.
+const METRICS_CONNECTIONS: usize = 16;
 
 /// Why a server can't start. Each is a sentence for the operator.
 #[derive(Debug, Error)]
@@ -111,11 +114,15 @@ pub struct RunningServer {
     pub tls_address: Option<SocketAddr>,
     /// The certificate by which clients trust that.
     pub sandbox_ca: Option<PathBuf>,
+    /// Where Prometheus reads, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
     /// The built-in inbox's page.
     pub inbox_url: Option<String>,
     /// The sandbox's own account.
     pub first_account: Option<FirstAccount>,
     http: HttpServer,
+    /// Apart, so that Prometheus neither takes a caller's place nor waits for one.
+    metrics: HttpServer,
     workers: Workers,
     store: Arc<dyn Store>,
     draining: watch::Sender<bool>,
@@ -200,15 +207,22 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let api_address = listeners.api.address;
     let tls_address = listeners.sandbox_tls.as_ref().map(|listener| listener.address);
     let api_url = listeners.api_url(&app.settings);
-    listeners.serve(&http);
+    let metrics = HttpServer::new(
+        metrics::router(Arc::clone(&app)),
+        HttpLimits::new(METRICS_CONNECTIONS, app.settings.server.request_timeout),
+    );
+    let metrics_address = listeners.metrics.as_ref().map(|listener| listener.address);
+    listeners.serve(&http, &metrics);
     Ok(RunningServer {
         api_address,
         tls_address,
+        metrics_address,
         sandbox_ca: tls_address.map(|_| app.settings.data_dir.join(tls::CA_CERTIFICATE_FILE)),
         inbox_url: app.inbox.as_ref().map(|_| format!("{api_url}/inbox")),
         api_url,
         first_account,
         http,
+        metrics,
         workers,
         store,
         draining,
@@ -247,6 +261,7 @@ fn http_limits(settings: &Settings) -> HttpLimits {
 struct Listeners {
     api: Listener,
     sandbox_tls: Option<Listener>,
+    metrics: Option<Listener>,
 }
 
 struct Listener {
@@ -271,7 +286,16 @@ impl Listeners {
         } else {
             None
         };
-        Ok(Self { api, sandbox_tls })
+        let metrics = settings
+            .metrics
+            .listen
+            .map(|address| Listener::open(address, None))
+            .transpose()?;
+        Ok(Self {
+            api,
+            sandbox_tls,
+            metrics,
+        })
     }
 
     fn api_url(&self, settings: &Settings) -> String {
@@ -280,7 +304,10 @@ impl Listeners {
         settings.server.public_url.clone().unwrap_or_else(listened)
     }
 
-    fn serve(self, http: &HttpServer) {
+    fn serve(self, http: &HttpServer, metrics: &HttpServer) {
+        if let Some(listener) = self.metrics {
+            metrics.listen(listener.socket, listener.tls);
+        }
         for listener in [Some(self.api), self.sandbox_tls].into_iter().flatten() {
             http.listen(listener.socket, listener.tls);
         }
@@ -320,6 +347,8 @@ impl RunningServer {
         self.draining.send_replace(true);
         self.http.drain().await;
         self.workers.finish().await;
+        // Until here it tells how the end goes.
+        self.metrics.drain().await;
         self.store.close().await
     }
 

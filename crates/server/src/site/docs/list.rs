@@ -168,7 +168,7 @@ pub(super) static GROUPS: [Group; 4] = [
             page!(
                 "observability",
                 "Observability",
-                "Probes, the id of a call, and a log in which no secret stands."
+                "Probes, the id of a call, a log in which no secret stands, and metrics for Prometheus."
             ),
             page!(
                 "postgresql",

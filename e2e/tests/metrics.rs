@@ -1,0 +1,151 @@
+//! What `/metrics` says: promtool accepts it, it counts what was called, it names nobody, and documentation and dashboard know
+//! the metrics that there are and no others.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use countersign_e2e::{Options, Server, http_client};
+use reqwest::StatusCode;
+use serde_json::json;
+
+const DOCUMENTATION: &str = include_str!("../../docs/observability.md");
+const DASHBOARD: &str = include_str!("../../deploy/grafana/countersign.json");
+const PHONE: &str = "+391234567890";
+
+fn start() -> Result<Server> {
+    Server::start(Options {
+        env: vec![("COUNTERSIGN_METRICS_LISTEN".to_owned(), "127.0.0.1:0".to_owned())],
+        ..Options::default()
+    })
+}
+
+async fn metrics(server: &Server) -> Result<String> {
+    let url = server.ready().metrics_url.as_deref().context("no address of metrics")?;
+    let answer = http_client()?.get(url).send().await?;
+    ensure!(
+        answer.status() == StatusCode::OK
+            && answer.headers()["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    );
+    Ok(answer.text().await?)
+}
+
+/// The families that are exposed.
+fn families(text: &str) -> BTreeSet<String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The names in a text that a metric of ours could have, those of a histogram's series as the family's.
+fn names(text: &str) -> BTreeSet<String> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("countersign_") || word.starts_with("process_"))
+        .map(|word| {
+            let series = ["_bucket", "_sum", "_count"];
+            series
+                .iter()
+                .find_map(|end| word.strip_suffix(end))
+                .unwrap_or(word)
+                .to_owned()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_to_mend() -> Result<()> {
+    let server = start()?;
+    let text = metrics(&server).await?;
+    let started = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = started else {
+        eprintln!("left out: there is no promtool on the path");
+        return Ok(());
+    };
+    promtool
+        .stdin
+        .take()
+        .context("promtool's input")?
+        .write_all(text.as_bytes())?;
+    let output = promtool.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && said.is_empty(), "{said}\n{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_method_and_outcome_and_nobody_is_named() -> Result<()> {
+    let server = start()?;
+    let api = server.api()?;
+    for _ in 0..3 {
+        api.call("sendVerificationMessage", &json!({ "phone_number": PHONE }))
+            .await?;
+    }
+    api.call("checkSendAbility", &json!({ "phone_number": "12" })).await?;
+    api.client()
+        .get(format!("{}/nothing/{}", api.url(), api.token()))
+        .send()
+        .await?;
+    let text = metrics(&server).await?;
+    for line in [
+        "countersign_calls_total{method=\"sendVerificationMessage\",outcome=\"OK\"} 3\n",
+        "countersign_calls_total{method=\"checkSendAbility\",outcome=\"PHONE_NUMBER_INVALID\"} 1\n",
+        "countersign_calls_total{method=\"unknown\",outcome=\"UNKNOWN_METHOD\"} 1\n",
+        "countersign_call_duration_seconds_count{method=\"sendVerificationMessage\"} 3\n",
+        "countersign_ready 1\n",
+    ] {
+        ensure!(text.contains(line), "{line} is not in\n{text}");
+    }
+    ensure!(
+        !text.contains(api.token()) && !text.contains(PHONE.trim_start_matches('+')),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn metrics_are_served_at_their_own_address_only_and_nothing_else_there() -> Result<()> {
+    let server = start()?;
+    let client = http_client()?;
+    let at_the_api = client
+        .get(format!("{}/metrics", server.api_url()))
+        .send()
+        .await?
+        .text()
+        .await?;
+    ensure!(!at_the_api.contains("countersign_ready"), "{at_the_api}");
+    let url = server.ready().metrics_url.as_deref().context("no address of metrics")?;
+    let elsewhere = client
+        .get(url.replace("/metrics", "/operator/v1/accounts"))
+        .send()
+        .await?;
+    ensure!(elsewhere.status() == StatusCode::NOT_FOUND, "{elsewhere:?}");
+    ensure!(Server::start(Options::default())?.ready().metrics_url.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn documentation_has_every_metric_and_the_dashboard_none_that_isnt_there() -> Result<()> {
+    let server = start()?;
+    let exposed = families(&metrics(&server).await?);
+    let table = DOCUMENTATION.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows = table
+        .filter_map(|line| line.split('`').next())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let documented = names(&rows);
+    ensure!(documented == exposed, "documented {documented:?}\nexposed {exposed:?}");
+    let shown = names(DASHBOARD);
+    ensure!(
+        shown.len() > 10 && shown.is_subset(&exposed),
+        "shown {shown:?}\nexposed {exposed:?}"
+    );
+    Ok(())
+}
