@@ -350,7 +350,9 @@ fn nearest(name: &str, known: Vec<String>) -> Option<String> {
             edits(name, other)
         }
     };
-    let (steps, nearest) = known.into_iter().map(|other| (distance(&other), other)).min()?;
+    // Of several sections with that key, the one whose name is most like the one that was written.
+    let steps_to = |other: String| (distance(&other), edits(name, &other), other);
+    let (steps, _, nearest) = known.into_iter().map(steps_to).min()?;
     (steps <= name.len() / 3 + 1).then_some(nearest)
 }
 
