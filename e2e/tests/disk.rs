@@ -191,7 +191,7 @@ fn books_hold(server: &Server, acknowledged: usize) -> Result<()> {
 }
 
 async fn health(api: &Api) -> Result<(StatusCode, String)> {
-    let answer = api.client().get(format!("{}/healthz", api.url())).send().await?;
+    let answer = api.client().get(format!("{}/readyz", api.url())).send().await?;
     Ok((answer.status(), answer.text().await?))
 }
 

@@ -97,7 +97,7 @@ async fn cut_once(api: &Api, cable: &mut Cable, what: Cut, numbers: &Arc<AtomicU
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ensure!(longest_read < PATIENCE, "a status took {longest_read:?}");
-    let health = api.client().get(format!("{}/healthz", api.url())).send().await?;
+    let health = api.client().get(format!("{}/readyz", api.url())).send().await?;
     ensure!(
         health.status() == StatusCode::SERVICE_UNAVAILABLE,
         "cut off, its health is {}",

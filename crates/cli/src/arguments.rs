@@ -31,6 +31,7 @@ Environment:
   COUNTERSIGN_DATA_DIR       like --data-dir
   COUNTERSIGN_CA_FILE        like --ca-file
   COUNTERSIGN_LOG            off, error, warn, info, debug or trace
+  COUNTERSIGN_LOG_FORMAT     text or json
   NO_COLOR                   no colours
 An empty variable counts as absent. Every setting of the server has one too: see `countersign init`.";
 

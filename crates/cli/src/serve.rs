@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::arguments::Common;
 use crate::connection::note_address;
+use crate::logging::LogFormat;
 use crate::output::{Output, Style};
 
 /// The number in the printed example: the one that tutorials use.
@@ -41,6 +42,9 @@ pub(crate) struct ServeArguments {
     /// The configuration file [env: COUNTERSIGN_CONFIG] [default: ./countersign.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How the log is written to standard error [env: COUNTERSIGN_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
     /// Let the sandbox listen on other addresses than loopback: whoever reaches it reads every code
     #[arg(long)]
     sandbox_exposed: bool,

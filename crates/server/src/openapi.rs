@@ -112,6 +112,7 @@ mod tests {
             "/account/v1/orders/{reference}/cancel",
             "/sandbox/clock",
             "/healthz",
+            "/readyz",
         ] {
             assert!(document["paths"][path].is_object(), "{path}");
         }

@@ -212,7 +212,7 @@ impl Pair {
 async fn wait_until_well(api: &Api) -> Result<()> {
     let started = Instant::now();
     loop {
-        let answer = api.client().get(format!("{}/healthz", api.url())).send().await?;
+        let answer = api.client().get(format!("{}/readyz", api.url())).send().await?;
         if answer.status() == StatusCode::OK {
             return Ok(());
         }

@@ -94,13 +94,23 @@ pub(super) fn clock(account_now: Timestamp) -> Response {
     json(format!("{{\"ok\":true,\"result\":{{\"now\":{seconds}}}}}").into_bytes())
 }
 
-/// Whether the server takes work, for a load balancer: `ok`, or with 503 why not.
-pub(super) fn health(draining: bool, trouble: Option<Trouble>) -> Response {
-    let (status, text) = match (draining, trouble) {
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
-        (false, Some(trouble)) => (StatusCode::SERVICE_UNAVAILABLE, trouble.to_string()),
-        (false, None) => (StatusCode::OK, "ok".to_owned()),
-    };
+/// That the process lives and answers. Nothing that a restart doesn't mend makes it say otherwise: a supervisor that ended a
+/// server for a full disk would make things worse.
+pub(super) fn alive() -> Response {
+    probe(StatusCode::OK, "ok".to_owned())
+}
+
+/// Whether the server takes work, for a load balancer: `ok`, or with 503 why not. Before the migrations are done, nothing
+/// listens.
+pub(super) fn ready(draining: bool, trouble: Option<Trouble>) -> Response {
+    match (draining, trouble) {
+        (true, _) => probe(StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
+        (false, Some(trouble)) => probe(StatusCode::SERVICE_UNAVAILABLE, trouble.to_string()),
+        (false, None) => probe(StatusCode::OK, "ok".to_owned()),
+    }
+}
+
+fn probe(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let plain_text = HeaderValue::from_static("text/plain; charset=utf-8");

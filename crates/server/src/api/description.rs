@@ -335,7 +335,7 @@ fn idempotency_key() -> ParameterBuilder {
         .schema(Some(schemas::idempotency_key()))
 }
 
-/// The Gateway methods, the sandbox's clock, and the health check.
+/// The Gateway methods, the sandbox's clock, and the probes.
 pub(crate) fn describe() -> OpenApi {
     let mut paths = PathsBuilder::new();
     for method in &METHODS {
@@ -346,7 +346,8 @@ pub(crate) fn describe() -> OpenApi {
     }
     paths = paths
         .path("/sandbox/clock", PathItem::new(HttpMethod::Post, schemas::clock()))
-        .path("/healthz", PathItem::new(HttpMethod::Get, schemas::health()));
+        .path("/healthz", PathItem::new(HttpMethod::Get, schemas::alive()))
+        .path("/readyz", PathItem::new(HttpMethod::Get, schemas::ready()));
     let mut components = Components::new();
     schemas::add(&mut components);
     OpenApiBuilder::new().paths(paths).components(Some(components)).build()

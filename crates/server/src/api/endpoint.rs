@@ -11,8 +11,10 @@ pub(super) enum Endpoint {
     Method(Method),
     /// The sandbox's clock, by POST, in the sandbox only.
     SandboxClock,
+    /// Whether the process lives, by GET or HEAD.
+    Alive,
     /// Whether the server takes work, by GET or HEAD.
-    Health,
+    Ready,
 }
 
 impl Endpoint {
@@ -26,14 +28,23 @@ impl Endpoint {
         match rest {
             None if get || post => match Method::named(name) {
                 Some(method) => Some(Self::Method(method)),
-                None => (get && name == "healthz").then_some(Self::Health),
+                None => Self::probe(name).filter(|_| get),
             },
-            None => (http_method == http::Method::HEAD && name == "healthz").then_some(Self::Health),
+            None => Self::probe(name).filter(|_| http_method == http::Method::HEAD),
             Some(rest) => {
                 let clock = name.eq_ignore_ascii_case("sandbox") && rest.eq_ignore_ascii_case("clock");
                 let asked = clock && segments.next().is_none() && post && mode == Mode::Sandbox;
                 asked.then_some(Self::SandboxClock)
             }
+        }
+    }
+
+    /// What supervisors and load balancers ask.
+    fn probe(name: &str) -> Option<Self> {
+        match name {
+            "healthz" => Some(Self::Alive),
+            "readyz" => Some(Self::Ready),
+            _ => None,
         }
     }
 }
@@ -86,9 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn health_is_asked_by_get_or_head() {
-        assert_eq!(sandbox(&Http::GET, "/healthz"), Some(Endpoint::Health));
-        assert_eq!(sandbox(&Http::HEAD, "/healthz"), Some(Endpoint::Health));
-        assert_eq!(sandbox(&Http::POST, "/healthz"), None);
+    fn probes_are_asked_by_get_or_head() {
+        for (path, probe) in [("/healthz", Endpoint::Alive), ("/readyz", Endpoint::Ready)] {
+            assert_eq!(sandbox(&Http::GET, path), Some(probe));
+            assert_eq!(sandbox(&Http::HEAD, path), Some(probe));
+            assert_eq!(sandbox(&Http::POST, path), None);
+        }
     }
 }

@@ -51,6 +51,17 @@ impl Method {
         }
     }
 
+    /// Its name, as the contract writes it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "sendVerificationMessage",
+            Self::CheckAbility => "checkSendAbility",
+            Self::CheckStatus => "checkVerificationStatus",
+            Self::Revoke => "revokeVerificationMessage",
+            Self::Resend => "resendVerificationMessage",
+        }
+    }
+
     /// What the call asks of the books.
     pub(super) fn action(self, app: &App, caller: &Caller, parameters: &Parameters<'_>) -> Result<Action, ApiError> {
         let kind = caller.access.token.kind;

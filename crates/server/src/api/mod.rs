@@ -1,4 +1,4 @@
-//! The wire contract: the four Gateway methods, the sandbox's clock and the health check, behind one fallback handler.
+//! The wire contract: the four Gateway methods, the sandbox's clock and the probes, behind one fallback handler.
 //!
 //! A call goes through these rooms in the order in which the contract wants it judged: `endpoint` (what is asked), `caller`
 //! (who asks, and from where), `body` and `parameters` (with what), `methods` (as a command), the books, `answer`.
@@ -10,6 +10,7 @@ pub(crate) mod caller;
 pub(crate) mod description;
 mod endpoint;
 mod methods;
+pub(crate) mod outcome;
 mod parameters;
 mod sandbox_clock;
 
@@ -27,6 +28,7 @@ use self::answer::Refusal;
 use self::caller::Caller;
 use self::endpoint::Endpoint;
 use self::methods::Method;
+use self::outcome::Outcome;
 use self::parameters::{Parameter, Parameters};
 use crate::app::App;
 use crate::routes::{self, Sending};
@@ -35,7 +37,7 @@ use crate::{clock, site};
 pub use self::body::MAX_BODY_BYTES;
 
 /// Everything that is at the root of the host: the Gateway methods (their names in any case, repeated slashes counting as
-/// one), `POST /sandbox/clock` in the sandbox, and `GET /healthz`. It answers whatever no other router answers.
+/// one), `POST /sandbox/clock` in the sandbox, and the probes `GET /healthz` and `GET /readyz`. It answers whatever no other router answers.
 ///
 /// The listener puts a [`PeerAddress`](crate::http::PeerAddress) into each request's extensions; without it an account with
 /// an address allow-list refuses every call.
@@ -46,8 +48,18 @@ pub fn router(app: Arc<App>) -> Router {
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = match Endpoint::of(&parts.method, parts.uri.path(), app.mode) {
-        Some(Endpoint::Health) => return answer::health(*app.draining.borrow(), app.store.trouble()),
-        Some(Endpoint::Method(method)) => call(&app, method, &parts, body).await,
+        Some(Endpoint::Alive) => return answer::alive(),
+        Some(Endpoint::Ready) => return answer::ready(*app.draining.borrow(), app.store.trouble()),
+        Some(Endpoint::Method(method)) => {
+            let answered = call(&app, method, &parts, body).await;
+            // Nothing of the request itself: its address line may hold a token, a code and a number.
+            tracing::debug!(
+                method = method.name(),
+                outcome = Outcome::of(&answered).word(),
+                "a call was answered"
+            );
+            answered
+        }
         Some(Endpoint::SandboxClock) => advance_clock(&app, &parts, body).await,
         None => {
             body::discard(&parts.headers, body).await;

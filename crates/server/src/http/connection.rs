@@ -22,7 +22,7 @@ use tower_service::Service as _;
 
 use super::activity::{Activity, Noted};
 use super::body::TimedBody;
-use super::{HttpLimits, PeerAddress};
+use super::{HttpLimits, PeerAddress, request_id};
 
 /// The head of a request, its parameters in the query included, may be this long; above it the answer is 431. The wire
 /// contract's longest parameters together are under 1 KiB; cookies of other servers on `localhost` need the rest.
@@ -113,6 +113,19 @@ pub(super) async fn serve<IO>(
 }
 
 async fn answer(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    router: axum::Router,
+    activity: Arc<Activity>,
+    limits: HttpLimits,
+) -> Result<Response<Body>, Infallible> {
+    let id = request_id::of(request.headers());
+    let mut response = request_id::scope(id.clone(), answer_unmarked(request, peer, router, activity, limits)).await?;
+    response.headers_mut().insert(request_id::REQUEST_ID, id);
+    Ok(response)
+}
+
+async fn answer_unmarked(
     request: Request<Incoming>,
     peer: SocketAddr,
     mut router: axum::Router,

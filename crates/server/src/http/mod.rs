@@ -13,11 +13,13 @@ mod activity;
 mod body;
 mod connection;
 mod open_files;
+mod request_id;
 mod same_site;
 pub mod tls;
 
 pub use accept::{HttpServer, bind};
 pub use open_files::allow_open_files;
+pub use request_id::RequestLabel;
 pub use same_site::{ForeignSite, same_site};
 
 use std::net::SocketAddr;

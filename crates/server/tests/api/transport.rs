@@ -139,14 +139,17 @@ async fn a_refused_call_leaves_its_connection_usable() {
 #[tokio::test]
 async fn a_draining_server_takes_no_new_calls() {
     let server = Server::start().await;
-    let healthy = server.send("GET", "/healthz", &[], b"").await;
-    assert_eq!((healthy.status, healthy.body.as_str()), (200, "ok"));
+    let ready = server.send("GET", "/readyz", &[], b"").await;
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ok"));
     server.drain();
     let reply = server.call("checkSendAbility", json!({"phone_number": PHONE})).await;
     assert_eq!((reply.status, reply.error_name().as_str()), (503, "UNAVAILABLE"));
     assert_eq!(reply.header("retry-after"), Some("1"));
-    let ending = server.send("GET", "/healthz", &[], b"").await;
-    assert_eq!(ending.status, 503);
+    let ending = server.send("GET", "/readyz", &[], b"").await;
+    assert_eq!((ending.status, ending.body.as_str()), (503, "draining"));
+    // It lives all the same: a supervisor must not end it before it has ended by itself.
+    let alive = server.send("GET", "/healthz", &[], b"").await;
+    assert_eq!((alive.status, alive.body.as_str()), (200, "ok"));
     assert_eq!(server.balance().await, "10");
 }
 

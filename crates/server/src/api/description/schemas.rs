@@ -316,27 +316,29 @@ pub(super) fn clock() -> OperationBuilder {
 }
 
 /// `GET /healthz`.
-pub(super) fn health() -> OperationBuilder {
-    let says = |words: &[&str]| {
-        ContentBuilder::new()
-            .schema(Some(one_of(words.iter().copied())))
-            .build()
-    };
+pub(super) fn alive() -> OperationBuilder {
+    probe("health", "Whether the process lives")
+}
+
+/// `GET /readyz`.
+pub(super) fn ready() -> OperationBuilder {
+    probe("readiness", "Whether the server takes work").response(
+        "503",
+        ResponseBuilder::new().description("Not now, and why").content(
+            "text/plain",
+            ContentBuilder::new().schema(Some(Schema::from(text()))).build(),
+        ),
+    )
+}
+
+fn probe(id: &str, summary: &str) -> OperationBuilder {
+    let ok = ContentBuilder::new().schema(Some(one_of(["ok"]))).build();
     OperationBuilder::new()
-        .operation_id(Some("health"))
-        .summary(Some("Whether the server takes work"))
+        .operation_id(Some(id))
+        .summary(Some(summary))
         .tag("Server")
         .response(
             "200",
-            ResponseBuilder::new()
-                .description("It does")
-                .content("text/plain", says(&["ok"])),
-        )
-        .response(
-            "503",
-            ResponseBuilder::new().description("It doesn't, and why").content(
-                "text/plain",
-                ContentBuilder::new().schema(Some(Schema::from(text()))).build(),
-            ),
+            ResponseBuilder::new().description("Yes").content("text/plain", ok),
         )
 }

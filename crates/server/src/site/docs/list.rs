@@ -166,6 +166,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
             ),
             page!(
+                "observability",
+                "Observability",
+                "Probes, the id of a call, and a log in which no secret stands."
+            ),
+            page!(
                 "postgresql",
                 "PostgreSQL and several nodes",
                 "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
