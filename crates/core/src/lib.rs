@@ -14,6 +14,7 @@ mod command;
 mod country;
 mod decide;
 mod error;
+mod guard;
 mod ids;
 mod ledger;
 mod limits;
@@ -45,6 +46,7 @@ pub use command::{
 pub use country::Country;
 pub use decide::{RESEND_PAUSE_MS, decide, status_at};
 pub use error::ApiError;
+pub use guard::{Area, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, MAX_AREA_RULES, RefusedRange};
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
 pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};

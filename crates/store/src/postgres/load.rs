@@ -16,7 +16,7 @@ use super::questions::{
 };
 use super::session::Session;
 use super::usage::UsageBook;
-use super::usage_rows::{Place, RECENT, SKETCHES, SketchKey, UsageRead, put_places, put_sketch_keys};
+use super::usage_rows::{USAGE, UsageRead};
 use super::write::Marker;
 use super::{RulesNow, Shared};
 use crate::batch::{FloodCounter, LiveKey, flood_phone, named_request};
@@ -172,8 +172,7 @@ enum About {
     Senders,
     Answers,
     LiveCodes,
-    Sums,
-    Sketches,
+    Usage,
 }
 
 /// What a batch names, sorted, each once.
@@ -285,10 +284,10 @@ impl Questions<'_> {
     }
 
     fn ask_usage(&mut self, usage: &UsageRead) -> Result<(), StoreError> {
-        let bucket = |place: &Place| bucket_of(place.account);
-        self.ask_of(About::Sums, RECENT, &usage.places, bucket, put_places)?;
-        let bucket = |key: &SketchKey| bucket_of(key.0);
-        self.ask_of(About::Sketches, SKETCHES, &usage.keys, bucket, put_sketch_keys)
+        match usage.values(self.sharded) {
+            Some(values) => self.ask(About::Usage, USAGE[usize::from(self.sharded)], values),
+            None => Ok(()),
+        }
     }
 
     fn ask_requests(&mut self, requests: &[RequestRef]) -> Result<(), StoreError> {
@@ -480,8 +479,7 @@ impl Loaded {
                 }
                 About::Senders => drop(self.senders.insert(row.get(0)?, Some((row.get(1)?, row.get(2)?)))),
                 About::Answers => self.take_answer(vault, row)?,
-                About::Sums => self.usage.take_sum(row)?,
-                About::Sketches => self.usage.take_sketch(row)?,
+                About::Usage => self.usage.take(row)?,
                 About::LiveCodes => {
                     let sender: String = row.get(3)?;
                     let key = LiveKey {

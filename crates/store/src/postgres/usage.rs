@@ -7,16 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::{
-    AccountKey, Country, NumberSketch, Quarter, SeenNumbers, SketchPlace, Timestamp, UsageCount, UsageSum,
-};
-use foldhash::{HashMap, HashSet};
-use futures_util::future::try_join;
-
-use super::arrays::{Arrays, Ready};
+use super::arrays::Ready;
 use super::load::Loaded;
 use super::session::Session;
-use super::usage_rows::{Place, RECENT, SKETCHES, SketchKey, UsageRead, put_places, put_sketch_keys};
+use super::usage_rows::{Place, SketchKey, USAGE, UsageRead};
 use super::{RulesNow, Shared};
 use crate::sql::usage::numbers::ALL_TIME;
 use crate::sql::usage::spans::{HOUR_MS, Level, month_of_day};
@@ -24,10 +18,16 @@ use crate::sql::usage::{MAX_RECENT_ROWS, encoding, past};
 use crate::sql::{Connection, Row};
 use crate::types::StoreError;
 use crate::usage::NewUsage;
+use countersign_core::{
+    AccountKey, Country, NumberSketch, Quarter, SeenNumbers, SketchPlace, Timestamp, UsageCount, UsageSum,
+};
+use foldhash::{HashMap, HashSet};
 
-/// Numbers that an account's tail holds at most: 1,344 bytes of its row, which stays below the 2,000 from which on PostgreSQL would put
+/// Numbers that an account's tail holds at most: 1,348 bytes of its row, which stays below the 2,000 from which on PostgreSQL would put
 /// it elsewhere.
 const TAIL: usize = 192;
+/// What a tail begins with, unless it is empty: how often it was folded.
+const FOLDS_BYTES: usize = 4;
 /// A number of the tail: the hour, counted from the epoch, then its place in a sketch.
 const TAIL_BYTES: usize = 7;
 /// Sums and accounts that are remembered; beyond it all are read anew. A sum takes some hundred bytes, an account's sketch 4 KiB at most.
@@ -49,6 +49,8 @@ pub(super) struct UsageBook {
 struct OfAccount {
     sums: HashMap<Place, UsageSum>,
     seen: Option<SeenNumbers>,
+    /// How often its tail had been folded then: as long as it wasn't since, all that others have seen stands in the tail.
+    folds: u32,
     /// Whether another lane wrote its usage between this one's last two batches: then it probably will again.
     is_shared: bool,
     /// The hour of the newest number, where the tail will be full after as many more as the last batch had, twice: another lane's batch
@@ -56,6 +58,16 @@ struct OfAccount {
     folds_next: Option<i64>,
     /// Whether it has many recent rows: they are put away before the next batch adds to them.
     is_full: bool,
+}
+
+impl OfAccount {
+    /// The numbers that it has seen: those of its sketch and of its tail.
+    fn take_seen(&mut self, sketch: Option<&NumberSketch>, tail: &[u8]) {
+        let mut seen = SeenNumbers::from(sketch.cloned().unwrap_or_default());
+        see_all(&mut seen, tail);
+        self.seen = Some(seen);
+        self.folds = folds_of(tail);
+    }
 }
 
 /// What a batch writes.
@@ -82,11 +94,21 @@ struct Seen {
 
 /// Reads a tail.
 pub(crate) fn tail_of(bytes: &[u8]) -> impl Iterator<Item = (i64, SketchPlace)> + '_ {
-    let (numbers, _) = bytes.as_chunks::<TAIL_BYTES>();
+    let (numbers, _) = bytes.get(FOLDS_BYTES..).unwrap_or_default().as_chunks::<TAIL_BYTES>();
     numbers.iter().map(|&[a, b, c, d, place @ ..]| {
         let hour = i64::from(u32::from_be_bytes([a, b, c, d]));
         (hour, SketchPlace::from_bytes(place))
     })
+}
+
+/// How often it was folded.
+fn folds_of(tail: &[u8]) -> u32 {
+    tail.first_chunk().map_or(0, |folds| u32::from_be_bytes(*folds))
+}
+
+/// How many numbers it holds.
+const fn held_by(tail: &[u8]) -> usize {
+    tail.len().saturating_sub(FOLDS_BYTES) / TAIL_BYTES
 }
 
 impl UsageBook {
@@ -102,11 +124,11 @@ impl UsageBook {
             let places = known.sums.keys().filter(|place| Some(place.quarter) == newest);
             // What a batch needs beyond these it reads by itself.
             read.places.extend(places.take(MAX_READ_AGAIN).cloned());
-            if known.seen.is_some() {
+            if let Some(hour) = known.folds_next {
                 read.keys.push((*account, ALL_TIME, 0));
+                let folds = sketches_of(hour).into_iter();
+                read.keys.extend(folds.map(|(level, start)| (*account, level, start)));
             }
-            let folds = known.folds_next.into_iter().flat_map(sketches_of);
-            read.keys.extend(folds.map(|(level, start)| (*account, level, start)));
         }
         read.places.sort_unstable();
         read.keys.sort_unstable();
@@ -122,7 +144,11 @@ impl UsageBook {
                     known.is_shared = true;
                     self.sums -= known.sums.len();
                     known.sums.clear();
-                    known.seen = None;
+                    let tail = loaded.tail(account);
+                    match &mut known.seen {
+                        Some(seen) if known.folds == folds_of(tail) => see_all(seen, tail),
+                        _ => known.seen = None,
+                    }
                 }
                 Some(known) => known.is_shared = false,
                 None if is_ours => {}
@@ -146,7 +172,7 @@ impl UsageBook {
                 && *level == ALL_TIME
             {
                 let sketch = read.sketches.get(&(*account, *level, *start));
-                known.seen = Some(seen_numbers(sketch, loaded.tail(*account)));
+                known.take_seen(sketch, loaded.tail(*account));
             }
         }
     }
@@ -193,7 +219,7 @@ impl UsageBook {
             .iter()
             .filter_map(|(account, new)| {
                 let tail = loaded.tail(*account);
-                (tail.len() / TAIL_BYTES + new.len() >= TAIL).then(|| {
+                (held_by(tail) + new.len() >= TAIL).then(|| {
                     let new = new.iter().map(|(_, seen)| (i64::from(seen.hour), seen.place));
                     (*account, tail_of(tail).chain(new).collect())
                 })
@@ -224,16 +250,20 @@ impl UsageBook {
             if let Some(numbers) = folds.get(account) {
                 fold(*account, numbers, &mut sketches, &mut rows);
                 rows.sketches.push(((*account, ALL_TIME, 0), seen.sketch().to_bytes()));
-                rows.tails.insert(*account, Vec::new());
+                known.folds = folds_of(loaded.tail(*account)).wrapping_add(1);
+                rows.tails.insert(*account, known.folds.to_be_bytes().to_vec());
             } else {
                 let mut tail = loaded.tail(*account).to_vec();
+                if tail.is_empty() {
+                    tail.extend([0; FOLDS_BYTES]);
+                }
                 for (_, number) in new {
                     tail.extend(number.hour.to_be_bytes());
                     tail.extend(number.place.to_bytes());
                 }
                 rows.tails.insert(*account, tail);
             }
-            let held = rows.tails.get(account).map_or(0, |tail| tail.len() / TAIL_BYTES);
+            let held = rows.tails.get(account).map_or(0, |tail| held_by(tail));
             let newest = new.last().map(|(_, number)| i64::from(number.hour));
             known.folds_next = newest.filter(|_| held + 2 * new.len() >= TAIL);
         }
@@ -322,7 +352,7 @@ impl UsageBook {
         }
         for key in read.keys.iter().filter(|(_, level, _)| *level == ALL_TIME) {
             if let Some(known) = self.accounts.get_mut(&key.0) {
-                known.seen = Some(seen_numbers(read.sketches.get(key), loaded.tail(key.0)));
+                known.take_seen(read.sketches.get(key), loaded.tail(key.0));
             }
         }
         sketches.extend(read.sketches);
@@ -399,42 +429,21 @@ fn fold(
     }
 }
 
-/// The numbers that an account has seen: those of its sketch and of its tail.
-fn seen_numbers(sketch: Option<&NumberSketch>, tail: &[u8]) -> SeenNumbers {
-    let mut seen = SeenNumbers::from(sketch.cloned().unwrap_or_default());
+fn see_all(seen: &mut SeenNumbers, tail: &[u8]) {
     for (_, place) in tail_of(tail) {
         seen.see_place(place);
     }
-    seen
 }
 
-/// Reads both kinds in one round trip.
+/// Reads both kinds.
 fn ask(sharded: bool, session: &Session, read: &mut UsageRead) -> Result<(), StoreError> {
-    let [mut places, mut keys] = [Arrays::default(), Arrays::default()];
-    places.put_buckets(sharded, &read.places, |place| i64::from(place.account.bucket.0));
-    put_places(&mut places, &read.places);
-    keys.put_buckets(sharded, &read.keys, |(account, ..)| i64::from(account.bucket.0));
-    put_sketch_keys(&mut keys, &read.keys);
-    let ready = |texts: [&str; 2], values, is_asked: bool| -> Result<Option<Ready>, StoreError> {
-        if !is_asked {
-            return Ok(None);
-        }
-        let statement = session.prepare(texts[usize::from(sharded)])?;
-        Ok(Some(Ready { statement, values }))
+    let Some(values) = read.values(sharded) else {
+        return Ok(());
     };
-    let places = ready(RECENT, places, !read.places.is_empty())?;
-    let keys = ready(SKETCHES, keys, !read.keys.is_empty())?;
-    let client = session.client();
-    let answer = async |question: Option<Ready>| match question {
-        Some(ready) => ready.query(client).await,
-        None => Ok(Vec::new()),
-    };
-    let (sums, sketches) = session.wait(try_join(answer(places), answer(keys)))?;
-    for row in &sums {
-        read.take_sum(Row::Postgres(row))?;
-    }
-    for row in &sketches {
-        read.take_sketch(Row::Postgres(row))?;
+    let statement = session.prepare(USAGE[usize::from(sharded)])?;
+    let question = Ready { statement, values };
+    for row in &session.wait(question.query(session.client()))? {
+        read.take(Row::Postgres(row))?;
     }
     Ok(())
 }
