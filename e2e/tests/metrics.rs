@@ -57,18 +57,19 @@ fn names(text: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn promtool_finds_nothing_to_mend() -> Result<()> {
+    let promtool = std::env::var_os("COUNTERSIGN_TEST_PROMTOOL")
+        .context("COUNTERSIGN_TEST_PROMTOOL says where promtool is, or `none`; ./test fetches it")?;
+    if promtool == "none" {
+        return Ok(());
+    }
     let server = start()?;
     let text = metrics(&server).await?;
-    let started = Command::new("promtool")
+    let mut promtool = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut promtool) = started else {
-        eprintln!("left out: there is no promtool on the path");
-        return Ok(());
-    };
+        .spawn()?;
     promtool
         .stdin
         .take()
