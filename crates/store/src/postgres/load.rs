@@ -82,11 +82,6 @@ impl Loaded {
         self.usage_writers.iter().map(|(account, of)| (*account, *of))
     }
 
-    /// Whether another lane wrote any of these accounts last, and probably waits for it now.
-    pub(super) fn others_write(&self, writer: i64) -> bool {
-        self.usage_writers().any(|(_, of)| of.is_some_and(|of| of != writer))
-    }
-
     /// Accounts whose usage another lane wrote last.
     pub(super) fn not_ours(&self, writer: i64) -> impl Iterator<Item = AccountKey> + '_ {
         let not_ours = self.usage_writers().filter(move |(_, of)| *of != Some(writer));

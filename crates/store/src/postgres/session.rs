@@ -24,12 +24,6 @@ use crate::types::StoreError;
 /// all is well, although the standby doesn't have it.
 pub(crate) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
-/// The same for rows that others wait for: they get them before the commit is on disk (and with a synchronous standby), while its own
-/// callers are answered after that as ever. WAL is one sequence, so what others build upon these rows is never there without them; the
-/// second transaction, which says nothing, is what waits.
-pub(crate) const COMMIT_AND_LET_GO: &str = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; COMMIT; \
-     BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_logical_emit_message(true, '', ''); COMMIT";
-
 /// Rows that are read one by one.
 pub(crate) type RowStream = Pin<Box<tokio_postgres::RowStream>>;
 

@@ -15,7 +15,7 @@ use super::Shared;
 use super::arrays::{Arrays, Ready};
 use super::load::{Loaded, flood_columns};
 use super::reports::ReportRows;
-use super::session::{COMMIT, COMMIT_AND_LET_GO, Session, SessionError};
+use super::session::{COMMIT, Session, SessionError};
 use super::statements::{
     PUT_ANSWERS, PUT_ATTEMPTS, PUT_ENTRIES, PUT_EVENTS, PUT_FLOOD, PUT_LIVE_CODES, PUT_PROGRESS, PUT_REPORTS,
     PUT_REQUESTS, PUT_SKETCHES, PUT_SUMS, SET_ACCOUNTS,
@@ -105,13 +105,11 @@ pub(super) fn write_and_commit(
         "UPDATE batch_marker SET number = $3, epoch = $4 WHERE bucket = $1 AND writer = $2",
         values,
     )?;
-    // On Citus a commit is several servers', each with a WAL of its own.
-    let others_wait = !shared.sharded && loaded.others_write(marker.writer);
-    commit(&pipeline, if others_wait { COMMIT_AND_LET_GO } else { COMMIT })
+    commit(&pipeline)
 }
 
 /// Sends all statements and COMMIT, and waits for their answers.
-fn commit(pipeline: &Pipeline<'_>, how: &str) -> Result<(), Failed> {
+fn commit(pipeline: &Pipeline<'_>) -> Result<(), Failed> {
     let client = pipeline.session.client();
     // One that can't even be sent fails at its first poll: then COMMIT must not be sent behind the others.
     let unsent = Cell::new(false);
@@ -128,7 +126,7 @@ fn commit(pipeline: &Pipeline<'_>, how: &str) -> Result<(), Failed> {
             if unsent.get() {
                 return Ok(());
             }
-            client.batch_execute(how).await
+            client.batch_execute(COMMIT).await
         };
         let (answers, committed) = match early {
             Poll::Ready(answers) => (answers, commit.await),
