@@ -19,7 +19,7 @@ async fn somebody_waits(client: &tokio_postgres::Client) {
     .await;
 }
 
-pub(super) fn send_command(number: u64, idempotency: Option<Idempotency>) -> Command {
+fn send_command(number: u64, idempotency: Option<Idempotency>) -> Command {
     let send = Send {
         email: None,
         locale: None,
