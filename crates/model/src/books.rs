@@ -163,13 +163,16 @@ impl Books {
         (0..self.places.len()).flat_map(of_place).collect()
     }
 
-    /// A restart under other rules: prices stay, since they stand in the books; flood counters don't.
-    pub fn restart(&mut self, rules: &Rules) {
+    /// A restart under other rules: prices stay, since they stand in the books; flood counters only where they stand there too.
+    pub fn restart(&mut self, rules: &Rules, keeps_flood_counters: bool) {
         let prices = std::mem::take(&mut self.rules.prices);
         self.rules = Rules {
             prices,
             ..rules.clone()
         };
+        if keeps_flood_counters {
+            return;
+        }
         for book in &mut self.accounts {
             book.flood.clear();
             book.number_flood.clear();

@@ -113,12 +113,11 @@ impl FloodBook {
         *kept = state.max(*kept);
     }
 
-    fn note(&mut self, caller: Caller, phone: PhoneNumber, counters: FloodCounters, now: Timestamp) {
+    fn note(&mut self, account: AccountKey, phone: PhoneNumber, state: LimitState, now: Timestamp) {
         if self.numbers.len() >= self.sweep_at {
             self.sweep(now);
         }
-        self.accounts.insert(caller, counters.account);
-        self.numbers.insert((caller.0, phone), counters.number);
+        self.numbers.insert((account, phone), state);
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -179,7 +178,7 @@ pub(crate) struct Batch {
 #[derive(Debug, Default)]
 struct BatchFlood {
     accounts: HashMap<Caller, LimitState>,
-    numbers: HashMap<(AccountKey, PhoneNumber), (TokenKind, LimitState, Timestamp)>,
+    numbers: HashMap<(AccountKey, PhoneNumber), (LimitState, Timestamp)>,
 }
 
 impl Batch {
@@ -301,7 +300,7 @@ impl Batch {
         counters_before: FloodCounters,
         decision: Decision,
     ) -> Outcome {
-        let (account_key, kind) = caller;
+        let account_key = caller.0;
         if let Some(account) = self.accounts.get_mut(&account_key)
             && account.row != decision.account
         {
@@ -312,11 +311,14 @@ impl Batch {
             account.row = decision.account;
             account.changed = true;
         }
-        if let (Some(phone), true) = (phone, counters_before != decision.flood) {
+        // Only what changed: a counter that no limit asked for was not loaded either, and must stay as it stands in the books.
+        if counters_before.account != decision.flood.account {
             self.flood.accounts.insert(caller, decision.flood.account);
+        }
+        if let Some(phone) = phone.filter(|_| counters_before.number != decision.flood.number) {
             self.flood
                 .numbers
-                .insert((account_key, phone), (kind, decision.flood.number, now));
+                .insert((account_key, phone), (decision.flood.number, now));
         }
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
@@ -409,24 +411,14 @@ impl Batch {
         let accounts = self.flood.accounts.iter();
         let accounts = accounts.map(|((account, kind), state)| (*account, FloodCounter::OfAccount(*kind), *state));
         let numbers = self.flood.numbers.iter();
-        accounts
-            .chain(numbers.map(|((account, phone), (_, state, _))| (*account, FloodCounter::OfNumber(*phone), *state)))
+        accounts.chain(numbers.map(|((account, phone), (state, _))| (*account, FloodCounter::OfNumber(*phone), *state)))
     }
 
     /// Notes the flood counters of a batch that was committed.
     pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
-        for ((account, phone), (kind, number, now)) in self.flood.numbers.drain() {
-            let caller = (account, kind);
-            let account_state = self.flood.accounts.get(&caller).copied().unwrap_or_default();
-            flood.note(
-                caller,
-                phone,
-                FloodCounters {
-                    account: account_state,
-                    number,
-                },
-                now,
-            );
+        flood.accounts.extend(self.flood.accounts.drain());
+        for ((account, phone), (state, now)) in self.flood.numbers.drain() {
+            flood.note(account, phone, state, now);
         }
     }
 }
@@ -498,7 +490,7 @@ fn open_purchases(
 /// The counters as they stand: a batch's own, else those of the batches before it.
 fn flood_counters(batch: &BatchFlood, book: &FloodBook, caller: Caller, phone: PhoneNumber) -> FloodCounters {
     let account = caller.0;
-    let of_number = batch.numbers.get(&(account, phone)).map(|(_, state, _)| state);
+    let of_number = batch.numbers.get(&(account, phone)).map(|(state, _)| state);
     FloodCounters {
         account: batch
             .accounts
