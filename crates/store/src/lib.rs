@@ -19,6 +19,7 @@ mod channel_books;
 mod console;
 pub mod copy;
 mod handover;
+mod keys;
 mod logins;
 mod messages;
 mod orders;
@@ -47,6 +48,7 @@ pub use channel_books::{
 };
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
+pub use keys::{KeyProgress, KeyRotation, KeyStanding, KeysRotated};
 pub use logins::{
     LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
     MAX_LOGIN_TRIES, NewLogin,
@@ -100,7 +102,19 @@ pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
 pub trait SiteStore:
-    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + ChannelBooks + 'static
+    Tokens
+    + Sessions
+    + Logins
+    + Usage
+    + Orders
+    + Actions
+    + Messages
+    + Profiles
+    + Senders
+    + Console
+    + ChannelBooks
+    + KeyRotation
+    + 'static
 {
 }
 
@@ -116,6 +130,7 @@ impl<T> SiteStore for T where
         + Senders
         + Console
         + ChannelBooks
+        + KeyRotation
         + 'static
 {
 }
