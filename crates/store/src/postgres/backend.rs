@@ -105,8 +105,11 @@ fn write_in_transaction<T>(
             StoreError::from(error)
         }
     })?;
-    if changed.prices.is_some() {
-        shared.set_rules(newer_prices(connection, &shared.rules())?);
+    // What was committed is done, even where the connection is lost just now: the next batch finds that the list is newer.
+    if changed.prices.is_some()
+        && let Ok(rules) = newer_prices(connection, &shared.rules())
+    {
+        shared.set_rules(rules);
     }
     for id in &changed.accounts {
         shared.access.drop_entry(*id);
