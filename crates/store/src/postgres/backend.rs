@@ -23,6 +23,7 @@ use crate::sql::access::AccessCache;
 use crate::sql::backend::{Backend, Part};
 use crate::sql::read::{Reader, buckets};
 use crate::sql::settings::Settings;
+use crate::tally::TallyBook;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
@@ -104,8 +105,11 @@ fn write_in_transaction<T>(
             StoreError::from(error)
         }
     })?;
-    if changed.prices.is_some() {
-        shared.set_rules(newer_prices(connection, &shared.rules())?);
+    // What was committed is done, even where the connection is lost just now: the next batch finds that the list is newer.
+    if changed.prices.is_some()
+        && let Ok(rules) = newer_prices(connection, &shared.rules())
+    {
+        shared.set_rules(rules);
     }
     for id in &changed.accounts {
         shared.access.drop_entry(*id);
@@ -265,6 +269,10 @@ impl Backend for PostgresStore {
             .unreachable
             .load(Ordering::Relaxed)
             .then_some(Trouble::Unreachable)
+    }
+
+    fn tally_book(&self) -> &TallyBook {
+        &self.shared.tally
     }
 
     fn present_load(&self) -> BooksLoad {

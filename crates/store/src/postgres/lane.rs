@@ -287,15 +287,11 @@ impl Lane {
     fn work_off(&mut self, mut jobs: Vec<Job>, joining: Joining) -> Reached {
         let written = self.commit(&mut jobs, joining);
         if jobs.len() > 1
-            && let Err(error @ StoreError::Database(_)) = &written
+            && let Err(error @ (StoreError::Database(_) | StoreError::Damaged(_))) = &written
         {
-            // One of them is what the database can't take: the others must not fail for it.
+            // One of them is what the database can't take, or a row that can't be read: the others must not fail for it.
             tracing::error!(%error, jobs = jobs.len(), "a batch could not be written: each of it is judged by itself");
-            let mut reached = Reached::Yes;
-            for job in jobs {
-                reached = self.work_off(vec![job], Joining::Closed);
-            }
-            return reached;
+            return self.work_off_one_by_one(jobs);
         }
         // An outcome that nobody will ever know came from a database that answers.
         let unreachable = matches!(written, Err(StoreError::Unavailable))
@@ -318,6 +314,18 @@ impl Lane {
             _ => answer_all(),
         }
         if unreachable { Reached::No } else { Reached::Yes }
+    }
+
+    /// Judges each job of a batch by itself, until the database can't be reached: those behind needn't wait as long again, each in turn.
+    fn work_off_one_by_one(&mut self, jobs: Vec<Job>) -> Reached {
+        let mut jobs = jobs.into_iter();
+        while let Some(job) = jobs.next() {
+            if self.work_off(vec![job], Joining::Closed) == Reached::No {
+                answer(jobs.collect(), Err(StoreError::Unavailable));
+                return Reached::No;
+            }
+        }
+        Reached::Yes
     }
 
     /// Tells who waits in memory; what is left are the answers.
