@@ -25,6 +25,7 @@ mod messages;
 mod orders;
 mod postgres;
 mod prices;
+mod privacy;
 mod profiles;
 mod reports;
 mod senders;
@@ -69,6 +70,7 @@ pub use postgres::{
     Retained,
 };
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
+pub use privacy::Privacy;
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
@@ -116,6 +118,7 @@ pub trait SiteStore:
     + Console
     + ChannelBooks
     + KeyRotation
+    + Privacy
     + 'static
 {
 }
@@ -133,6 +136,7 @@ impl<T> SiteStore for T where
         + Console
         + ChannelBooks
         + KeyRotation
+        + Privacy
         + 'static
 {
 }

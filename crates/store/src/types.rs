@@ -80,7 +80,10 @@ pub enum StoreError {
     )]
     MissingNextKey,
     /// Nodes live that don't know the new master key.
-    #[error("these nodes don't know the new master key yet: {0}. Put it beside the old one there, and ask again")]
+    #[error(
+        "these nodes don't know the new master key yet: {0}. Put it beside the old one there, and ask again; one that was killed counts \
+         as a node for half a minute"
+    )]
     NodesWithoutKey(String),
     /// A row holds what no version of this program wrote, or doesn't open under its key. It concerns that row alone.
     #[error("{0} in the database isn't one that this program wrote")]

@@ -21,6 +21,8 @@ use crate::vault::{KeyFingerprint, MasterKey, Settled, Vault};
 
 /// How often it is looked whether all nodes use the new key: each finds out at its next heartbeat.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked at the end, at most.
+const MAX_LOOKS: u32 = 50;
 /// Rounds of sealing and counting. One is enough unless somebody restores rows by hand meanwhile.
 const MAX_ROUNDS: u32 = 5;
 
@@ -197,6 +199,13 @@ impl<B: Backend> KeyRotation for B {
                 }
                 if self.set(move |settings| settings.end_key_rotation(now)).await? {
                     self.settle_keys().await?;
+                    // A node's own thread forgets the old key; where it can't at the moment, it does so later.
+                    for _ in 0..MAX_LOOKS {
+                        if !self.vault().is_rotating() {
+                            break;
+                        }
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
                     return Ok(KeysRotated {
                         key: fingerprint(new)?,
                         values: tally.present,

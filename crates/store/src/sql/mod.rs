@@ -22,6 +22,7 @@ pub(crate) mod message_summaries;
 pub(crate) mod messages;
 pub(crate) mod orders;
 pub(crate) mod prices;
+pub(crate) mod privacy;
 pub(crate) mod profiles;
 pub(crate) mod read;
 pub(crate) mod report_reads;

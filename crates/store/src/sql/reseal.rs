@@ -319,10 +319,10 @@ impl SealedTable {
                 resealed += changed;
             }
         }
-        if let ("account", Some(KeyPart::Number(id))) = (self.name, rows.first().and_then(|row| row.key.get(1))) {
-            AccountId::new(*id)
-                .into_iter()
-                .for_each(|account| settings.account_changed(account));
+        if let ("account", Some(KeyPart::Number(id))) = (self.name, rows.first().and_then(|row| row.key.get(1)))
+            && let Some(account) = AccountId::new(*id)
+        {
+            settings.account_changed(account);
         }
         Ok(resealed)
     }
