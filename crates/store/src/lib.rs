@@ -30,6 +30,7 @@ mod senders;
 mod sessions;
 mod sql;
 mod sqlite;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokens;
@@ -74,6 +75,7 @@ pub use reports::{
 pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use tally::{AttemptEnd, BATCH_BOUNDS, COMMIT_BOUNDS_US, Spread, Tally};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
     AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Elsewhere, Lease, MessageRef, NewAccount,

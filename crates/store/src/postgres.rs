@@ -57,6 +57,7 @@ pub(crate) use usage::tail_of;
 pub(crate) use value::{Parameter, PostgresColumn};
 
 use crate::sql::access::AccessCache;
+use crate::tally::TallyBook;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) sharded: bool,
     /// Whether the database could not be reached when it was last asked for a batch.
     pub(crate) unreachable: AtomicBool,
+    /// What the lanes did.
+    pub(crate) tally: TallyBook,
 }
 
 impl Shared {
@@ -175,6 +178,7 @@ impl PostgresStore {
             events,
             sharded: is_sharded,
             unreachable: AtomicBool::new(false),
+            tally: TallyBook::default(),
         });
         nodes::take_what_is_left(&first, &shared);
         let (committed, work) = CommittedWork::channel();

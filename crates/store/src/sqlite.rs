@@ -37,6 +37,7 @@ use crate::sql::backend::{Backend, Part};
 use crate::sql::read::Reader;
 use crate::sql::settings::Settings;
 use crate::sql::{prices, settings};
+use crate::tally::TallyBook;
 use crate::types::{Actor, CommittedWork, HandOverGauge, Lease, StoreError, Trouble};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
@@ -72,6 +73,7 @@ pub struct SqliteStore {
     /// Who waits for a request to change.
     watches: Arc<Watches>,
     handed_over: HandOverGauge,
+    tally: Arc<TallyBook>,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -95,6 +97,7 @@ impl SqliteStore {
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
         let watches = Arc::<Watches>::default();
+        let tally = Arc::<TallyBook>::default();
         let writer = writer::Writer::new(
             Arc::clone(&vault),
             rules,
@@ -102,6 +105,7 @@ impl SqliteStore {
             committed,
             watch,
             Arc::clone(&watches),
+            Arc::clone(&tally),
         );
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
@@ -113,6 +117,7 @@ impl SqliteStore {
             disk,
             watches,
             handed_over,
+            tally,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
@@ -257,6 +262,10 @@ impl Backend for SqliteStore {
 
     fn present_trouble(&self) -> Option<Trouble> {
         self.disk.is_full().then_some(Trouble::DiskFull)
+    }
+
+    fn tally_book(&self) -> &TallyBook {
+        &self.tally
     }
 
     fn present_load(&self) -> BooksLoad {

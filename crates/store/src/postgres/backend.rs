@@ -23,6 +23,7 @@ use crate::sql::access::AccessCache;
 use crate::sql::backend::{Backend, Part};
 use crate::sql::read::{Reader, buckets};
 use crate::sql::settings::Settings;
+use crate::tally::TallyBook;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
@@ -262,6 +263,10 @@ impl Backend for PostgresStore {
             .unreachable
             .load(Ordering::Relaxed)
             .then_some(Trouble::Unreachable)
+    }
+
+    fn tally_book(&self) -> &TallyBook {
+        &self.shared.tally
     }
 
     fn present_load(&self) -> BooksLoad {

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use countersign_core::{AccountKey, Command, Rules};
 use rusqlite::Connection;
@@ -26,6 +27,7 @@ use crate::sql::load::Facts;
 use crate::sql::settings::Settings;
 use crate::sql::usage::UsageBook;
 use crate::sql::{Connection as Shared, actions, reports};
+use crate::tally::TallyBook;
 use crate::types::{Actor, CommittedSender, Lease, StoreError};
 use crate::vault::Vault;
 use crate::watches::Watches;
@@ -97,6 +99,7 @@ pub(super) struct Writer {
     committed: CommittedSender,
     disk: DiskWatch,
     watches: Arc<Watches>,
+    tally: Arc<TallyBook>,
     /// A backup that is to begin after this batch.
     wanted_backup: Option<BackupTask>,
 }
@@ -109,6 +112,7 @@ impl Writer {
         committed: CommittedSender,
         disk: DiskWatch,
         watches: Arc<Watches>,
+        tally: Arc<TallyBook>,
     ) -> Self {
         Self {
             vault,
@@ -119,6 +123,7 @@ impl Writer {
             committed,
             disk,
             watches,
+            tally,
             wanted_backup: None,
         }
     }
@@ -302,6 +307,7 @@ impl Writer {
         commands: &[Asked],
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
+        let began = Instant::now();
         let (vault, rules, flood, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
         let written = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
@@ -342,6 +348,9 @@ impl Writer {
         for (account, _) in &batch.clocks_moved {
             self.access.drop_entry(account.id);
         }
+        let attempts = reports.iter().map(|(_, _, outcome, _)| outcome);
+        let jobs = commands.len() + reports.len();
+        self.tally.note(jobs, began.elapsed(), &batch, attempts);
         batch.note_flood(&mut self.flood);
         self.watches.tell(|| {
             let touched = batch.requests.iter();
