@@ -42,7 +42,12 @@ pub(super) static GROUPS: [Group; 4] = [
             page!(
                 "sandbox",
                 "Sandbox",
-                "Numbers that follow a script, a clock that you move, and stand-ins for CI."
+                "Numbers that follow a script, a clock that you move, and stand-ins for Telegram's host."
+            ),
+            page!(
+                "ci",
+                "Tests and CI",
+                "A sandbox for your own project's tests: start, wait, numbers, clock; with pytest, Jest and Rust."
             ),
             page!(
                 "inbox",
