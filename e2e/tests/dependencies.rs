@@ -123,7 +123,11 @@ fn all_of(words: &[&str], place: &mut usize) -> bool {
 }
 
 fn one(words: &[&str], place: &mut usize) -> bool {
-    let Some(word) = words.get(*place) else { return false };
+    let Some(word) = words.get(*place) else {
+        // An expression that ends too soon is no expression.
+        *place = words.len() + 1;
+        return false;
+    };
     *place += 1;
     if *word == "(" {
         let permitted = any_of(words, place);

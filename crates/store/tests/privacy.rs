@@ -125,7 +125,7 @@ async fn after_its_time_no_table_holds_a_number_and_the_books_still_balance() {
     }
     let other = send(store.as_ref(), 393_111_111_111, later(60), 2).await;
     // What is under way stays: its message may still arrive.
-    assert_eq!(store.let_requests_go(later(90)).await.unwrap(), 0);
+    assert_eq!(store.let_requests_go(later(30)).await.unwrap(), 0);
     assert!(store.request(account(), old).await.unwrap().is_some());
     loop {
         let due = store.due_requests(later(61), None, 1_000).await.unwrap();
