@@ -176,13 +176,13 @@ fn every_crate_comes_from_one_registry_or_is_ours() -> Result<()> {
     let lock = std::fs::read_to_string(root()?.join("Cargo.lock"))?;
     // Other platforms' crates as well; and whatever comes from elsewhere is pinned by its hash.
     ensure!(!lock.contains("source = \"git+"), "a crate comes from a repository");
-    let (sourced, pinned) = (
+    let (fetched, pinned) = (
         lock.matches("\nsource = ").count(),
         lock.matches("\nchecksum = ").count(),
     );
     ensure!(
-        sourced == pinned,
-        "{sourced} crates with a source, {pinned} with a checksum"
+        fetched == pinned,
+        "{fetched} crates with a source, {pinned} with a checksum"
     );
     Ok(())
 }
