@@ -33,6 +33,8 @@ struct State {
     asked: Option<KeyFingerprint>,
     /// This server does the work, and hasn't put the files in their places yet.
     working: bool,
+    /// The log has said that the files can't be put in their places.
+    misplaced: bool,
     progress: Arc<KeyProgress>,
     /// How the last change that this server saw through ended.
     end: Option<Result<KeysRotated, String>>,
@@ -127,7 +129,10 @@ async fn look(app: &App) {
 }
 
 fn put_in_place_or_say_so(app: &App) {
-    if let Err(error) = put_in_place(app) {
+    let placed = put_in_place(app);
+    // Tried again and again; said once.
+    let was_misplaced = std::mem::replace(&mut app.vitals.key_rotation.lock().misplaced, placed.is_err());
+    if let (Err(error), false) = (placed, was_misplaced) {
         tracing::error!(
             %error,
             "the master key was changed, and its files can't be put in their places: move {} over {} by hand",

@@ -39,7 +39,7 @@ use crate::sql::settings::Settings;
 use crate::sql::{keys, prices};
 use crate::tally::TallyBook;
 use crate::types::{Actor, CommittedWork, HandOverGauge, Lease, StoreError, Trouble};
-use crate::vault::{MasterKey, Settled, Vault};
+use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
 use backup::BackupTask;
 use disk::{Disk, DiskWatch};
@@ -201,13 +201,12 @@ impl Backend for SqliteStore {
 
     fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
+            // Whatever was kept of tokens before they were sealed anew is found by the former key alone, which may go now.
+            self.access.drop_all();
             // On the writer: what a batch seals is sealed under one key.
-            let settled = self.set(|settings| keys::settle(settings.connection, settings.vault));
-            if settled.await? == Settled::Ended {
-                // Tokens stand under other hashes than those that were kept.
-                self.access.drop_all();
-            }
-            Ok(())
+            self.set(|settings| keys::settle(settings.connection, settings.vault))
+                .await
+                .map(drop)
         })
     }
 

@@ -7,7 +7,6 @@ use super::schema::SETTINGS_LOCK;
 use super::session::{COMMIT, Session};
 use crate::sql::{Connection, keys};
 use crate::types::StoreError;
-use crate::vault::Settled;
 
 /// What the other nodes know of this one's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +42,9 @@ pub(super) fn attend(session: &Session, shared: &Shared, told: &mut Option<KeysT
     let done = (|| {
         // Whoever begins a change holds this: it sees either what is told here, or this node its change.
         connection.query_row("SELECT pg_advisory_xact_lock(?1) IS NULL", [SETTINGS_LOCK], |_| Ok(()))?;
-        if keys::settle(connection, &shared.vault)? == Settled::Ended {
-            // Tokens stand under other hashes than those that were kept.
-            shared.access.drop_all();
-        }
+        // Whatever was kept of tokens before they were sealed anew is found by the former key alone, which may go now.
+        shared.access.drop_all();
+        keys::settle(connection, &shared.vault)?;
         let now = KeysTold::of(shared);
         if let Some(knows) = now.knows {
             keys::put(connection, &keys::known_by(now.epoch), &knows)?;
