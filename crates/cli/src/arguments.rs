@@ -60,7 +60,8 @@ pub(crate) enum Command {
     Backup(crate::backup::BackupArguments),
     /// Put a backup in the place of a data directory's books
     Restore(crate::backup::RestoreArguments),
-    /// Export the master key, or tell its fingerprint
+    /// Export the master key, tell its fingerprint, or change it
+    #[command(visible_alias = "keys")]
     Key(crate::key::KeyArguments),
     /// Make, list, show, credit, adjust and close accounts (operator)
     Account(crate::account::AccountArguments),

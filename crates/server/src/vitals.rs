@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use countersign_core::AccountKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::key_rotation::RotationDesk;
 use crate::metrics::Calls;
 
 /// Questions that may wait for the reports' worker.
@@ -46,6 +47,8 @@ pub struct Vitals {
     started: Instant,
     /// Calls of the Gateway methods.
     pub(crate) calls: Calls,
+    /// The change of the master key.
+    pub(crate) key_rotation: RotationDesk,
     /// Set once the listeners are there.
     connections: OnceLock<Gauge>,
     questions: mpsc::Sender<ReportQuestion>,
@@ -59,6 +62,7 @@ impl Default for Vitals {
         Self {
             started: Instant::now(),
             calls: Calls::default(),
+            key_rotation: RotationDesk::default(),
             connections: OnceLock::new(),
             questions,
             asked: Mutex::new(Some(asked)),

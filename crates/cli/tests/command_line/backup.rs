@@ -43,6 +43,38 @@ fn a_backup_beside_a_running_server_is_restored_elsewhere_with_the_exported_key(
 }
 
 #[test]
+fn the_master_key_is_changed_beside_a_running_server_and_its_files_change_places() {
+    let mut sandbox = Sandbox::start();
+    let sent = sandbox.json(&["send", "+391234567890"]);
+    let old = sandbox.json(&["key", "fingerprint"])["key_fingerprint"].clone();
+    let rotated = sandbox.json(&["keys", "rotate"]);
+    assert_ne!(rotated["key_fingerprint"], old);
+    assert!(rotated["resealed"].as_u64() > Some(1), "{rotated}");
+    assert_eq!(rotated["unreadable"], 0);
+    assert_eq!(
+        sandbox.json(&["key", "fingerprint"])["key_fingerprint"],
+        rotated["key_fingerprint"]
+    );
+    let data_dir = sandbox.place.path().join("countersign-data");
+    let file = |name: &str| data_dir.join(name);
+    assert!(file("master.key.old").exists() && !file("master.key.next").exists());
+    // The token is still the token, and the code is still there to be checked.
+    let id = sent["request_id"].as_str().unwrap();
+    assert_eq!(sandbox.json(&["status", id])["request_id"], id);
+    assert_eq!(sandbox.json(&["audit"])["ok"], true);
+    // Once more: from the new key to another.
+    let again = sandbox.json(&["key", "rotate"]);
+    assert_ne!(again["key_fingerprint"], rotated["key_fingerprint"]);
+    let url = sandbox.url().to_owned();
+    sandbox.terminate();
+    sandbox.run(["keys", "rotate", "--url", &url]).failed_with(&[&url]);
+    assert!(
+        !file("master.key.next").exists(),
+        "a key was made although no server answered"
+    );
+}
+
+#[test]
 fn a_data_directory_in_use_is_never_restored_over() {
     let sandbox = Sandbox::start();
     sandbox.json(&["backup", "books.db"]);

@@ -83,6 +83,7 @@ impl Calls {
 
     /// Writes them down. Outcomes that never came are left out, but for `OK`: a rate needs a series to begin with.
     pub(super) fn expose(&self, to: &mut Exposition) {
+        const TOOK: &str = "countersign_call_duration_seconds";
         const CALLS: &str = "countersign_calls_total";
         to.family(CALLS, Kind::Counter, "Calls of Gateway methods, by method and outcome.");
         for (method, counted) in METHODS.iter().zip(&self.0) {
@@ -93,7 +94,6 @@ impl Calls {
                 }
             }
         }
-        const TOOK: &str = "countersign_call_duration_seconds";
         to.family(
             TOOK,
             Kind::Histogram,

@@ -6,6 +6,7 @@ pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
 mod key;
+mod key_rotation;
 pub(crate) mod login_links;
 mod orders;
 pub(crate) mod prices;
@@ -91,6 +92,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/backups",
             get(backups::show).post(backups::begin).delete(backups::cancel),
         )
+        .route("/key-rotation", get(key_rotation::show).post(key_rotation::begin))
         .layer(Extension(Arc::<backups::Backups>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the operator's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {

@@ -181,6 +181,16 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
             ),
             page!(
+                "privacy",
+                "Privacy",
+                "What is kept of the people that are written to, where, and for how long."
+            ),
+            page!(
+                "threat-model",
+                "Threat model",
+                "What could go wrong, room by room, and where it is answered."
+            ),
+            page!(
                 "benchmarks",
                 "Benchmarks",
                 "What is measured, how, and how to measure it yourself."
