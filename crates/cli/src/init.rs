@@ -353,7 +353,6 @@ fn put(path: &Path, force: bool, text: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

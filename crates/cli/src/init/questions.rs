@@ -115,7 +115,6 @@ impl<R: BufRead, W: Write> Asked<R, W> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
