@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Token(crate::token::TokenArguments),
     /// Register and verify the names that recipients see (operator)
     Sender(crate::sender::SenderArguments),
+    /// Export or erase what is kept of one phone number (operator)
+    Privacy(crate::privacy::PrivacyArguments),
     /// Say where channels reach people, and who wants no messages (operator)
     Recipient(crate::recipient::RecipientArguments),
     /// List, confirm and cancel orders of credit (operator)

@@ -71,7 +71,7 @@ pub use postgres::{
     Retained,
 };
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
-pub use privacy::Privacy;
+pub use privacy::{ERASED_NUMBER, ErasedOfNumber, KeptOfNumber, Privacy};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,

@@ -163,3 +163,47 @@ async fn the_search_for_a_number_finds_it_before_it_goes() {
         assert!(places.contains(&place.to_owned()), "{place} isn't among {places:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_erased_for_its_owner_before_its_time_and_money_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = books(folder.path()).await;
+    let phone = PhoneNumber::from_stored(NUMBER);
+    let theirs = send(store.as_ref(), NUMBER, NOW, 1).await;
+    let other = send(store.as_ref(), 393_111_111_111, NOW, 2).await;
+    let channel = LegName::parse("mail").unwrap();
+    for (phone, stopped) in [(phone, false), (PhoneNumber::from_stored(393_111_111_111), true)] {
+        let recipient = ChannelRecipient {
+            phone,
+            address: "anna@example.com".into(),
+            stopped,
+            since: NOW,
+        };
+        store.put_recipient(channel.clone(), recipient).await.unwrap();
+    }
+    let kept = store.kept_of_number(phone).await.unwrap();
+    assert_eq!((kept.requests.len(), kept.recipients.len()), (1, 1));
+    assert_eq!(kept.requests[0].0.id, theirs);
+    assert!(kept.owner_of.is_empty());
+
+    // Its message may still arrive.
+    let erased = store.erase_number(phone, NOW, Actor::Operator).await.unwrap();
+    assert_eq!((erased.requests, erased.still_open, erased.recipients), (0, 1, 1));
+    ask(store.as_ref(), NOW, Action::Revoke { request: theirs }).await;
+    let erased = store.erase_number(phone, NOW, Actor::Operator).await.unwrap();
+    assert_eq!((erased.requests, erased.still_open), (1, 0));
+    assert_eq!(places_of(folder.path(), NUMBER), Vec::<String>::new());
+    let request = store.request(account(), theirs).await.unwrap().unwrap();
+    assert_eq!(request.phone, ERASED_NUMBER);
+    assert!(store.kept_of_number(phone).await.unwrap().requests.is_empty());
+
+    // Nobody else's goes, and who said stop is still known to have.
+    let others = PhoneNumber::from_stored(393_111_111_111);
+    assert_eq!(store.request(account(), other).await.unwrap().unwrap().phone, others);
+    let erased = store.erase_number(others, NOW, Actor::Operator).await.unwrap();
+    assert_eq!((erased.recipients, erased.stops_kept), (0, 1));
+    let stopped = store.recipient(&channel, others).await.unwrap().unwrap();
+    assert!(stopped.stopped && stopped.address.is_empty());
+    let report = audit(&testing::database(folder.path()).unwrap(), &[], |_| {}).unwrap();
+    assert_eq!((report.violation, report.requests), (None, 2));
+}

@@ -75,6 +75,28 @@ fn the_master_key_is_changed_beside_a_running_server_and_its_files_change_places
 }
 
 #[test]
+fn what_is_kept_of_a_number_is_exported_and_erased() {
+    let sandbox = Sandbox::start();
+    let sent = sandbox.json(&["send", "+391234567890"]);
+    let kept = sandbox.json(&["privacy", "export", "+391234567890"]);
+    assert_eq!(kept["requests"][0]["request_id"], sent["request_id"], "{kept}");
+    let id = sent["request_id"].as_str().unwrap();
+    sandbox.json(&["revoke", id]);
+    let erased = sandbox.json(&["privacy", "erase", "+391234567890"]);
+    assert_eq!(
+        (&erased["requests"], &erased["still_open"]),
+        (&1.into(), &0.into()),
+        "{erased}"
+    );
+    let kept = sandbox.json(&["privacy", "export", "+391234567890"]);
+    assert_eq!(kept["requests"].as_array().unwrap().len(), 0, "{kept}");
+    assert_eq!(sandbox.json(&["audit"])["ok"], true);
+    sandbox
+        .run(["privacy", "erase", "12"])
+        .failed_with(&["no phone number"]);
+}
+
+#[test]
 fn a_data_directory_in_use_is_never_restored_over() {
     let sandbox = Sandbox::start();
     sandbox.json(&["backup", "books.db"]);

@@ -23,6 +23,7 @@ pub(crate) mod messages;
 pub(crate) mod orders;
 pub(crate) mod prices;
 pub(crate) mod privacy;
+pub(crate) mod privacy_number;
 pub(crate) mod profiles;
 pub(crate) mod read;
 pub(crate) mod report_reads;

@@ -1,14 +1,16 @@
-//! SQL of letting old requests go, account by account, in the order of their key: an account's oldest are one run in every table.
+//! SQL of letting old requests go, account by account, in the order of their key: an account's oldest are one run in every table. What one
+//! number is about is in `privacy_number`.
 
-use countersign_core::{AccountId, AccountKey, Timestamp};
+use countersign_core::{AccountId, AccountKey, PhoneNumber, Timestamp};
 use futures_util::future::BoxFuture;
 
 use super::backend::Backend;
+use super::privacy_number;
 use super::settings::account_place;
 use crate::audit::REQUESTS_FROM;
-use crate::privacy::Privacy;
+use crate::privacy::{ErasedOfNumber, KeptOfNumber, Privacy};
 use crate::sql::{Connection, OptionalExtension as _, params};
-use crate::types::StoreError;
+use crate::types::{Actor, StoreError};
 
 /// Requests that go in one transaction.
 const AT_ONCE: usize = 200;
@@ -48,6 +50,19 @@ impl<B: Backend> Privacy for B {
             }
         })
     }
+
+    fn kept_of_number(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<KeptOfNumber, StoreError>> {
+        Box::pin(privacy_number::kept(self, phone))
+    }
+
+    fn erase_number(
+        &self,
+        phone: PhoneNumber,
+        now: Timestamp,
+        by: Actor,
+    ) -> BoxFuture<'_, Result<ErasedOfNumber, StoreError>> {
+        Box::pin(privacy_number::erase(self, phone, now, by))
+    }
 }
 
 async fn let_account_go<B: Backend>(books: &B, account: AccountKey, before: Timestamp) -> Result<u64, StoreError> {
@@ -85,15 +100,20 @@ fn note_requests_from(connection: Connection<'_>, from: Timestamp) -> Result<(),
     Ok(())
 }
 
+/// On PostgreSQL, takes the lock of an account's row before its other rows, as a batch does: so neither waits for the other in a circle.
+pub(super) fn lock(connection: Connection<'_>, account: AccountKey) -> Result<(), StoreError> {
+    if connection.is_postgres() {
+        connection
+            .prepare_cached("SELECT account_id FROM account WHERE bucket = ?1 AND account_id = ?2 FOR UPDATE")?
+            .query(account_place(account))?;
+    }
+    Ok(())
+}
+
 /// Lets an account's oldest requests go; answers how many.
 fn let_some_go(connection: Connection<'_>, account: AccountKey, before: Timestamp) -> Result<usize, StoreError> {
     let [bucket, id] = account_place(account);
-    if connection.is_postgres() {
-        // Before its other rows, as a batch does: so neither waits for the other in a circle.
-        connection
-            .prepare_cached("SELECT account_id FROM account WHERE bucket = ?1 AND account_id = ?2 FOR UPDATE")?
-            .query([bucket, id])?;
-    }
+    lock(connection, account)?;
     let mut going: Vec<(i64, i64)> = Vec::new();
     {
         let mut statement = connection.prepare_cached(
