@@ -66,7 +66,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         None => serve::run(&serve::ServeArguments::default(), common, output),
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
-        Some(Command::Init(init)) => init::run(init, output),
+        Some(Command::Init(init)) => init::run(init, common, output),
         Some(Command::Audit(audit)) => audit::run(audit, common, output),
         Some(Command::Database(database)) => database::run(database, common, output),
         Some(Command::Backup(backup)) => backup::run(backup, common, output),
