@@ -35,6 +35,7 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod traces;
 mod vitals;
 pub mod workers;
 
