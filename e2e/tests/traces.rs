@@ -1,6 +1,7 @@
 //! OpenTelemetry traces: off unless a collector is named, then a span for each call, hand-over and report, and nobody's secrets in them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,7 +30,11 @@ fn start(collector: &Sink) -> Result<Server> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 fn attributes(span: &Span) -> BTreeMap<&str, &str> {
@@ -111,9 +116,9 @@ async fn a_call_is_a_span_of_its_callers_trace_with_the_books_inside_and_names_n
         anyhow::bail!("{spans:?}")
     };
     ensure!(attributes(ability)["countersign.outcome"] == "PHONE_NUMBER_INVALID" && ability.parent_span_id.is_empty());
-    let sent = named("delivery report");
-    ensure!(sent.len() == 2, "{spans:?}");
-    for report in sent {
+    let attempts = named("delivery report");
+    ensure!(attempts.len() == 2, "{spans:?}");
+    for report in attempts {
         let of_report = attributes(report);
         ensure!(of_report["countersign.request_id"] == request && of_report["http.response.status_code"] == "200");
         ensure!(report.end_time_unix_nano > report.start_time_unix_nano, "{report:?}");
