@@ -29,6 +29,7 @@ mod order;
 mod output;
 mod price;
 mod price_table;
+mod privacy;
 mod progress;
 mod recipient;
 mod reports;
@@ -78,6 +79,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Order(order)) => order::run(order, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Recipient(recipient)) => recipient::run(recipient, common, output),
+        Some(Command::Privacy(privacy)) => privacy::run(privacy, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),
         Some(Command::Price(price)) => price::run(price, common, output),
         Some(Command::Route(route)) => route::run(route, common, output),

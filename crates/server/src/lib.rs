@@ -16,6 +16,7 @@ mod console;
 pub mod doctor;
 pub mod http;
 pub mod inbox;
+mod key_rotation;
 pub mod keys;
 mod login;
 mod metrics;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use countersign_core::AccountKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::key_rotation::RotationDesk;
 use crate::metrics::Calls;
 use crate::traces::Traces;
 
@@ -49,6 +50,8 @@ pub struct Vitals {
     pub(crate) calls: Calls,
     /// Where spans go.
     pub(crate) traces: Traces,
+    /// The change of the master key.
+    pub(crate) key_rotation: RotationDesk,
     /// Set once the listeners are there.
     connections: OnceLock<Gauge>,
     questions: mpsc::Sender<ReportQuestion>,
@@ -63,6 +66,7 @@ impl Default for Vitals {
             started: Instant::now(),
             calls: Calls::default(),
             traces: Traces::default(),
+            key_rotation: RotationDesk::default(),
             connections: OnceLock::new(),
             questions,
             asked: Mutex::new(Some(asked)),

@@ -19,11 +19,13 @@ mod channel_books;
 mod console;
 pub mod copy;
 mod handover;
+mod keys;
 mod logins;
 mod messages;
 mod orders;
 mod postgres;
 mod prices;
+mod privacy;
 mod profiles;
 mod reports;
 mod senders;
@@ -48,6 +50,7 @@ pub use channel_books::{
 };
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
+pub use keys::{KeyProgress, KeyRotation, KeyStanding, KeysRotated};
 pub use logins::{
     LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
     MAX_LOGIN_TRIES, NewLogin,
@@ -67,6 +70,7 @@ pub use postgres::{
     Retained,
 };
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
+pub use privacy::{ERASED_NUMBER, ErasedOfNumber, KeptOfNumber, Privacy};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
@@ -102,7 +106,20 @@ pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
 pub trait SiteStore:
-    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + ChannelBooks + 'static
+    Tokens
+    + Sessions
+    + Logins
+    + Usage
+    + Orders
+    + Actions
+    + Messages
+    + Profiles
+    + Senders
+    + Console
+    + ChannelBooks
+    + KeyRotation
+    + Privacy
+    + 'static
 {
 }
 
@@ -118,6 +135,8 @@ impl<T> SiteStore for T where
         + Senders
         + Console
         + ChannelBooks
+        + KeyRotation
+        + Privacy
         + 'static
 {
 }

@@ -16,6 +16,7 @@ mod batch;
 mod care;
 mod events;
 mod facts;
+mod keys;
 mod lane;
 mod load;
 mod nodes;
@@ -161,7 +162,7 @@ impl PostgresStore {
         reach::examine(&first)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
-        crate::sql::settings::check_master_key(connection, &vault)?;
+        crate::sql::keys::check_master_key(connection, &vault)?;
         schema::require_whole(&first)?;
         let is_sharded = schema::is_sharded(&first)?;
         access.sharded = is_sharded;
@@ -180,6 +181,8 @@ impl PostgresStore {
             unreachable: AtomicBool::new(false),
             tally: TallyBook::default(),
         });
+        // Once more, now that whoever begins a change of the master key sees this node.
+        keys::attend(&first, &shared, &mut None)?;
         nodes::take_what_is_left(&first, &shared);
         let (committed, work) = CommittedWork::channel();
         let handed_over = committed.gauge();

@@ -36,10 +36,10 @@ use crate::sql::access::AccessCache;
 use crate::sql::backend::{Backend, Part};
 use crate::sql::read::Reader;
 use crate::sql::settings::Settings;
-use crate::sql::{prices, settings};
+use crate::sql::{keys, prices};
 use crate::tally::TallyBook;
 use crate::types::{Actor, CommittedWork, HandOverGauge, Lease, StoreError, Trouble};
-use crate::vault::{MasterKey, Vault};
+use crate::vault::{MasterKey, Settled, Vault};
 use crate::watches::Watches;
 use backup::BackupTask;
 use disk::{Disk, DiskWatch};
@@ -85,7 +85,7 @@ impl SqliteStore {
         let vault = Arc::new(Vault::new(&options.master_key)?);
         let connection = schema::open_for_writing(&options.path)?;
         let shared = Connection::Sqlite(&connection);
-        settings::check_master_key(shared, &vault)?;
+        keys::check_master_key(shared, &vault)?;
         let mut rules = options.rules;
         prices::restore(shared, &mut rules.prices)?;
         usage_fill::fill_once(&connection, &vault, &rules.route)?;
@@ -197,6 +197,18 @@ impl Backend for SqliteStore {
         let _ = self.queue(Job::Settings(Box::new(move |writer, connection| {
             let _ = writer.set(connection, write);
         })));
+    }
+
+    fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            // On the writer: what a batch seals is sealed under one key.
+            let settled = self.set(|settings| keys::settle(settings.connection, settings.vault));
+            if settled.await? == Settled::Ended {
+                // Tokens stand under other hashes than those that were kept.
+                self.access.drop_all();
+            }
+            Ok(())
+        })
     }
 
     fn command(

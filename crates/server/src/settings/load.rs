@@ -424,6 +424,7 @@ fn blank(mode: Mode) -> Settings {
             check_attempts: 0,
             login_attempts_per_hour: None,
         },
+        keep_requests_days: None,
         site: SiteSettings {
             sign_up: false,
             terms_file: None,

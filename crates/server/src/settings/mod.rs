@@ -63,6 +63,8 @@ pub struct Settings {
     pub payment: PaymentSettings,
     /// Flood limits and bounds on guessing.
     pub limits: LimitSettings,
+    /// For how many days verification requests are kept; `None`: for ever.
+    pub keep_requests_days: Option<u32>,
     /// The pages.
     pub site: SiteSettings,
     /// What recipients read, in their languages.

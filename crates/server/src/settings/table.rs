@@ -515,6 +515,17 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put_limit(&mut settings.limits.login_attempts_per_hour, text),
     },
     Setting {
+        section: "privacy",
+        key: "keep_requests_days",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "90",
+        doc: "Verification requests older than so many days are let go, with number, code, payload and reports; the ledger and \
+              the statistics stay. 0: they are kept for ever.",
+        set: |settings, text| put_limit(&mut settings.keep_requests_days, text),
+    },
+    Setting {
         section: "site",
         key: "sign_up",
         kind: Kind::Flag,

@@ -20,6 +20,7 @@ mod lookups;
 mod news;
 mod postman;
 mod reports;
+mod retention;
 mod retry;
 mod summaries;
 mod sweep;
@@ -172,6 +173,11 @@ pub fn start(
     if let Some(elsewhere) = elsewhere {
         let from_elsewhere = elsewhere::FromElsewhere::new(Arc::clone(app), elsewhere);
         workers.tasks.spawn(supervise(from_elsewhere));
+    }
+    if let Some(days) = app.settings.keep_requests_days {
+        let (store, site) = (Arc::clone(&app.store), Arc::clone(&app.site));
+        let retention = retention::Retention::new(store, site, days, app.draining.clone());
+        workers.tasks.spawn(supervise(retention));
     }
     Ok(workers)
 }

@@ -98,6 +98,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The same where nobody waits, and nothing is lost if it can't be done now.
     fn note_later(&self, write: impl FnOnce(&mut Settings<'_>) -> Result<(), StoreError> + Send + 'static);
 
+    /// Looks in the books how the master key stands, and tells the vault, after whatever is being written.
+    fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// See [`crate::Store::submit`].
     fn command(
         &self,
