@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the server in the foreground; what happens without a command, too
     Serve(crate::serve::ServeArguments),
-    /// Write a configuration file that explains every setting
+    /// Ask what a server needs, and write its configuration file
     Init(crate::init::InitArguments),
     /// Check that the books balance and states only moved forward, beside a live server too
     Audit(crate::audit::AuditArguments),
@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Reports(crate::reports::ReportsArguments),
     /// Look into the built-in messenger (sandbox)
     Inbox(crate::inbox::InboxArguments),
+    /// Write the manual's pages
+    Man(crate::man::ManArguments),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArguments),
 }

@@ -12,6 +12,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod actions;
+mod admission;
 mod audit;
 mod backup;
 mod batch;

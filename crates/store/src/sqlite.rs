@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_current_schema, require_known_schema};
 
 use crate::Outcome;
+use crate::admission::{Admission, can_come_again};
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -74,6 +75,8 @@ pub struct SqliteStore {
     watches: Arc<Watches>,
     handed_over: HandOverGauge,
     tally: Arc<TallyBook>,
+    /// Who is let into the queue.
+    admission: Arc<Admission>,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -98,6 +101,7 @@ impl SqliteStore {
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
         let watches = Arc::<Watches>::default();
         let tally = Arc::<TallyBook>::default();
+        let admission = Arc::<Admission>::default();
         let writer = writer::Writer::new(
             Arc::clone(&vault),
             rules,
@@ -105,7 +109,10 @@ impl SqliteStore {
             committed,
             watch,
             Arc::clone(&watches),
-            Arc::clone(&tally),
+            writer::Told {
+                tally: Arc::clone(&tally),
+                admission: Arc::clone(&admission),
+            },
         );
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
@@ -118,6 +125,7 @@ impl SqliteStore {
             watches,
             handed_over,
             tally,
+            admission,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
@@ -132,6 +140,11 @@ impl SqliteStore {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closing,
         })
+    }
+
+    /// How many jobs wait.
+    fn queued(&self) -> usize {
+        self.jobs.max_capacity().saturating_sub(self.jobs.capacity())
     }
 }
 
@@ -219,6 +232,9 @@ impl Backend for SqliteStore {
         by: Option<Actor>,
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         Box::pin(async move {
+            if can_come_again(&command) && !self.admission.admits(self.queued()) {
+                return Err(StoreError::Busy);
+            }
             let (reply, answer) = oneshot::channel();
             self.queue(Job::Command {
                 account,
@@ -281,11 +297,10 @@ impl Backend for SqliteStore {
     }
 
     fn present_load(&self) -> BooksLoad {
-        let queue_length = self.jobs.max_capacity();
         let [handed_over, reports_handed_over] = self.handed_over.waiting();
         BooksLoad {
-            queued: queue_length.saturating_sub(self.jobs.capacity()),
-            queue_length,
+            queued: self.queued(),
+            queue_length: self.jobs.max_capacity(),
             handed_over,
             reports_handed_over,
             log_bytes: file_bytes(&self.directory.join(format!("{FILE_NAME}-wal"))),

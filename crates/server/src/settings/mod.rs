@@ -17,7 +17,7 @@ pub use database::{DatabaseSettings, DatabaseUrl, PostgresUrl};
 pub use error::SettingsError;
 pub use load::{Environment, Overrides};
 pub use table::{Kind, Setting, TABLE};
-pub use text::commented_file;
+pub use text::{commented_file, file_with};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -15,6 +15,7 @@ use super::schema::{SETTINGS_LOCK, newer_prices};
 use super::session::{COMMIT, Session};
 use super::{PostgresStore, Shared};
 use crate::Outcome;
+use crate::admission::can_come_again;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -198,15 +199,21 @@ impl Backend for PostgresStore {
         command: Command,
         by: Option<Actor>,
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        self.lane_of(account)
-            .ask(move |reply| Job::Command {
+        let lane = self.lane_of(account);
+        async move {
+            if can_come_again(&command) && !lane.admits() {
+                return Err(StoreError::Busy);
+            }
+            let job = move |reply| Job::Command {
                 lease,
                 account,
                 command,
                 by,
                 reply,
-            })
-            .boxed()
+            };
+            lane.ask(job).await
+        }
+        .boxed()
     }
 
     fn report_attempt(

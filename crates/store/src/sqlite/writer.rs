@@ -19,6 +19,7 @@ use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
 use super::write::write_batch;
 use crate::Outcome;
+use crate::admission::Admission;
 use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
@@ -89,6 +90,13 @@ impl Pending {
     }
 }
 
+/// What the writer keeps for others to read.
+pub(super) struct Told {
+    pub(super) tally: Arc<TallyBook>,
+    /// Who is let into its queue.
+    pub(super) admission: Arc<Admission>,
+}
+
 /// The writer's state, on its thread. The connection stands beside it, since a backup borrows that for its whole length.
 pub(super) struct Writer {
     vault: Arc<Vault>,
@@ -100,6 +108,9 @@ pub(super) struct Writer {
     disk: DiskWatch,
     watches: Arc<Watches>,
     tally: Arc<TallyBook>,
+    admission: Arc<Admission>,
+    /// Jobs that were committed since that was last asked.
+    done: usize,
     /// A backup that is to begin after this batch.
     wanted_backup: Option<BackupTask>,
 }
@@ -112,7 +123,7 @@ impl Writer {
         committed: CommittedSender,
         disk: DiskWatch,
         watches: Arc<Watches>,
-        tally: Arc<TallyBook>,
+        told: Told,
     ) -> Self {
         Self {
             vault,
@@ -123,7 +134,9 @@ impl Writer {
             committed,
             disk,
             watches,
-            tally,
+            tally: told.tally,
+            admission: told.admission,
+            done: 0,
             wanted_backup: None,
         }
     }
@@ -158,13 +171,28 @@ impl Writer {
         runtime: Option<&Handle>,
     ) {
         while let Some(first) = queue.blocking_recv() {
-            self.work_off(connection, first, &mut queue, runtime);
-            checkpointer.keep_log_bounded(connection);
+            self.take_turn(connection, first, &mut queue, checkpointer, runtime);
             if let Some(task) = self.wanted_backup.take() {
                 self.back_up(connection, task, &mut queue, checkpointer, runtime);
             }
         }
         checkpointer.finish(connection);
+    }
+
+    /// Works off what waits, and the log's checkpoint where it is due; callers are let in by how long that takes.
+    fn take_turn(
+        &mut self,
+        connection: &Connection,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+        checkpointer: &Checkpointer,
+        runtime: Option<&Handle>,
+    ) {
+        let began = Instant::now();
+        self.work_off(connection, first, queue, runtime);
+        checkpointer.keep_log_bounded(connection);
+        self.admission
+            .has_done(std::mem::take(&mut self.done), began.elapsed(), 0);
     }
 
     /// Copies the books, one step after each batch; where nothing waits, step after step.
@@ -178,10 +206,7 @@ impl Writer {
     ) {
         let copied = copy(connection, &task.partial, &task.progress, || {
             match queue.try_recv() {
-                Ok(first) => {
-                    self.work_off(connection, first, queue, runtime);
-                    checkpointer.keep_log_bounded(connection);
-                }
+                Ok(first) => self.take_turn(connection, first, queue, checkpointer, runtime),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return ControlFlow::Break(BackupError::Closing),
             }
@@ -260,6 +285,7 @@ impl Writer {
         if pending.len() == 0 {
             return;
         }
+        self.admission.holds(pending.len());
         let Pending { commands, reports } = std::mem::take(pending);
         let written = if self.disk.is_full() {
             Err(StoreError::DiskFull)
@@ -271,6 +297,10 @@ impl Writer {
             }
             written
         };
+        if written.is_ok() {
+            self.done += commands.len() + reports.len();
+        }
+        self.admission.holds(0);
         let many = commands.len() + reports.len() >= MANY_ANSWERS;
         let answer_all = move || {
             // A caller who went away doesn't undo what was committed.
