@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Reports(crate::reports::ReportsArguments),
     /// Look into the built-in messenger (sandbox)
     Inbox(crate::inbox::InboxArguments),
+    /// Write the manual's pages
+    Man(crate::man::ManArguments),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArguments),
 }

@@ -25,6 +25,7 @@ mod init;
 mod key;
 mod logging;
 mod low_balance;
+mod man;
 mod order;
 mod output;
 mod price;
@@ -90,6 +91,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Revoke(revoke)) => verify::revoke(revoke, common, output),
         Some(Command::Reports(reports)) => reports::run(reports, common, output),
         Some(Command::Inbox(inbox)) => inbox::run(inbox, common, output),
+        Some(Command::Man(man)) => man::run(man, output),
         Some(Command::Completions(completions)) => completions::run(completions, output),
     }
 }

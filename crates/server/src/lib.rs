@@ -36,6 +36,7 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod traces;
 mod vitals;
 pub mod workers;
 

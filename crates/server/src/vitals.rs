@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::key_rotation::RotationDesk;
 use crate::metrics::Calls;
+use crate::traces::Traces;
 
 /// Questions that may wait for the reports' worker.
 const QUESTIONS: usize = 16;
@@ -47,6 +48,8 @@ pub struct Vitals {
     started: Instant,
     /// Calls of the Gateway methods.
     pub(crate) calls: Calls,
+    /// Where spans go.
+    pub(crate) traces: Traces,
     /// The change of the master key.
     pub(crate) key_rotation: RotationDesk,
     /// Set once the listeners are there.
@@ -62,6 +65,7 @@ impl Default for Vitals {
         Self {
             started: Instant::now(),
             calls: Calls::default(),
+            traces: Traces::default(),
             key_rotation: RotationDesk::default(),
             connections: OnceLock::new(),
             questions,
@@ -71,6 +75,14 @@ impl Default for Vitals {
 }
 
 impl Vitals {
+    /// With traces that go there.
+    pub(crate) fn with(traces: Traces) -> Self {
+        Self {
+            traces,
+            ..Self::default()
+        }
+    }
+
     /// How long the server has been running.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()

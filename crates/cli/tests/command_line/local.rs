@@ -49,6 +49,17 @@ fn completions_are_printed_for_every_shell() {
 }
 
 #[test]
+fn the_manual_has_a_page_for_every_command() {
+    let place = Place::new();
+    let written = place.run(["man", "pages/man1", "--json"]).json();
+    assert!(written["pages"].as_u64().unwrap() > 30, "{written}");
+    for (page, words) in [("countersign.1", "serve"), ("countersign-account-create.1", "phone")] {
+        let text = fs::read_to_string(place.path().join("pages/man1").join(page)).unwrap();
+        assert!(text.contains(".TH") && text.contains(words), "{page}: {text}");
+    }
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_failure() {
     let place = Place::new();
     let (reader, writer) = std::io::pipe().unwrap();

@@ -32,6 +32,9 @@ const METHODS: [&str; 6] = [
     "unknown",
 ];
 
+const CALLS: &str = "countersign_calls_total";
+const TOOK: &str = "countersign_call_duration_seconds";
+
 /// A call that is being answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call {
@@ -83,8 +86,6 @@ impl Calls {
 
     /// Writes them down. Outcomes that never came are left out, but for `OK`: a rate needs a series to begin with.
     pub(super) fn expose(&self, to: &mut Exposition) {
-        const TOOK: &str = "countersign_call_duration_seconds";
-        const CALLS: &str = "countersign_calls_total";
         to.family(CALLS, Kind::Counter, "Calls of Gateway methods, by method and outcome.");
         for (method, counted) in METHODS.iter().zip(&self.0) {
             for (word, count) in Outcome::all().iter().zip(&counted.outcomes) {

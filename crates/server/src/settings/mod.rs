@@ -28,6 +28,7 @@ use countersign_channels::{OwnTexts, Texts, TextsError};
 use countersign_core::{Credits, LegName, Limit, PriceList, RouteName, Rules};
 use countersign_store::Database;
 use ipnet::IpNet;
+use url::Url;
 
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// What Prometheus reads.
     pub metrics: MetricsSettings,
+    /// Where traces go.
+    pub traces: TraceSettings,
     /// What exists in the sandbox only.
     pub sandbox: SandboxSettings,
     /// The built-in messenger.
@@ -102,6 +105,15 @@ pub struct ServerSettings {
 pub struct MetricsSettings {
     /// Its own address; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// The collector's address for traces by OTLP over HTTP; `None`: there are none.
+    pub endpoint: Option<Url>,
+    /// How many of a hundred traces are sent that begin here.
+    pub sample_percent: u32,
 }
 
 /// What exists in the sandbox only.

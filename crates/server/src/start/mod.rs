@@ -24,6 +24,8 @@ use crate::operator::{OperatorKey, OperatorKeyError};
 use crate::reports::ping::Pings;
 use crate::routes::{self, DESK_QUEUE, Desk, Routes};
 use crate::settings::Settings;
+use crate::traces::{Traces, TracesError};
+use crate::vitals::Vitals;
 use crate::workers::{self, Workers, WorkersError};
 use crate::{App, LoginDesk, Mode, account, api, inbox, key_rotation, metrics, operator, site};
 
@@ -93,6 +95,9 @@ pub enum StartError {
     /// The books can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Traces can't be sent as it was set.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// A channel can't be made as it was set.
     #[error(transparent)]
     Channel(#[from] ConfigError),
@@ -123,6 +128,7 @@ pub struct RunningServer {
     http: HttpServer,
     /// Apart, so that Prometheus neither takes a caller's place nor waits for one.
     metrics: HttpServer,
+    traces: Traces,
     workers: Workers,
     store: Arc<dyn Store>,
     draining: watch::Sender<bool>,
@@ -166,6 +172,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         Mode::Production => None,
     };
 
+    let traces = Traces::start(&settings.traces)?;
     let login = LoginDesk::new(&settings).map_err(|source| StartError::Terms {
         path: settings.site.terms_file.clone().unwrap_or_default(),
         source,
@@ -193,7 +200,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         login,
         operator_key,
         settings,
-        vitals: Arc::default(),
+        vitals: Arc::new(Vitals::with(traces)),
         draining: is_draining,
     });
     let workers = workers::start(&app, committed, news_queue)?;
@@ -227,6 +234,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         first_account,
         http,
         metrics,
+        traces: app.vitals.traces.clone(),
         workers,
         store,
         draining,
@@ -355,6 +363,7 @@ impl RunningServer {
         self.draining.send_replace(true);
         self.http.drain().await;
         self.workers.finish().await;
+        self.traces.end().await;
         // Until here it tells how the end goes.
         self.metrics.drain().await;
         self.store.close().await

@@ -210,13 +210,13 @@ pub fn start_with(
         follow_up_queue,
         news_ending,
     )));
-    let questions = vitals.take_questions();
     let mut lanes = BTreeMap::new();
     for channel in routes.channels() {
         let name = channel.name().clone();
         let (lane, entry) = lane::Lane::new(
             name.clone(),
             Arc::clone(&routes),
+            vitals.traces.clone(),
             Arc::clone(&store),
             Arc::clone(&site),
             draining.clone(),
@@ -258,7 +258,7 @@ pub fn start_with(
         reports.retries,
         reports.circuits,
         new_reports,
-        questions,
+        &vitals,
         draining,
     )));
     Ok(Workers { tasks, news, end_news })
