@@ -25,7 +25,7 @@ const LICENCES: [&str; 12] = [
 ];
 
 /// Crates with more than one version, and why. Each costs building time, and is looked at twice where it has a weakness.
-const SEVERAL: [(&str, &str); 19] = [
+const SEVERAL: [(&str, &str); 22] = [
     ("base64", "what we depend on has not all moved on"),
     (
         "const-oid",
@@ -42,6 +42,9 @@ const SEVERAL: [(&str, &str); 19] = [
     ("nom", "parsers of mail and of texts"),
     ("pastey", "a macro of two generations"),
     ("prettyplease", "build scripts"),
+    ("r-efi", "of no platform that we build for"),
+    ("rand", "the traces library has the older one"),
+    ("rand_core", "the same"),
     ("syn", "macros of two generations"),
     ("synstructure", "the same"),
     ("thiserror", "one crate has the older one"),
