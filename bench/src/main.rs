@@ -1,7 +1,7 @@
-//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Six subcommands: `run` drives the real server
+//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Seven subcommands: `run` drives the real server
 //! beside a ceiling server and judges the figures, `ceiling` is that other server, `micro` times the parts in one process,
-//! `audit` fills books and has them audited, `statistics` times the pages that show a year of requests,
-//! `pumping` simulates attacks on the rules against them.
+//! `audit` fills books and has them audited, `overload` offers a server more than it can serve, `statistics` times the pages that show a
+//! year of requests, `pumping` simulates attacks on the rules against them.
 //! Nothing here runs in production.
 
 mod ceiling;
@@ -39,6 +39,8 @@ enum Benchmark {
     },
     /// Fill books with ledger entries, audit them with the real binary, and hold its memory against its bound.
     Audit(run::audit::Options),
+    /// Offer the real server more than it can serve, and tell what it still does.
+    Overload(run::overload::Options),
     /// Fill books with a year of requests and time the statistics pages of the real server.
     Statistics(run::statistics::Options),
     /// Time the rules, the parsers and a batch of the store, in this process.
@@ -52,6 +54,7 @@ fn main() -> Result<()> {
         Benchmark::Run(options) => run::run(&options),
         Benchmark::Ceiling { listen } => ceiling::serve(listen),
         Benchmark::Audit(options) => run::audit::run(&options),
+        Benchmark::Overload(options) => run::overload::run(&options),
         Benchmark::Statistics(options) => run::statistics::run(&options),
         Benchmark::Micro(options) => micro::run(&options),
         Benchmark::Pumping(options) => pumping::run(&options),

@@ -98,7 +98,7 @@ fn the_page_for_operators_names_every_setting_that_init_writes() -> Result<()> {
     let page = std::fs::read_to_string(root()?.join("docs/self-hosting.md"))?;
     let directory = tempfile::tempdir()?;
     let output = std::process::Command::new(countersign_e2e::binary()?)
-        .arg("init")
+        .args(["init", "--mode", "sandbox"])
         .current_dir(directory.path())
         .output()?;
     ensure!(

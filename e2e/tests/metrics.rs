@@ -4,15 +4,19 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use countersign_e2e::{Options, Server, http_client};
+use countersign_e2e::{Options, Server, Sink, http_client};
 use reqwest::StatusCode;
 use serde_json::json;
 
 const DOCUMENTATION: &str = include_str!("../../docs/observability.md");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/countersign.json");
 const PHONE: &str = "+391234567890";
+/// A scripted number of the sandbox.
+const DELIVERED_AND_READ: &str = "+9996670001";
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn start() -> Result<Server> {
     Server::start(Options {
@@ -108,6 +112,60 @@ async fn calls_are_counted_by_method_and_outcome_and_nobody_is_named() -> Result
         !text.contains(api.token()) && !text.contains(PHONE.trim_start_matches('+')),
         "{text}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn steps_states_commits_and_attempts_of_reports_are_counted_once_they_are_durable() -> Result<()> {
+    let server = start()?;
+    let api = server.api()?;
+    let reports = Sink::start().await?;
+    let parameters = json!({
+        "phone_number": DELIVERED_AND_READ, "code": "4829", "callback_url": format!("{}/reports", reports.url()),
+    });
+    let sent = api.call("sendVerificationMessage", &parameters).await?;
+    let request = sent["result"]["request_id"].as_str().context("a request")?;
+    reports.wait_until(PATIENCE, |came| came.len() == 2).await?;
+    api.call(
+        "checkVerificationStatus",
+        &json!({ "request_id": request, "code": "4829" }),
+    )
+    .await?;
+    // A receiver has its report before the books know that.
+    let acknowledged = |text: &str| text.contains("countersign_report_attempts_total{end=\"acknowledged\"} 2\n");
+    let text = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let text = metrics(&server).await?;
+            if acknowledged(&text) {
+                break Ok::<_, anyhow::Error>(text);
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .context("the attempts are never counted")??;
+    for line in [
+        "countersign_verifications_total{step=\"sent\"} 1\n",
+        "countersign_verifications_total{step=\"delivered\"} 1\n",
+        "countersign_verifications_total{step=\"valid\"} 1\n",
+        "countersign_verifications_total{step=\"expired\"} 0\n",
+        "countersign_charged_credits_total 0.01\n",
+        "countersign_deliveries_total{leg=\"\",state=\"delivered\"} 1\n",
+        "countersign_deliveries_total{leg=\"\",state=\"read\"} 1\n",
+    ] {
+        ensure!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let value = |name: &str| -> Result<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        Ok(line.with_context(|| format!("no {name}"))?.trim().parse()?)
+    };
+    let commits = value("countersign_commit_duration_seconds_count ")?;
+    // The send and the check at least, and no batch without a job.
+    ensure!(
+        commits >= 2.0 && commits <= value("countersign_batch_size_sum ")?,
+        "{text}"
+    );
+    ensure!(value("countersign_commit_duration_seconds_sum ")? > 0.0, "{text}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod books;
 mod cases;
 mod disk;
+pub(crate) mod overload;
 mod postgres;
 mod processes;
 mod report;

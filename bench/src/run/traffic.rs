@@ -33,6 +33,11 @@ impl Caller {
 
     /// Calls a method; answers the body.
     pub(super) async fn call(&mut self, method: &str, body: &str) -> Result<String> {
+        Ok(self.exchange(method, body).await?.1)
+    }
+
+    /// The same, with the answer's head before it.
+    pub(super) async fn exchange(&mut self, method: &str, body: &str) -> Result<(String, String)> {
         let length = body.len();
         let request = format!(
             "POST /{method} HTTP/1.1\r\n{}Content-Length: {length}\r\n\r\n{body}",
@@ -40,10 +45,9 @@ impl Caller {
         );
         self.stream.write_all(request.as_bytes()).await?;
         self.stream.flush().await?;
-        let (_, answer) = message(&mut self.stream)
+        message(&mut self.stream)
             .await?
-            .context("the server closed a connection")?;
-        Ok(answer)
+            .context("the server closed a connection")
     }
 }
 
@@ -109,10 +113,10 @@ async fn receive(stream: TcpStream, arrivals: &Arrivals, manner: Manner) -> Resu
     Ok(())
 }
 
-/// Reads one HTTP message with its length; `None` at the end of the connection.
+/// Reads one HTTP message, its head and its body; `None` at the end of the connection.
 async fn message(stream: &mut BufStream<TcpStream>) -> Result<Option<(String, String)>> {
-    let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
-    if stream.read_line(&mut first).await? == 0 {
+    let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
+    if stream.read_line(&mut head).await? == 0 {
         return Ok(None);
     }
     loop {
@@ -123,6 +127,7 @@ async fn message(stream: &mut BufStream<TcpStream>) -> Result<Option<(String, St
         if line == "\r\n" {
             break;
         }
+        head.push_str(&line);
         if let Some((name, value)) = line.split_once(':')
             && name.eq_ignore_ascii_case("content-length")
         {
@@ -134,7 +139,7 @@ async fn message(stream: &mut BufStream<TcpStream>) -> Result<Option<(String, St
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(Some((first, String::from_utf8(body)?)))
+    Ok(Some((head, String::from_utf8(body)?)))
 }
 
 /// The text between a mark and the next quotation mark.

@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the server in the foreground; what happens without a command, too
     Serve(crate::serve::ServeArguments),
-    /// Write a configuration file that explains every setting
+    /// Ask what a server needs, and write its configuration file
     Init(crate::init::InitArguments),
     /// Check that the books balance and states only moved forward, beside a live server too
     Audit(crate::audit::AuditArguments),
@@ -60,7 +60,8 @@ pub(crate) enum Command {
     Backup(crate::backup::BackupArguments),
     /// Put a backup in the place of a data directory's books
     Restore(crate::backup::RestoreArguments),
-    /// Export the master key, or tell its fingerprint
+    /// Export the master key, tell its fingerprint, or change it
+    #[command(visible_alias = "keys")]
     Key(crate::key::KeyArguments),
     /// Make, list, show, credit, adjust and close accounts (operator)
     Account(crate::account::AccountArguments),
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Token(crate::token::TokenArguments),
     /// Register and verify the names that recipients see (operator)
     Sender(crate::sender::SenderArguments),
+    /// Export or erase what is kept of one phone number (operator)
+    Privacy(crate::privacy::PrivacyArguments),
     /// Say where channels reach people, and who wants no messages (operator)
     Recipient(crate::recipient::RecipientArguments),
     /// List, confirm and cancel orders of credit (operator)
@@ -96,6 +99,8 @@ pub(crate) enum Command {
     Reports(crate::reports::ReportsArguments),
     /// Look into the built-in messenger (sandbox)
     Inbox(crate::inbox::InboxArguments),
+    /// Write the manual's pages
+    Man(crate::man::ManArguments),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArguments),
 }

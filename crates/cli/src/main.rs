@@ -25,10 +25,12 @@ mod init;
 mod key;
 mod logging;
 mod low_balance;
+mod man;
 mod order;
 mod output;
 mod price;
 mod price_table;
+mod privacy;
 mod progress;
 mod recipient;
 mod reports;
@@ -65,7 +67,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         None => serve::run(&serve::ServeArguments::default(), common, output),
         Some(Command::Serve(serve)) => serve::run(serve, common, output),
-        Some(Command::Init(init)) => init::run(init, output),
+        Some(Command::Init(init)) => init::run(init, common, output),
         Some(Command::Audit(audit)) => audit::run(audit, common, output),
         Some(Command::Database(database)) => database::run(database, common, output),
         Some(Command::Backup(backup)) => backup::run(backup, common, output),
@@ -78,6 +80,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Order(order)) => order::run(order, common, output),
         Some(Command::Token(token)) => token::run(token, common, output),
         Some(Command::Recipient(recipient)) => recipient::run(recipient, common, output),
+        Some(Command::Privacy(privacy)) => privacy::run(privacy, common, output),
         Some(Command::Sender(sender)) => sender::run(sender, common, output),
         Some(Command::Price(price)) => price::run(price, common, output),
         Some(Command::Route(route)) => route::run(route, common, output),
@@ -88,6 +91,7 @@ fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Some(Command::Revoke(revoke)) => verify::revoke(revoke, common, output),
         Some(Command::Reports(reports)) => reports::run(reports, common, output),
         Some(Command::Inbox(inbox)) => inbox::run(inbox, common, output),
+        Some(Command::Man(man)) => man::run(man, output),
         Some(Command::Completions(completions)) => completions::run(completions, output),
     }
 }

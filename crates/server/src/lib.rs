@@ -16,6 +16,7 @@ mod console;
 pub mod doctor;
 pub mod http;
 pub mod inbox;
+mod key_rotation;
 pub mod keys;
 mod login;
 mod metrics;
@@ -35,6 +36,7 @@ pub mod settings;
 pub mod site;
 pub mod start;
 mod statement;
+mod traces;
 mod vitals;
 pub mod workers;
 

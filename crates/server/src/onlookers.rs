@@ -66,3 +66,33 @@ impl Onlookers {
         *self.follows.borrow()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_looks_waits_until_the_inbox_shows_what_others_delivered() {
+        let onlookers = Onlookers::default();
+        assert!(onlookers.look().now_or_never().is_some(), "it is followed already");
+        onlookers.follow(false);
+        let mut look = std::pin::pin!(onlookers.look());
+        assert!(look.as_mut().now_or_never().is_none());
+        assert!(onlookers.are_there());
+        // Who follows is woken, even where it wasn't waiting yet.
+        onlookers.come().await;
+        onlookers.follow(true);
+        assert!(look.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_looks_at_books_that_cannot_be_read_sees_what_is_here() {
+        let onlookers = Onlookers::default();
+        onlookers.follow(false);
+        let began = Instant::now();
+        onlookers.look().await;
+        assert!(began.elapsed() >= CAUGHT_UP_WITHIN);
+    }
+}

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use countersign_core::AccountKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::key_rotation::RotationDesk;
 use crate::metrics::Calls;
+use crate::traces::Traces;
 
 /// Questions that may wait for the reports' worker.
 const QUESTIONS: usize = 16;
@@ -46,6 +48,10 @@ pub struct Vitals {
     started: Instant,
     /// Calls of the Gateway methods.
     pub(crate) calls: Calls,
+    /// Where spans go.
+    pub(crate) traces: Traces,
+    /// The change of the master key.
+    pub(crate) key_rotation: RotationDesk,
     /// Set once the listeners are there.
     connections: OnceLock<Gauge>,
     questions: mpsc::Sender<ReportQuestion>,
@@ -59,6 +65,8 @@ impl Default for Vitals {
         Self {
             started: Instant::now(),
             calls: Calls::default(),
+            traces: Traces::default(),
+            key_rotation: RotationDesk::default(),
             connections: OnceLock::new(),
             questions,
             asked: Mutex::new(Some(asked)),
@@ -67,6 +75,14 @@ impl Default for Vitals {
 }
 
 impl Vitals {
+    /// With traces that go there.
+    pub(crate) fn with(traces: Traces) -> Self {
+        Self {
+            traces,
+            ..Self::default()
+        }
+    }
+
     /// How long the server has been running.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()

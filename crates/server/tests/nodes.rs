@@ -26,10 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Two nodes, and whoever calls them.
 struct Pair {
-    nodes: [RunningServer; 2],
+    /// One of them may have ended.
+    nodes: Vec<RunningServer>,
     client: Client,
     token: String,
-    _directory: TempDir,
+    url: String,
+    directory: TempDir,
 }
 
 fn settings(directory: &Path, name: &str, url: &str) -> Settings {
@@ -59,7 +61,7 @@ impl Pair {
         let others = second.first_account.as_ref().unwrap().token.as_str();
         assert_eq!(token, others, "there is one account");
         Some(Self {
-            nodes: [first, second],
+            nodes: vec![first, second],
             client: Client::builder()
                 .no_proxy()
                 .timeout(PATIENCE)
@@ -67,8 +69,26 @@ impl Pair {
                 .build()
                 .unwrap(),
             token,
-            _directory: directory,
+            url,
+            directory,
         })
+    }
+
+    /// A third one.
+    async fn another(&mut self) {
+        let third = settings(self.directory.path(), "third", &self.url);
+        self.nodes.push(start(third).await.unwrap());
+    }
+
+    /// The open inbox of the number: what comes is delivered as long as this is kept.
+    async fn open_inbox(&self, node: usize) -> Response {
+        let url = self.url(node, &format!("/inbox/events?phone={PHONE}"));
+        self.client.get(url).send().await.unwrap()
+    }
+
+    /// Ends a node, as an operator does.
+    async fn end_node(&mut self, node: usize) {
+        end(self.nodes.remove(node)).await;
     }
 
     fn url(&self, node: usize, path: &str) -> String {
@@ -146,12 +166,16 @@ impl Pair {
 
     async fn end(self) {
         for node in self.nodes {
-            tokio::time::timeout(PATIENCE, node.shutdown())
-                .await
-                .expect("a node did not end")
-                .unwrap();
+            end(node).await;
         }
     }
+}
+
+async fn end(node: RunningServer) {
+    tokio::time::timeout(PATIENCE, node.shutdown())
+        .await
+        .expect("a node did not end")
+        .unwrap();
 }
 
 fn cookies_of(page: &Response) -> String {
@@ -193,12 +217,7 @@ async fn the_inbox_of_one_node_shows_what_was_sent_through_another_and_takes_it(
     let id = pair.send(0).await;
     pair.wait_for(1, &id, Some("sent")).await;
     // An inbox that somebody opens there takes it.
-    let mut stream = pair
-        .client
-        .get(pair.url(1, &format!("/inbox/events?phone={PHONE}")))
-        .send()
-        .await
-        .unwrap();
+    let mut stream = pair.open_inbox(1).await;
     event(&mut stream, "messages").await;
     until("delivered", async || pair.delivery(0, &id).await == "delivered").await;
     pair.wait_for(0, &id, Some("delivered")).await;
@@ -213,6 +232,70 @@ async fn the_inbox_of_one_node_shows_what_was_sent_through_another_and_takes_it(
     pair.wait_for(0, &next, Some("read")).await;
     pair.wait_for(1, &id, Some("delivered")).await;
     drop(stream);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_is_opened_late_shows_what_another_node_delivered_before() {
+    let Some(mut pair) = Pair::start("late").await else {
+        return;
+    };
+    // All that happens to them happens on the first node, while nobody looks at the second.
+    let stream = pair.open_inbox(0).await;
+    let delivered = pair.send(0).await;
+    let read = pair.send(0).await;
+    for id in [&delivered, &read] {
+        until("delivered", async || pair.delivery(0, id).await == "delivered").await;
+    }
+    let body = json!({ "phone_number": PHONE, "request_id": read });
+    assert_eq!(pair.post(0, "/inbox/read", body).await, StatusCode::OK);
+    drop(stream);
+    pair.wait_for(1, &delivered, Some("delivered")).await;
+    pair.wait_for(1, &read, Some("read")).await;
+    // A node that starts only now reads them before it takes calls.
+    pair.another().await;
+    pair.wait_for(2, &delivered, Some("delivered")).await;
+    pair.wait_for(2, &read, Some("read")).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_inbox_shows_what_a_node_delivers_as_soon_as_it_joins() {
+    let Some(mut pair) = Pair::start("joins").await else {
+        return;
+    };
+    pair.end_node(1).await;
+    let _stream = pair.open_inbox(0).await;
+    // Nobody has told the new one yet that somebody looks at the inbox of the other.
+    pair.another().await;
+    let stream = pair.open_inbox(1).await;
+    let id = pair.send(1).await;
+    until("delivered", async || pair.delivery(1, &id).await == "delivered").await;
+    let body = json!({ "phone_number": PHONE, "request_id": id });
+    assert_eq!(pair.post(1, "/inbox/read", body).await, StatusCode::OK);
+    drop(stream);
+    pair.wait_for(0, &id, Some("read")).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_inbox_goes_on_after_the_other_node_has_ended() {
+    let Some(mut pair) = Pair::start("survives").await else {
+        return;
+    };
+    let mut stream = pair.open_inbox(1).await;
+    let before = pair.send(0).await;
+    event(&mut stream, "messages").await;
+    until("delivered", async || pair.delivery(1, &before).await == "delivered").await;
+    // Its last words: who looks at the other node must find it, whether it was told of it or not.
+    let last = pair.send(0).await;
+    pair.end_node(0).await;
+    pair.wait_for(0, &last, Some("delivered")).await;
+    let after = pair.send(0).await;
+    event(&mut stream, "messages").await;
+    until("delivered", async || pair.delivery(0, &after).await == "delivered").await;
+    pair.wait_for(0, &after, Some("delivered")).await;
+    pair.wait_for(0, &before, Some("delivered")).await;
     pair.end().await;
 }
 

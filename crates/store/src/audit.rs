@@ -95,7 +95,7 @@ impl AuditReport {
 
 /// The name under which the books note since when they keep requests: milliseconds since the epoch, in digits. Of the time before, requests
 /// may be gone; their entries stay, and name them.
-const REQUESTS_FROM: &str = "requests_from";
+pub(crate) const REQUESTS_FROM: &str = "requests_from";
 /// How long one question of an audit may take: sorting an account's timelines takes a while.
 const LONGEST_QUESTION: Duration = Duration::from_hours(1);
 

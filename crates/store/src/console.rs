@@ -3,6 +3,7 @@
 
 use futures_util::future::BoxFuture;
 
+use crate::tally::Tally;
 use crate::types::{AccountProfile, StoreError};
 
 /// How loaded the books are at this moment. Reading it costs nothing.
@@ -37,6 +38,8 @@ pub struct OpenReports {
 pub trait Console: Send + Sync {
     /// How loaded the books are.
     fn load(&self) -> BooksLoad;
+    /// What this process's writers did since it started.
+    fn tally(&self) -> Tally;
     /// How many reports of all accounts aren't acknowledged; at most `limit` are counted.
     fn open_reports(&self, limit: usize) -> BoxFuture<'_, Result<OpenReports, StoreError>>;
     /// Accounts whose name begins so, whatever its case (of ASCII letters), by name, at most `limit`.

@@ -20,7 +20,7 @@ use crate::postgres::{
     make_partitions_between, migrate,
 };
 use crate::sql::connection::Column;
-use crate::sql::settings::{check_master_key, compare_master_key};
+use crate::sql::keys::{self, check_master_key, compare_master_key};
 use crate::sql::{Connection, OptionalExtension as _, params};
 use crate::sqlite::{FILE_NAME, open_for_audit, require_current_schema};
 use crate::types::StoreError;
@@ -142,6 +142,9 @@ fn copy_here(
     target.batch_execute("SET statement_timeout = 0")?;
     require_target(&source, &target)?;
     check_master_key(Connection::Postgres(&target), &vault)?;
+    if let Some(carried) = keys::carried_keys(Connection::Sqlite(&source))? {
+        keys::put(Connection::Postgres(&target), "carried keys", &carried)?;
+    }
     make_months(&source, &target)?;
     let mut run = Run {
         source: &source,

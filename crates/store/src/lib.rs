@@ -12,6 +12,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod actions;
+mod admission;
 mod audit;
 mod backup;
 mod batch;
@@ -19,17 +20,20 @@ mod channel_books;
 mod console;
 pub mod copy;
 mod handover;
+mod keys;
 mod logins;
 mod messages;
 mod orders;
 mod postgres;
 mod prices;
+mod privacy;
 mod profiles;
 mod reports;
 mod senders;
 mod sessions;
 mod sql;
 mod sqlite;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokens;
@@ -47,6 +51,7 @@ pub use channel_books::{
 };
 pub use console::{BooksLoad, Console, OpenReports};
 pub use handover::Handed;
+pub use keys::{KeyProgress, KeyRotation, KeyStanding, KeysRotated};
 pub use logins::{
     LOGIN_BLOCK_MS, LoginAnswer, LoginAttempt, LoginEntry, LoginState, LoginToken, Logins, MAX_LOGIN_LINKS,
     MAX_LOGIN_TRIES, NewLogin,
@@ -66,6 +71,7 @@ pub use postgres::{
     Retained,
 };
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
+pub use privacy::{ERASED_NUMBER, ErasedOfNumber, KeptOfNumber, Privacy};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
@@ -74,6 +80,7 @@ pub use reports::{
 pub use senders::{MAX_SENDERS, PictureChange, SenderDetail, SenderLook, SenderPicture, Senders, Verification};
 pub use sessions::{MAX_SESSIONS, NewSession, Session, SessionOwner, SessionToken, Sessions};
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use tally::{AttemptEnd, BATCH_BOUNDS, COMMIT_BOUNDS_US, Spread, Tally};
 pub use tokens::{AccountTokens, Rotation, TokenState, Tokens};
 pub use types::{
     AccountAccess, AccountProfile, Actor, Committed, CommittedWork, Elsewhere, Lease, MessageRef, NewAccount,
@@ -100,7 +107,20 @@ pub type Outcome = Result<Answer, ApiError>;
 
 /// What the pages keep in the books besides: sign-ins, profiles, orders, statistics. No call of the Gateway API needs it.
 pub trait SiteStore:
-    Tokens + Sessions + Logins + Usage + Orders + Actions + Messages + Profiles + Senders + Console + ChannelBooks + 'static
+    Tokens
+    + Sessions
+    + Logins
+    + Usage
+    + Orders
+    + Actions
+    + Messages
+    + Profiles
+    + Senders
+    + Console
+    + ChannelBooks
+    + KeyRotation
+    + Privacy
+    + 'static
 {
 }
 
@@ -116,6 +136,8 @@ impl<T> SiteStore for T where
         + Senders
         + Console
         + ChannelBooks
+        + KeyRotation
+        + Privacy
         + 'static
 {
 }

@@ -16,6 +16,7 @@ mod batch;
 mod care;
 mod events;
 mod facts;
+mod keys;
 mod lane;
 mod load;
 mod nodes;
@@ -57,6 +58,7 @@ pub(crate) use usage::tail_of;
 pub(crate) use value::{Parameter, PostgresColumn};
 
 use crate::sql::access::AccessCache;
+use crate::tally::TallyBook;
 use crate::types::{CommittedWork, HandOverGauge, StoreError};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
@@ -85,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) sharded: bool,
     /// Whether the database could not be reached when it was last asked for a batch.
     pub(crate) unreachable: AtomicBool,
+    /// What the lanes did.
+    pub(crate) tally: TallyBook,
 }
 
 impl Shared {
@@ -158,7 +162,7 @@ impl PostgresStore {
         reach::examine(&first)?;
         schema::migrate(&first)?;
         let connection = crate::sql::Connection::Postgres(&first);
-        crate::sql::settings::check_master_key(connection, &vault)?;
+        crate::sql::keys::check_master_key(connection, &vault)?;
         schema::require_whole(&first)?;
         let is_sharded = schema::is_sharded(&first)?;
         access.sharded = is_sharded;
@@ -175,7 +179,10 @@ impl PostgresStore {
             events,
             sharded: is_sharded,
             unreachable: AtomicBool::new(false),
+            tally: TallyBook::default(),
         });
+        // Once more, now that whoever begins a change of the master key sees this node.
+        keys::attend(&first, &shared, &mut None)?;
         nodes::take_what_is_left(&first, &shared);
         let (committed, work) = CommittedWork::channel();
         let handed_over = committed.gauge();

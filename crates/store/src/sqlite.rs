@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_current_schema, require_known_schema};
 
 use crate::Outcome;
+use crate::admission::{Admission, can_come_again};
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -36,7 +37,8 @@ use crate::sql::access::AccessCache;
 use crate::sql::backend::{Backend, Part};
 use crate::sql::read::Reader;
 use crate::sql::settings::Settings;
-use crate::sql::{prices, settings};
+use crate::sql::{keys, prices};
+use crate::tally::TallyBook;
 use crate::types::{Actor, CommittedWork, HandOverGauge, Lease, StoreError, Trouble};
 use crate::vault::{MasterKey, Vault};
 use crate::watches::Watches;
@@ -72,6 +74,9 @@ pub struct SqliteStore {
     /// Who waits for a request to change.
     watches: Arc<Watches>,
     handed_over: HandOverGauge,
+    tally: Arc<TallyBook>,
+    /// Who is let into the queue.
+    admission: Arc<Admission>,
     /// Whether a backup is under way.
     backing_up: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -83,7 +88,7 @@ impl SqliteStore {
         let vault = Arc::new(Vault::new(&options.master_key)?);
         let connection = schema::open_for_writing(&options.path)?;
         let shared = Connection::Sqlite(&connection);
-        settings::check_master_key(shared, &vault)?;
+        keys::check_master_key(shared, &vault)?;
         let mut rules = options.rules;
         prices::restore(shared, &mut rules.prices)?;
         usage_fill::fill_once(&connection, &vault, &rules.route)?;
@@ -95,6 +100,8 @@ impl SqliteStore {
         let disk = Arc::new(Disk::default());
         let watch = DiskWatch::start(Arc::clone(&disk), jobs.downgrade())?;
         let watches = Arc::<Watches>::default();
+        let tally = Arc::<TallyBook>::default();
+        let admission = Arc::<Admission>::default();
         let writer = writer::Writer::new(
             Arc::clone(&vault),
             rules,
@@ -102,6 +109,10 @@ impl SqliteStore {
             committed,
             watch,
             Arc::clone(&watches),
+            writer::Told {
+                tally: Arc::clone(&tally),
+                admission: Arc::clone(&admission),
+            },
         );
         let writer = writer.start(connection, queue, &options.path)?;
         let store = Self {
@@ -113,6 +124,8 @@ impl SqliteStore {
             disk,
             watches,
             handed_over,
+            tally,
+            admission,
             backing_up: Arc::default(),
             writer: Mutex::new(Some(writer)),
         };
@@ -127,6 +140,11 @@ impl SqliteStore {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closing,
         })
+    }
+
+    /// How many jobs wait.
+    fn queued(&self) -> usize {
+        self.jobs.max_capacity().saturating_sub(self.jobs.capacity())
     }
 }
 
@@ -194,6 +212,17 @@ impl Backend for SqliteStore {
         })));
     }
 
+    fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            // Whatever was kept of tokens before they were sealed anew is found by the former key alone, which may go now.
+            self.access.drop_all();
+            // On the writer: what a batch seals is sealed under one key.
+            self.set(|settings| keys::settle(settings.connection, settings.vault))
+                .await
+                .map(drop)
+        })
+    }
+
     fn command(
         &self,
         _lease: Option<Lease>,
@@ -202,6 +231,9 @@ impl Backend for SqliteStore {
         by: Option<Actor>,
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         Box::pin(async move {
+            if can_come_again(&command) && !self.admission.admits(self.queued()) {
+                return Err(StoreError::Busy);
+            }
             let (reply, answer) = oneshot::channel();
             self.queue(Job::Command {
                 account,
@@ -259,12 +291,15 @@ impl Backend for SqliteStore {
         self.disk.is_full().then_some(Trouble::DiskFull)
     }
 
+    fn tally_book(&self) -> &TallyBook {
+        &self.tally
+    }
+
     fn present_load(&self) -> BooksLoad {
-        let queue_length = self.jobs.max_capacity();
         let [handed_over, reports_handed_over] = self.handed_over.waiting();
         BooksLoad {
-            queued: queue_length.saturating_sub(self.jobs.capacity()),
-            queue_length,
+            queued: self.queued(),
+            queue_length: self.jobs.max_capacity(),
             handed_over,
             reports_handed_over,
             log_bytes: file_bytes(&self.directory.join(format!("{FILE_NAME}-wal"))),

@@ -73,6 +73,18 @@ pub enum StoreError {
     /// The master key doesn't open what is stored.
     #[error("the master key doesn't fit this database: use the key that it was made with")]
     WrongMasterKey,
+    /// The master key is being changed, and only one of the two keys is here.
+    #[error(
+        "the master key of this database is being changed, and that needs both keys: put the new one beside the old one, in a file of \
+         the same name with .next behind it"
+    )]
+    MissingNextKey,
+    /// Nodes live that don't know the new master key.
+    #[error(
+        "these nodes don't know the new master key yet: {0}. Put it beside the old one there, and ask again; one that was killed counts \
+         as a node for half a minute"
+    )]
+    NodesWithoutKey(String),
     /// A row holds what no version of this program wrote, or doesn't open under its key. It concerns that row alone.
     #[error("{0} in the database isn't one that this program wrote")]
     Damaged(&'static str),

@@ -410,6 +410,121 @@ async fn a_batch_whose_commit_got_no_answer_is_found_by_its_marker() {
     }
 }
 
+/// A connection of the test's own, which nothing befalls.
+async fn beside(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits until so many wait for what somebody else has locked.
+async fn so_many_wait(onlooker: &tokio_postgres::Client, wanted: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while onlooker.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) != wanted {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a batch answered that the others had joined while it waited for its account, and then a fault befell its line; how long that took, and
+/// what it charged.
+struct Joined {
+    told: Vec<Result<Outcome, StoreError>>,
+    took: Duration,
+    fees: i64,
+    requests: i64,
+}
+
+const JOINED: u64 = 10;
+
+/// `None` where there is no server for tests.
+async fn joined(test: &str, plan: Plan, timeout: Duration, before: &str) -> Option<Joined> {
+    if std::env::var_os("COUNTERSIGN_TEST_POSTGRES").is_none() {
+        println!("COUNTERSIGN_TEST_POSTGRES names no server: not tried");
+        return None;
+    }
+    let url = testing::new_database(&format!("t_{}_joined_{test}", std::process::id())).unwrap();
+    let line = Line::to(&url).await;
+    let books = open(line.url.clone(), timeout);
+    let account = new_account(books.as_ref()).await;
+    let (holder, onlooker) = (beside(&url).await, beside(&url).await);
+    // All statements of a batch are known to its connection from here on.
+    books.submit(account, send(0)).await.unwrap().unwrap();
+    holder.batch_execute(before).await.unwrap();
+    holder
+        .batch_execute("BEGIN; SELECT 1 FROM account FOR UPDATE")
+        .await
+        .unwrap();
+    let mut answers = JoinSet::new();
+    let mut submit = |number| {
+        let books = Arc::clone(&books);
+        answers.spawn(async move { books.submit(account, send(number)).await });
+    };
+    submit(1);
+    so_many_wait(&onlooker, 1).await;
+    (2..=JOINED).for_each(submit);
+    while books.load().queued + 1 < usize::try_from(JOINED).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    line.befall(plan);
+    let began = std::time::Instant::now();
+    holder.batch_execute("COMMIT").await.unwrap();
+    let told = answers.join_all().await;
+    let took = began.elapsed();
+    assert!(line.shared.befallen.load(Ordering::Relaxed), "nothing befell the line");
+    line.mend();
+    // It waits for whatever is still under way.
+    holder
+        .batch_execute("BEGIN; SELECT 1 FROM account FOR UPDATE; COMMIT")
+        .await
+        .unwrap();
+    let sql = "SELECT balance, (SELECT count(*) FROM request) FROM account";
+    let row = onlooker.query_one(sql, &[]).await.unwrap();
+    let paid = Credits::parse(PAID).unwrap().micros() - row.get::<_, i64>(0);
+    books.close().await.unwrap();
+    Some(Joined {
+        told,
+        took,
+        // One is that of the send before.
+        fees: paid / FEE_MICROS - 1,
+        requests: row.get::<_, i64>(1) - 1,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_joined_a_batch_whose_line_is_cut_is_answered_and_charged_once() {
+    for (test, fault, at) in [
+        ("rows", Fault::CutBefore, REQUESTS),
+        ("marker", Fault::CutBefore, MARKER),
+        ("commit", Fault::CutBefore, COMMIT),
+        ("answer", Fault::CutAfter, COMMIT),
+    ] {
+        let plan = Plan::new(fault, at);
+        let Some(joined) = joined(test, plan, Duration::from_secs(20), "").await else {
+            return;
+        };
+        assert!(
+            joined.told.iter().all(Result::is_ok),
+            "{fault:?} {at}: {:?}",
+            joined.told
+        );
+        assert_eq!([joined.fees, joined.requests], [10, 10], "{fault:?} {at}");
+    }
+}
+
+/// One of the batch is what the database refuses; before each is judged alone, the database is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_in_turn_for_a_database_that_is_gone() {
+    let refused = "ALTER TABLE request ADD CONSTRAINT refused CHECK (random <> 3)";
+    let plan = Plan::new(Fault::CutForLong, "ROLLBACK");
+    let Some(joined) = joined("refused", plan, TIMEOUT, refused).await else {
+        return;
+    };
+    let unavailable = |told: &Result<Outcome, StoreError>| matches!(told, Err(StoreError::Unavailable));
+    assert!(joined.told.iter().all(unavailable), "{:?}", joined.told);
+    assert_eq!([joined.fees, joined.requests], [0, 0]);
+    assert!(joined.took < 4 * TIMEOUT, "it took {:?}", joined.took);
+}
+
 /// Other nodes have ended this one's epoch and cleared up before it could ask: then nobody knows, once, and it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_marker_is_gone_is_not_judged_again() {
@@ -421,29 +536,16 @@ async fn a_batch_whose_marker_is_gone_is_not_judged_again() {
     let line = Line::to(&url).await;
     let books = open(line.url.clone(), Duration::from_secs(20));
     let account = new_account(books.as_ref()).await;
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        clients.push(client);
-    }
-    let [holder, cleaner, onlooker] = clients.try_into().unwrap();
-    let waiting = async |wanted: i64| {
-        let sql =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while onlooker.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) != wanted {
-            tokio::task::yield_now().await;
-        }
-    };
+    let (holder, cleaner, onlooker) = (beside(&url).await, beside(&url).await, beside(&url).await);
     // The batch holds its marker and waits for the account; who deletes the marker is next, before the books can ask.
     let sql = "BEGIN; SELECT 1 FROM account FOR UPDATE";
     holder.batch_execute(sql).await.unwrap();
     line.befall(Plan::new(Fault::CutForLong, COMMIT));
     let of_task = Arc::clone(&books);
     let told = tokio::spawn(async move { of_task.submit(account, send(1)).await });
-    waiting(1).await;
+    so_many_wait(&onlooker, 1).await;
     let cleared = tokio::spawn(async move { cleaner.execute("DELETE FROM batch_marker", &[]).await.unwrap() });
-    waiting(2).await;
+    so_many_wait(&onlooker, 2).await;
     holder.batch_execute("COMMIT").await.unwrap();
     assert_eq!(cleared.await.unwrap(), 1);
     line.mend();

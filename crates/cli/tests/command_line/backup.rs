@@ -43,6 +43,60 @@ fn a_backup_beside_a_running_server_is_restored_elsewhere_with_the_exported_key(
 }
 
 #[test]
+fn the_master_key_is_changed_beside_a_running_server_and_its_files_change_places() {
+    let mut sandbox = Sandbox::start();
+    let sent = sandbox.json(&["send", "+391234567890"]);
+    let old = sandbox.json(&["key", "fingerprint"])["key_fingerprint"].clone();
+    let rotated = sandbox.json(&["keys", "rotate"]);
+    assert_ne!(rotated["key_fingerprint"], old);
+    assert!(rotated["resealed"].as_u64() > Some(1), "{rotated}");
+    assert_eq!(rotated["unreadable"], 0);
+    assert_eq!(
+        sandbox.json(&["key", "fingerprint"])["key_fingerprint"],
+        rotated["key_fingerprint"]
+    );
+    let data_dir = sandbox.place.path().join("countersign-data");
+    let file = |name: &str| data_dir.join(name);
+    assert!(file("master.key.old").exists() && !file("master.key.next").exists());
+    // The token is still the token, and the code is still there to be checked.
+    let id = sent["request_id"].as_str().unwrap();
+    assert_eq!(sandbox.json(&["status", id])["request_id"], id);
+    assert_eq!(sandbox.json(&["audit"])["ok"], true);
+    // Once more: from the new key to another.
+    let again = sandbox.json(&["key", "rotate"]);
+    assert_ne!(again["key_fingerprint"], rotated["key_fingerprint"]);
+    let url = sandbox.url().to_owned();
+    sandbox.terminate();
+    sandbox.run(["keys", "rotate", "--url", &url]).failed_with(&[&url]);
+    assert!(
+        !file("master.key.next").exists(),
+        "a key was made although no server answered"
+    );
+}
+
+#[test]
+fn what_is_kept_of_a_number_is_exported_and_erased() {
+    let sandbox = Sandbox::start();
+    let sent = sandbox.json(&["send", "+391234567890"]);
+    let kept = sandbox.json(&["privacy", "export", "+391234567890"]);
+    assert_eq!(kept["requests"][0]["request_id"], sent["request_id"], "{kept}");
+    let id = sent["request_id"].as_str().unwrap();
+    sandbox.json(&["revoke", id]);
+    let erased = sandbox.json(&["privacy", "erase", "+391234567890"]);
+    assert_eq!(
+        (&erased["requests"], &erased["still_open"]),
+        (&1.into(), &0.into()),
+        "{erased}"
+    );
+    let kept = sandbox.json(&["privacy", "export", "+391234567890"]);
+    assert_eq!(kept["requests"].as_array().unwrap().len(), 0, "{kept}");
+    assert_eq!(sandbox.json(&["audit"])["ok"], true);
+    sandbox
+        .run(["privacy", "erase", "12"])
+        .failed_with(&["no phone number"]);
+}
+
+#[test]
 fn a_data_directory_in_use_is_never_restored_over() {
     let sandbox = Sandbox::start();
     sandbox.json(&["backup", "books.db"]);

@@ -49,6 +49,17 @@ fn completions_are_printed_for_every_shell() {
 }
 
 #[test]
+fn the_manual_has_a_page_for_every_command() {
+    let place = Place::new();
+    let written = place.run(["man", "pages/man1", "--json"]).json();
+    assert!(written["pages"].as_u64().unwrap() > 30, "{written}");
+    for (page, words) in [("countersign.1", "serve"), ("countersign-account-create.1", "phone")] {
+        let text = fs::read_to_string(place.path().join("pages/man1").join(page)).unwrap();
+        assert!(text.contains(".TH") && text.contains(words), "{page}: {text}");
+    }
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_failure() {
     let place = Place::new();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -62,22 +73,73 @@ fn a_reader_that_went_away_is_no_failure() {
 #[test]
 fn init_writes_a_file_that_serve_understands_and_never_overwrites_one() {
     let place = Place::new();
-    let written = place.run(["init", "--json"]).json();
+    let written = place.run(["init", "--mode", "sandbox", "--json"]).json();
     assert_eq!(written["config_file"], "countersign.toml");
     let path = place.path().join("countersign.toml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("COUNTERSIGN_CALLBACKS_EXTRA_CA_FILE"), "{text}");
     fs::write(&path, "# mine").unwrap();
     place
-        .run(["init"])
+        .run(["init", "--mode", "sandbox"])
         .failed_with(&["countersign.toml", "already there", "--force", "--config"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "# mine");
-    assert_eq!(place.run(["init", "--force"]).exit, 0);
+    assert_eq!(place.run(["init", "--mode", "sandbox", "--force"]).exit, 0);
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    assert_eq!(place.run(["init", "--config", "other.toml"]).exit, 0);
+    assert_eq!(
+        place.run(["init", "--mode", "sandbox", "--config", "other.toml"]).exit,
+        0
+    );
     place
-        .run(["init", "--config", "no/such/dir/c.toml"])
+        .run(["init", "--mode", "sandbox", "--config", "no/such/dir/c.toml"])
         .failed_with(&["no/such/dir/c.toml", "--config"]);
+}
+
+#[test]
+fn init_guesses_nothing_where_nobody_can_be_asked_and_makes_what_production_needs() {
+    let place = Place::new();
+    place.run(["init"]).failed_with(&["no terminal", "--mode sandbox"]);
+    let production = ["init", "--mode", "production", "--data-dir", "data"];
+    place
+        .run(production)
+        .failed_with(&["--behind-proxy", "--tls-cert-file"]);
+    let with = |more: &[&'static str]| place.run(production.iter().chain(more).copied());
+    with(&["--behind-proxy", "--trusted-proxies", "nowhere"])
+        .failed_with(&["server.trusted_proxies", "Nothing was written"]);
+    assert!(
+        fs::read_dir(place.path().join("data")).unwrap().next().is_none(),
+        "a refused file leaves no key"
+    );
+    assert!(!place.path().join("countersign.toml").exists());
+    let written = with(&["--behind-proxy", "--trusted-proxies", "10.0.0.0/8, ::1", "--json"]).json();
+    assert_eq!(written["new_master_key_file"], "data/master.key");
+    let text = fs::read_to_string(place.path().join("countersign.toml")).unwrap();
+    assert!(
+        text.contains("\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n"),
+        "{text}"
+    );
+    // The key is kept, and a second file names the same.
+    let key = fs::read(place.path().join("data/master.key")).unwrap();
+    let written = with(&["--behind-proxy", "--config", "second.toml", "--json"]).json();
+    assert!(written.get("new_master_key_file").is_none(), "{written}");
+    assert_eq!(fs::read(place.path().join("data/master.key")).unwrap(), key);
+}
+
+#[test]
+fn the_unit_for_systemd_starts_the_server_with_options_that_there_are() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/systemd/countersign.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let commands: Vec<_> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="))
+        .collect();
+    let [command] = commands[..] else {
+        panic!("one ExecStart, please: {commands:?}")
+    };
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("/usr/bin/countersign"));
+    let place = Place::new();
+    let ran = place.run(words.chain(["--help"]));
+    assert_eq!(ran.exit, 0, "{ran:?}");
 }
 
 #[test]

@@ -53,8 +53,10 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         Some(Endpoint::Ready) => return answer::ready(*app.draining.borrow(), app.store.trouble()),
         Some(Endpoint::Method(method)) => {
             let counted = Call::of(Some(method.name()));
-            let answered = call(&app, method, &parts, body).await;
+            let span = app.vitals.traces.call(method.name(), &parts.headers);
+            let answered = span.around(call(&app, method, &parts, body)).await;
             let outcome = Outcome::of(&answered);
+            span.end(outcome.word(), outcome.is_ours());
             app.vitals.calls.answered(counted, outcome);
             // Nothing of the request itself: its address line may hold a token, a code and a number.
             tracing::debug!(method = method.name(), outcome = outcome.word(), "a call was answered");
@@ -108,7 +110,10 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         inbox.touch(caller.access.key, request);
     }
     match answer {
-        Answer::Status(status) => answer::status(&status),
+        Answer::Status(status) => {
+            app.vitals.traces.about(&status.request_id);
+            answer::status(&status)
+        }
         Answer::Revoked => Ok(answer::revoked()),
         Answer::Again(result) => Ok(answer::again(&result)),
         Answer::Admitted(_) | Answer::Order(_) | Answer::Done => {

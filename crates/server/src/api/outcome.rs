@@ -40,6 +40,11 @@ const WORDS: [&str; 26] = [
 ];
 
 impl Outcome {
+    /// Whether the server failed, not its caller.
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(WORDS[self.0 as usize].as_bytes(), b"UNAVAILABLE" | b"INTERNAL_ERROR")
+    }
+
     /// How that call ended.
     pub(crate) const fn of(answered: &Result<Response, Refusal>) -> Self {
         Self(match answered {

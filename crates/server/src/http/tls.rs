@@ -1,7 +1,9 @@
-//! TLS: an operator's certificate, or the sandbox's own.
+//! TLS, 1.2 and 1.3: an operator's certificate (`certificate`), or the sandbox's own.
 //!
 //! The sandbox's CA is made once and kept in the data directory. It is constrained to the names that the sandbox serves, so
 //! that a stolen key of it can't impersonate any other site to those who trust it.
+
+mod certificate;
 
 use std::io;
 use std::net::IpAddr;
@@ -14,9 +16,10 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
 };
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+
+pub use certificate::OperatorCertificate;
 
 use crate::start::files;
 
@@ -62,28 +65,6 @@ pub enum TlsError {
     },
 }
 
-/// The operator's own certificate chain and key.
-pub fn operator_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let unreadable = |what, path: &Path, reason: String| TlsError::File {
-        what,
-        path: path.to_owned(),
-        reason,
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable("a certificate chain (PEM)", certificate, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(unreadable(
-            "a certificate chain (PEM)",
-            certificate,
-            "there is none in it".to_owned(),
-        ));
-    }
-    let key =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("a private key (PEM)", key, error.to_string()))?;
-    config(chain, key)
-}
-
 /// A certificate for [`SANDBOX_NAMES`], made now, and the CA that signed it, made where `data_dir` has none.
 pub fn sandbox_config(data_dir: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let issuer = Issuer::new(ca_parameters()?, ca_key(data_dir)?);
@@ -107,11 +88,17 @@ pub fn sandbox_config(data_dir: &Path) -> Result<Arc<ServerConfig>, TlsError> {
 }
 
 fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>, TlsError> {
+    config_with(|builder| Ok(builder.with_single_cert(chain, key)?))
+}
+
+type Builder = rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>;
+
+fn config_with(certify: impl FnOnce(Builder) -> Result<ServerConfig, TlsError>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth();
+    let mut config = certify(builder)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Resumption without a table of sessions.
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;

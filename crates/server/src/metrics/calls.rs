@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::text::{Exposition, Kind};
+use super::text::{Exposition, Kind, seconds};
 use crate::api::outcome::Outcome;
 
 /// Upper bounds of the histogram in microseconds, with their names in seconds. The promised p99 of a send is 250 ms under overload.
@@ -31,6 +31,9 @@ const METHODS: [&str; 6] = [
     "resendVerificationMessage",
     "unknown",
 ];
+
+const CALLS: &str = "countersign_calls_total";
+const TOOK: &str = "countersign_call_duration_seconds";
 
 /// A call that is being answered.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +86,6 @@ impl Calls {
 
     /// Writes them down. Outcomes that never came are left out, but for `OK`: a rate needs a series to begin with.
     pub(super) fn expose(&self, to: &mut Exposition) {
-        const CALLS: &str = "countersign_calls_total";
         to.family(CALLS, Kind::Counter, "Calls of Gateway methods, by method and outcome.");
         for (method, counted) in METHODS.iter().zip(&self.0) {
             for (word, count) in Outcome::all().iter().zip(&counted.outcomes) {
@@ -94,22 +96,19 @@ impl Calls {
             }
         }
         to.family(
-            "countersign_call_duration_seconds",
+            TOOK,
             Kind::Histogram,
             "From a call's head to its answer, by method; the books' commit is in it.",
         );
         for (method, counted) in METHODS.iter().zip(&self.0) {
-            let bounds = BOUNDS.iter().map(|(_, name)| *name).chain(["+Inf"]);
+            let took = counted.took.each_ref().map(|count| count.load(Ordering::Relaxed));
             let mut so_far = 0;
-            for (bound, count) in bounds.zip(&counted.took) {
-                so_far += count.load(Ordering::Relaxed);
-                let labels = [("method", *method), ("le", bound)];
-                to.sample("countersign_call_duration_seconds_bucket", &labels, so_far);
-            }
-            let us = counted.took_us.load(Ordering::Relaxed);
-            let seconds = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
-            to.sample("countersign_call_duration_seconds_sum", &[("method", method)], seconds);
-            to.sample("countersign_call_duration_seconds_count", &[("method", method)], so_far);
+            let up_to = BOUNDS.iter().zip(took).map(|((_, name), count)| {
+                so_far += count;
+                (name, so_far)
+            });
+            let sum = seconds(counted.took_us.load(Ordering::Relaxed));
+            to.histogram(TOOK, &[("method", method)], up_to, took.iter().sum(), sum);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Every number is one that a room keeps anyway, asked for when it is read; only [`Calls`] are counted for this. Labels come from
 //! closed lists and from the operator's own settings, never from callers: neither accounts nor numbers are named.
 
+mod books;
 mod calls;
 mod process;
 mod text;
@@ -32,7 +33,8 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut to = Exposition::default();
     server(&app, &mut to);
     app.vitals.calls.expose(&mut to);
-    books(&app, &mut to);
+    books::load(&app.site.load(), &mut to);
+    books::tally(&app.site.tally(), &mut to);
     legs(&app, &mut to);
     reports(&app, &mut to).await;
     process::expose(&mut to);
@@ -67,44 +69,6 @@ fn server(app: &App, to: &mut Exposition) {
         "Connections that server.max_connections allows.",
         app.settings.server.max_connections as u64,
     );
-}
-
-fn books(app: &App, to: &mut Exposition) {
-    let load = app.site.load();
-    for (name, help, value) in [
-        (
-            "countersign_books_queued",
-            "Commands and settings that wait for the books' writer, or its lanes.",
-            load.queued as u64,
-        ),
-        (
-            "countersign_books_queue_limit",
-            "How many may wait; beyond it, callers are told to come again.",
-            load.queue_length as u64,
-        ),
-        (
-            "countersign_dispatch_queued",
-            "Committed messages on their way to the dispatcher.",
-            load.handed_over as u64,
-        ),
-        (
-            "countersign_reports_handed_over",
-            "New delivery reports on their way to their worker.",
-            load.reports_handed_over as u64,
-        ),
-        (
-            "countersign_books_log_bytes",
-            "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
-            load.log_bytes,
-        ),
-        (
-            "countersign_books_database_bytes",
-            "Size of SQLite's database file; 0 on PostgreSQL.",
-            load.database_bytes,
-        ),
-    ] {
-        to.gauge(name, help, value);
-    }
 }
 
 fn legs(app: &App, to: &mut Exposition) {

@@ -49,6 +49,28 @@ impl Exposition {
         let _ = writeln!(self.0, "{end} {value}");
     }
 
+    /// One series of a histogram: how many were at most as large as each bound, how many there were, and their sum.
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        up_to: impl Iterator<Item = (impl std::fmt::Display, u64)>,
+        count: u64,
+        sum: impl std::fmt::Display,
+    ) {
+        let bucket = format!("{name}_bucket");
+        let mut with_bound = |bound: &str, count: u64| {
+            let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
+            self.sample(&bucket, &labels, count);
+        };
+        for (bound, count) in up_to {
+            with_bound(&bound.to_string(), count);
+        }
+        with_bound("+Inf", count);
+        self.sample(&format!("{name}_sum"), labels, sum);
+        self.sample(&format!("{name}_count"), labels, count);
+    }
+
     /// A gauge without labels.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) {
         self.family(name, Kind::Gauge, help);
@@ -58,6 +80,11 @@ impl Exposition {
     pub(super) fn into_text(self) -> String {
         self.0
     }
+}
+
+/// A time as Prometheus wants it.
+pub(super) fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
 mod key;
+mod key_rotation;
 pub(crate) mod login_links;
 mod orders;
 pub(crate) mod prices;
+mod privacy;
 mod recipients;
 mod routes;
 pub(crate) mod senders;
@@ -91,6 +93,9 @@ pub fn router(app: Arc<App>) -> Router {
             "/backups",
             get(backups::show).post(backups::begin).delete(backups::cancel),
         )
+        .route("/privacy/export", post(privacy::export))
+        .route("/privacy/erase", post(privacy::erase))
+        .route("/key-rotation", get(key_rotation::show).post(key_rotation::begin))
         .layer(Extension(Arc::<backups::Backups>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the operator's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {

@@ -13,7 +13,7 @@ use axum::{Extension, Router};
 use countersign_core::{
     Action, ApiToken, CallbackUrl, Command, Credits, Grace, Limit, LowBalance, MAX_PURCHASE, PlainHttp, TokenKind,
 };
-use countersign_store::{Actor, NewAction, Rotation, StoreError};
+use countersign_store::{Actor, Rotation, StoreError};
 
 use super::api_page::{Page, PageParts, Typed};
 use crate::allow_list::{AllowList, NoRange};
@@ -106,17 +106,8 @@ async fn show(
             TokenKind::Live => "token shown",
             TokenKind::Test => "test-mode token shown",
         };
-        let subject = format!("account {}", viewer.account.key.id);
         // Nobody sees a token without leaving a trace.
-        app.site
-            .note(NewAction {
-                by: Actor::Owner,
-                at: viewer.now,
-                action,
-                subject: &subject,
-                detail: "",
-            })
-            .await?;
+        super::note(&app, viewer.account.key.id, action, viewer.now).await?;
     }
     let typed = Typed::of(&viewer.account);
     let mut page = build(&app, &viewer, &parts, shown, typed).await?;

@@ -51,6 +51,7 @@ async fn export(
     Form::read(&headers, body, &viewer.csrf).await?;
     pace.take(viewer.account.key.id, viewer.now)
         .map_err(|seconds| PageError::TooMany { seconds })?;
+    super::note(&app, viewer.account.key.id, "all data downloaded", viewer.now).await?;
     let export = Export {
         app,
         account: viewer.account.key,

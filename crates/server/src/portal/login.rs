@@ -419,6 +419,7 @@ async fn logout(
 ) -> Result<Response, PageError> {
     Form::read(&headers, body, &viewer.csrf).await?;
     app.site.end_session(viewer.session.owner, viewer.session.id).await?;
+    super::note(&app, viewer.account.key.id, "signed out", viewer.now).await?;
     let mut response = page::see_other("/login?done=out");
     set_cookie(&mut response, &app, Cookie::Session, "", 0);
     Ok(response)

@@ -164,10 +164,12 @@ async fn end_sessions(
     let owner = viewer.session.owner;
     let Some(id) = form.filled("session") else {
         app.site.end_sessions(owner, Some(viewer.session.id)).await?;
+        super::note(&app, viewer.account.key.id, "other browsers signed out", viewer.now).await?;
         return Ok(page::see_other("/account/settings?done=others-ended"));
     };
     let id: i64 = id.parse().map_err(|_| PageError::BadForm)?;
     app.site.end_session(owner, id).await?;
+    super::note(&app, viewer.account.key.id, "browser signed out", viewer.now).await?;
     if id == viewer.session.id {
         return Ok(signed_out(&app, "/login?done=out"));
     }

@@ -152,12 +152,12 @@ pub(crate) struct Sending {
 /// network, it is asked once the fee is on hold, and then settled. Whoever gives up in between leaves a hold that ends by itself.
 pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) -> Result<Outcome, StoreError> {
     let Some(question) = Question::of(&command.action, sending) else {
-        return app.store.submit(sending.account, command).await;
+        return books(app, sending, command).await;
     };
     let planned = app.routes.plan(&question).await;
     planned.put_into(&mut command.action);
     let (token, idempotency) = (command.token, command.idempotency.clone());
-    let outcome = app.store.submit(sending.account, command).await?;
+    let outcome = books(app, sending, command).await?;
     let Ok(Answer::Admitted(request)) = outcome else {
         return Ok(outcome);
     };
@@ -173,5 +173,10 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
             skipped: settled.skipped,
         },
     };
-    app.store.submit(sending.account, command).await
+    books(app, sending, command).await
+}
+
+async fn books(app: &App, sending: Sending, command: Command) -> Result<Outcome, StoreError> {
+    let submitted = app.store.submit(sending.account, command);
+    app.vitals.traces.around("books", submitted).await
 }

@@ -14,6 +14,7 @@ use super::table::{Kind, Setting, TABLE, parse_mode};
 use super::{
     CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, InboxSettings, KeySettings, LimitSettings,
     MetricsSettings, PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
+    TraceSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -390,6 +391,10 @@ fn blank(mode: Mode) -> Settings {
             request_timeout: std::time::Duration::ZERO,
         },
         metrics: MetricsSettings { listen: None },
+        traces: TraceSettings {
+            endpoint: None,
+            sample_percent: 100,
+        },
         sandbox: SandboxSettings {
             exposed: false,
             tls: false,
@@ -419,6 +424,7 @@ fn blank(mode: Mode) -> Settings {
             check_attempts: 0,
             login_attempts_per_hour: None,
         },
+        keep_requests_days: None,
         site: SiteSettings {
             sign_up: false,
             terms_file: None,

@@ -17,7 +17,7 @@ pub use database::{DatabaseSettings, DatabaseUrl, PostgresUrl};
 pub use error::SettingsError;
 pub use load::{Environment, Overrides};
 pub use table::{Kind, Setting, TABLE};
-pub use text::commented_file;
+pub use text::{commented_file, file_with};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ use countersign_channels::{OwnTexts, Texts, TextsError};
 use countersign_core::{Credits, LegName, Limit, PriceList, RouteName, Rules};
 use countersign_store::Database;
 use ipnet::IpNet;
+use url::Url;
 
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// What Prometheus reads.
     pub metrics: MetricsSettings,
+    /// Where traces go.
+    pub traces: TraceSettings,
     /// What exists in the sandbox only.
     pub sandbox: SandboxSettings,
     /// The built-in messenger.
@@ -60,6 +63,8 @@ pub struct Settings {
     pub payment: PaymentSettings,
     /// Flood limits and bounds on guessing.
     pub limits: LimitSettings,
+    /// For how many days verification requests are kept; `None`: for ever.
+    pub keep_requests_days: Option<u32>,
     /// The pages.
     pub site: SiteSettings,
     /// What recipients read, in their languages.
@@ -100,6 +105,15 @@ pub struct ServerSettings {
 pub struct MetricsSettings {
     /// Its own address; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// The collector's address for traces by OTLP over HTTP; `None`: there are none.
+    pub endpoint: Option<Url>,
+    /// How many of a hundred traces are sent that begin here.
+    pub sample_percent: u32,
 }
 
 /// What exists in the sandbox only.

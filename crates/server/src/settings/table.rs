@@ -270,6 +270,26 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put_optional(&mut settings.metrics.listen, text, address),
     },
     Setting {
+        section: "traces",
+        key: "endpoint",
+        kind: Kind::Text,
+        expects: "an http:// or https:// address, like \"http://127.0.0.1:4318/v1/traces\"",
+        sandbox: "",
+        production: "",
+        doc: "The collector to which OpenTelemetry traces go, by OTLP over HTTP; there are none where none is named.",
+        set: |settings, text| put_optional(&mut settings.traces.endpoint, text, http_address),
+    },
+    Setting {
+        section: "traces",
+        key: "sample_percent",
+        kind: Kind::Whole,
+        expects: "a whole number from 1 to 100",
+        sandbox: "100",
+        production: "100",
+        doc: "How many of a hundred traces are sent. For a call in a caller's own trace (traceparent) the caller has decided.",
+        set: |settings, text| put(&mut settings.traces.sample_percent, within(text, 1, 100)),
+    },
+    Setting {
         section: "sandbox",
         key: "exposed",
         kind: Kind::Flag,
@@ -495,6 +515,17 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put_limit(&mut settings.limits.login_attempts_per_hour, text),
     },
     Setting {
+        section: "privacy",
+        key: "keep_requests_days",
+        kind: Kind::Whole,
+        expects: A_LIMIT,
+        sandbox: "0",
+        production: "90",
+        doc: "Verification requests older than so many days are let go, with number, code, payload and reports; the ledger and \
+              the statistics stay. 0: they are kept for ever.",
+        set: |settings, text| put_limit(&mut settings.keep_requests_days, text),
+    },
+    Setting {
         section: "site",
         key: "sign_up",
         kind: Kind::Flag,
@@ -581,6 +612,12 @@ fn flag(text: &str) -> Option<bool> {
         "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
+}
+
+fn http_address(text: &str) -> Option<Url> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 fn address(text: &str) -> Option<SocketAddr> {

@@ -1,6 +1,8 @@
-//! The commented file that `countersign init` writes: every setting, with its documentation and its defaults.
+//! The commented file that `countersign init` writes: every setting, with its documentation and its default, or what was answered.
 
 use std::fmt::Write as _;
+
+use toml::Value;
 
 use super::table::{Kind, Setting, TABLE};
 
@@ -35,6 +37,11 @@ const CHANNELS: &str = "
 
 /// A configuration file that sets nothing and explains everything.
 pub fn commented_file() -> String {
+    file_with(&[])
+}
+
+/// The same with some settings, by their names and as their variables would have them. They are checked when the file is read.
+pub fn file_with(set: &[(&str, String)]) -> String {
     let mut text = HEAD.to_owned();
     let mut section = "";
     for setting in TABLE {
@@ -43,18 +50,24 @@ pub fn commented_file() -> String {
             // `write!` to a string can't fail.
             let _ = write!(text, "\n[{section}]\n");
         }
-        describe(&mut text, setting);
+        let name = setting.name();
+        let value = set.iter().find(|(wanted, _)| *wanted == name);
+        describe(&mut text, setting, value.map(|(_, value)| value.as_str()));
     }
     text.push_str(CHANNELS);
     text
 }
 
-fn describe(text: &mut String, setting: &Setting) {
+fn describe(text: &mut String, setting: &Setting, value: Option<&str>) {
     text.push('\n');
     for line in wrapped(setting.doc) {
         let _ = writeln!(text, "# {line}");
     }
     let _ = writeln!(text, "# ({})", setting.variable());
+    if let Some(value) = value {
+        let _ = writeln!(text, "{} = {}", setting.key, written(setting.kind, value));
+        return;
+    }
     let written = match (setting.kind, setting.sandbox) {
         (Kind::Text, value) => format!("{value:?}"),
         (Kind::List, value) => format!("[{value}]"),
@@ -67,6 +80,24 @@ fn describe(text: &mut String, setting: &Setting) {
         format!("    # in production: {}", setting.production)
     };
     let _ = writeln!(text, "#{} = {written}{otherwise}", setting.key);
+}
+
+/// A value as the file has it.
+fn written(kind: Kind, value: &str) -> String {
+    let text = |value: &str| Value::String(value.to_owned()).to_string();
+    match kind {
+        Kind::Text => text(value),
+        Kind::List => format!(
+            "[{}]",
+            value
+                .split(',')
+                .map(|part| text(part.trim()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        Kind::Numbers => format!("[{value}]"),
+        Kind::Flag | Kind::Whole => value.to_owned(),
+    }
 }
 
 /// Breaks a sentence into lines that fit a terminal.

@@ -11,7 +11,7 @@ use super::cookies::Cookie;
 use super::csrf;
 use super::page::{self, PageError};
 use crate::app::App;
-use crate::random;
+use crate::{portal, random};
 
 /// How long an owner stays signed in: 30 days.
 const SESSION_SECONDS: i64 = 30 * 86_400;
@@ -37,6 +37,9 @@ pub(crate) async fn open(
         life_ms: SESSION_SECONDS * 1_000,
     };
     app.site.begin_session(new).await?;
+    if let SessionOwner::Account(account) = owner {
+        portal::note(app, account.id, "signed in", now).await?;
+    }
     let mut response = page::see_other(to);
     set_cookie(
         &mut response,

@@ -58,6 +58,41 @@ pub(super) fn master_key(path: &Path, data_dir: &Path, mode: Mode) -> Result<Mas
     read_master_key(path)
 }
 
+/// Where the key lies that is to follow a master key.
+pub(crate) fn next_key_file(path: &Path) -> PathBuf {
+    with_ending(path, ".next")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Reads the master key, and the one that is to follow it where there is one. Between the two renames that end a change, only that
+/// one is there.
+pub(super) fn master_keys(path: &Path, data_dir: &Path, mode: Mode) -> Result<MasterKey, StartError> {
+    let next = next_key_file(path);
+    if !next.exists() {
+        return master_key(path, data_dir, mode);
+    }
+    let next = read_master_key(&next)?;
+    if path.exists() {
+        Ok(read_master_key(path)?.followed_by(&next))
+    } else {
+        Ok(next)
+    }
+}
+
+/// Puts the new key in the old one's place, which is kept with `.old` behind its name.
+pub(crate) fn put_next_key_in_place(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        std::fs::rename(path, with_ending(path, ".old"))?;
+    }
+    std::fs::rename(next_key_file(path), path)?;
+    sync_directory(path)
+}
+
 /// Reads a master key that is there.
 pub(crate) fn read_master_key(path: &Path) -> Result<MasterKey, StartError> {
     let failed = |reason: String| StartError::MasterKey {
@@ -156,6 +191,11 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;
+    sync_directory(path)
+}
+
+/// Makes durable which names the files beside this one have.
+fn sync_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         File::open(directory)?.sync_all()?;

@@ -24,8 +24,10 @@ use crate::operator::{OperatorKey, OperatorKeyError};
 use crate::reports::ping::Pings;
 use crate::routes::{self, DESK_QUEUE, Desk, Routes};
 use crate::settings::Settings;
+use crate::traces::{Traces, TracesError};
+use crate::vitals::Vitals;
 use crate::workers::{self, Workers, WorkersError};
-use crate::{App, LoginDesk, Mode, account, api, inbox, metrics, operator, site};
+use crate::{App, LoginDesk, Mode, account, api, inbox, key_rotation, metrics, operator, site};
 
 /// News of channels that may wait for the books; beyond it channels wait.
 const NEWS_LENGTH: usize = 4_096;
@@ -93,6 +95,9 @@ pub enum StartError {
     /// The books can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Traces can't be sent as it was set.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// A channel can't be made as it was set.
     #[error(transparent)]
     Channel(#[from] ConfigError),
@@ -123,6 +128,7 @@ pub struct RunningServer {
     http: HttpServer,
     /// Apart, so that Prometheus neither takes a caller's place nor waits for one.
     metrics: HttpServer,
+    traces: Traces,
     workers: Workers,
     store: Arc<dyn Store>,
     draining: watch::Sender<bool>,
@@ -151,7 +157,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let operator_key = OperatorKey::load_or_create(&settings.operator_key_file())?;
     let key_file = settings.master_key_file();
     let key_is_new = !key_file.exists();
-    let master_key = files::master_key(&key_file, &settings.data_dir, settings.mode)?;
+    let master_key = files::master_keys(&key_file, &settings.data_dir, settings.mode)?;
     let options = StoreOptions {
         database: database.clone(),
         master_key,
@@ -166,6 +172,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         Mode::Production => None,
     };
 
+    let traces = Traces::start(&settings.traces)?;
     let login = LoginDesk::new(&settings).map_err(|source| StartError::Terms {
         path: settings.site.terms_file.clone().unwrap_or_default(),
         source,
@@ -193,7 +200,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         login,
         operator_key,
         settings,
-        vitals: Arc::default(),
+        vitals: Arc::new(Vitals::with(traces)),
         draining: is_draining,
     });
     let workers = workers::start(&app, committed, news_queue)?;
@@ -202,6 +209,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         costs: cost_queue,
     };
     desk.attend(&app);
+    key_rotation::attend(&app);
     let http = HttpServer::new(router(&app), http_limits(&app.settings));
     app.vitals.count_connections(http.gauge());
     let api_address = listeners.api.address;
@@ -212,6 +220,9 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         HttpLimits::new(METRICS_CONNECTIONS, app.settings.server.request_timeout),
     );
     let metrics_address = listeners.metrics.as_ref().map(|listener| listener.address);
+    if let Some(certificate) = listeners.certificate.clone() {
+        certificate.attend(app.draining.clone());
+    }
     listeners.serve(&http, &metrics);
     Ok(RunningServer {
         api_address,
@@ -223,6 +234,7 @@ pub async fn start(settings: Settings) -> Result<RunningServer, StartError> {
         first_account,
         http,
         metrics,
+        traces: app.vitals.traces.clone(),
         workers,
         store,
         draining,
@@ -260,6 +272,8 @@ fn http_limits(settings: &Settings) -> HttpLimits {
 /// The sockets that a server listens on.
 struct Listeners {
     api: Listener,
+    /// The operator's, where TLS is spoken with one.
+    certificate: Option<Arc<tls::OperatorCertificate>>,
     sandbox_tls: Option<Listener>,
     metrics: Option<Listener>,
 }
@@ -274,10 +288,11 @@ impl Listeners {
     fn open(settings: &Settings) -> Result<Self, StartError> {
         let server = &settings.server;
         let tls = match (&server.tls_cert_file, &server.tls_key_file) {
-            (Some(certificate), Some(key)) => Some(tls::operator_config(certificate, key)?),
+            (Some(certificate), Some(key)) => Some(tls::OperatorCertificate::load(certificate, key)?),
             _ => None,
         };
-        let api = Listener::open(server.listen, tls)?;
+        let config = tls.as_ref().map(tls::OperatorCertificate::config).transpose()?;
+        let api = Listener::open(server.listen, config)?;
         let sandbox_tls = if settings.sandbox.tls {
             Some(Listener::open(
                 settings.sandbox.tls_listen,
@@ -293,6 +308,7 @@ impl Listeners {
             .transpose()?;
         Ok(Self {
             api,
+            certificate: tls,
             sandbox_tls,
             metrics,
         })
@@ -347,6 +363,7 @@ impl RunningServer {
         self.draining.send_replace(true);
         self.http.drain().await;
         self.workers.finish().await;
+        self.traces.end().await;
         // Until here it tells how the end goes.
         self.metrics.drain().await;
         self.store.close().await

@@ -47,6 +47,8 @@ pub(super) struct FromElsewhere {
     compared_at: Option<Instant>,
     /// Whether nothing can have been missed since this node began to follow.
     is_whole: bool,
+    /// Whether no other node was there at the last look.
+    was_alone: bool,
 }
 
 impl FromElsewhere {
@@ -60,6 +62,7 @@ impl FromElsewhere {
             second_began: Instant::now(),
             compared_at: None,
             is_whole: true,
+            was_alone: true,
         }
     }
 
@@ -112,11 +115,14 @@ impl FromElsewhere {
         self.news.want_requests(is_looked_at && !is_alone);
         // Alone, this node delivers everything itself, once it shows what others did before.
         let follows = is_alone || is_looked_at;
-        if follows && !self.app.onlookers.are_followed() {
+        // Who comes has told nothing yet, and the last words of who goes may not have been heard.
+        let others_changed = is_alone != self.was_alone;
+        if follows && (others_changed || !self.app.onlookers.are_followed()) {
             self.catch_up().await?;
             // Until the others know that this node listens, they tell nothing: so the first comparison looks at everything once more.
             self.is_whole = is_alone;
         }
+        self.was_alone = is_alone;
         self.app.onlookers.follow(follows);
         Ok(())
     }

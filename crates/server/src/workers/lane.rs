@@ -22,6 +22,7 @@ use super::news::{FollowUp, bring};
 use super::{Worker, signalled, until_lost};
 use crate::clock;
 use crate::routes::{HandoverEnd, Leg, Routes};
+use crate::traces::{Called, Traces};
 
 /// Messages that may wait for a channel in memory; the books keep the rest.
 const QUEUE: usize = 1_024;
@@ -168,6 +169,7 @@ impl LaneEntry {
 pub(super) struct Lane {
     name: LegName,
     routes: Arc<Routes>,
+    traces: Traces,
     store: Arc<dyn Store>,
     site: Arc<dyn SiteStore>,
     deliveries: mpsc::Receiver<Delivery>,
@@ -191,6 +193,7 @@ impl Lane {
     pub(super) fn new(
         name: LegName,
         routes: Arc<Routes>,
+        traces: Traces,
         store: Arc<dyn Store>,
         site: Arc<dyn SiteStore>,
         draining: watch::Receiver<bool>,
@@ -207,6 +210,7 @@ impl Lane {
         let lane = Self {
             name,
             routes,
+            traces,
             store,
             site,
             deliveries,
@@ -250,6 +254,7 @@ impl Lane {
 struct Tools {
     name: LegName,
     routes: Arc<Routes>,
+    traces: Traces,
     store: Arc<dyn Store>,
     site: Arc<dyn SiteStore>,
     known: Arc<Known>,
@@ -298,7 +303,8 @@ impl Tools {
             leg.health.never_began();
             return Done::Later(Box::new(delivery), wait);
         }
-        self.watch(leg, &handover, began.elapsed());
+        let request = delivery.place.request.id;
+        self.watch(leg, request, &handover, began.elapsed());
         let accepted = matches!(handover, Handover::Accepted(_));
         self.note(&delivery, leg.channel.receipts(), handover).await;
         self.known.done(delivery.place);
@@ -344,7 +350,7 @@ impl Tools {
         }
     }
 
-    fn watch(&self, leg: &Leg, handover: &Handover, took: Duration) {
+    fn watch(&self, leg: &Leg, request: RequestId, handover: &Handover, took: Duration) {
         let now = clock::now();
         let end = match handover {
             Handover::Accepted(_) | Handover::Waiting => HandoverEnd::Accepted,
@@ -356,6 +362,22 @@ impl Tools {
             }
             Handover::Later(_) => return,
         };
+        let failure = match &end {
+            HandoverEnd::Accepted => None,
+            HandoverEnd::CannotReach(_) => Some("cannot reach"),
+            HandoverEnd::Refused(_) => Some("refused"),
+            HandoverEnd::Failed(_) => Some("failed"),
+        };
+        self.traces.called(Called {
+            name: "hand over",
+            request,
+            took,
+            more: &[
+                ("countersign.leg", self.name.as_str()),
+                ("countersign.channel", leg.channel.kind()),
+            ],
+            failure: failure.map(str::to_owned),
+        });
         if let Some(until) = leg.health.ended(end, took, now) {
             let seconds = (until - Instant::now()).as_secs();
             tracing::warn!(leg = %self.name, seconds, "a leg failed several times in a row and rests");
@@ -451,6 +473,7 @@ impl Worker for Lane {
         let tools = Tools {
             name: self.name.clone(),
             routes: Arc::clone(&self.routes),
+            traces: self.traces.clone(),
             store: Arc::clone(&self.store),
             site: Arc::clone(&self.site),
             known: Arc::clone(&self.known),

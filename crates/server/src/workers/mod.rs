@@ -20,6 +20,7 @@ mod lookups;
 mod news;
 mod postman;
 mod reports;
+mod retention;
 mod retry;
 mod summaries;
 mod sweep;
@@ -173,6 +174,11 @@ pub fn start(
         let from_elsewhere = elsewhere::FromElsewhere::new(Arc::clone(app), elsewhere);
         workers.tasks.spawn(supervise(from_elsewhere));
     }
+    if let Some(days) = app.settings.keep_requests_days {
+        let (store, site) = (Arc::clone(&app.store), Arc::clone(&app.site));
+        let retention = retention::Retention::new(store, site, days, app.draining.clone());
+        workers.tasks.spawn(supervise(retention));
+    }
     Ok(workers)
 }
 
@@ -204,13 +210,13 @@ pub fn start_with(
         follow_up_queue,
         news_ending,
     )));
-    let questions = vitals.take_questions();
     let mut lanes = BTreeMap::new();
     for channel in routes.channels() {
         let name = channel.name().clone();
         let (lane, entry) = lane::Lane::new(
             name.clone(),
             Arc::clone(&routes),
+            vitals.traces.clone(),
             Arc::clone(&store),
             Arc::clone(&site),
             draining.clone(),
@@ -252,7 +258,7 @@ pub fn start_with(
         reports.retries,
         reports.circuits,
         new_reports,
-        questions,
+        &vitals,
         draining,
     )));
     Ok(Workers { tasks, news, end_news })

@@ -23,7 +23,8 @@ use super::lanes::{Bounds, Ended, HeldBack, Lanes, Offered, Start, Ticket};
 use super::sweep::Sweep;
 use super::wakes::Wakes;
 use super::{Attempt, AttemptFailure, CircuitSettings, Postman, RetrySchedule, Worker, signalled, until_lost};
-use crate::vitals::ReportQuestion;
+use crate::traces::{Called, Traces};
+use crate::vitals::{ReportQuestion, Vitals};
 use crate::{clock, random};
 
 /// Pages read between two looks at what has ended: some milliseconds of work.
@@ -63,6 +64,7 @@ struct Sender {
     store: Arc<dyn Store>,
     postman: Postman,
     retries: RetrySchedule,
+    traces: Traces,
 }
 
 /// An attempt that has ended, with what to record of it.
@@ -113,18 +115,19 @@ impl Reports {
         retries: RetrySchedule,
         circuits: CircuitSettings,
         fresh: Option<NewReports>,
-        questions: Option<mpsc::Receiver<ReportQuestion>>,
+        vitals: &Vitals,
         draining: watch::Receiver<bool>,
     ) -> Self {
         let sender = Arc::new(Sender {
             store,
             postman,
             retries,
+            traces: vitals.traces.clone(),
         });
         Self {
             sender,
             fresh,
-            questions,
+            questions: vitals.take_questions(),
             circuits,
             draining,
         }
@@ -443,6 +446,14 @@ impl Sender {
                 duration: Duration::ZERO,
             };
         };
+        let status = attempt.status.map_or_else(String::new, |status| status.to_string());
+        self.traces.called(Called {
+            name: "delivery report",
+            request,
+            took: attempt.duration,
+            more: &[("http.response.status_code", &status)],
+            failure: attempt.failure.as_ref().map(ToString::to_string),
+        });
         attempt
     }
 

@@ -356,13 +356,20 @@ async fn cookies_are_out_of_reach_for_scripts_and_other_sites() {
         "{cookie}"
     );
     assert_eq!(browser.get("/account").await.status, StatusCode::OK);
-    // The audit log tells that the link was used.
-    let filter = ActionFilter {
-        action_prefix: Some("login link used".to_owned()),
-        ..ActionFilter::default()
-    };
-    let used = secure.store.actions(filter, None, 10).await.unwrap().records;
-    assert_eq!((used.len(), used[0].actor.as_str()), (1, Actor::Owner.name()));
+    // The audit log tells that the link was used, and that somebody signed in.
+    for action in ["login link used", "signed in"] {
+        let filter = ActionFilter {
+            action_prefix: Some(action.to_owned()),
+            ..ActionFilter::default()
+        };
+        let told = secure.store.actions(filter, None, 10).await.unwrap().records;
+        assert_eq!(
+            (told.len(), told[0].actor.as_str()),
+            (1, Actor::Owner.name()),
+            "{action}"
+        );
+        assert_eq!(told[0].subject, format!("account {}", secure.account.id));
+    }
     // Under the plain name the same value opens nothing.
     let plain = secure.browser();
     plain.set_cookie(SESSION, &browser.cookie("__Host-countersign-session").unwrap());

@@ -15,6 +15,7 @@ use super::schema::{SETTINGS_LOCK, newer_prices};
 use super::session::{COMMIT, Session};
 use super::{PostgresStore, Shared};
 use crate::Outcome;
+use crate::admission::can_come_again;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -23,6 +24,7 @@ use crate::sql::access::AccessCache;
 use crate::sql::backend::{Backend, Part};
 use crate::sql::read::{Reader, buckets};
 use crate::sql::settings::Settings;
+use crate::tally::TallyBook;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
@@ -104,8 +106,11 @@ fn write_in_transaction<T>(
             StoreError::from(error)
         }
     })?;
-    if changed.prices.is_some() {
-        shared.set_rules(newer_prices(connection, &shared.rules())?);
+    // What was committed is done, even where the connection is lost just now: the next batch finds that the list is newer.
+    if changed.prices.is_some()
+        && let Ok(rules) = newer_prices(connection, &shared.rules())
+    {
+        shared.set_rules(rules);
     }
     for id in &changed.accounts {
         shared.access.drop_entry(*id);
@@ -181,6 +186,12 @@ impl Backend for PostgresStore {
         }
     }
 
+    fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Its thread waits for the batches that are under way; who must know when it is done looks in the books.
+        self.shared.node.hurry();
+        std::future::ready(Ok(())).boxed()
+    }
+
     fn command(
         &self,
         lease: Option<Lease>,
@@ -188,15 +199,21 @@ impl Backend for PostgresStore {
         command: Command,
         by: Option<Actor>,
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        self.lane_of(account)
-            .ask(move |reply| Job::Command {
+        let lane = self.lane_of(account);
+        async move {
+            if can_come_again(&command) && !lane.admits() {
+                return Err(StoreError::Busy);
+            }
+            let job = move |reply| Job::Command {
                 lease,
                 account,
                 command,
                 by,
                 reply,
-            })
-            .boxed()
+            };
+            lane.ask(job).await
+        }
+        .boxed()
     }
 
     fn report_attempt(
@@ -259,6 +276,10 @@ impl Backend for PostgresStore {
             .unreachable
             .load(Ordering::Relaxed)
             .then_some(Trouble::Unreachable)
+    }
+
+    fn tally_book(&self) -> &TallyBook {
+        &self.shared.tally
     }
 
     fn present_load(&self) -> BooksLoad {

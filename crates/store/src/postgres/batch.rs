@@ -2,6 +2,7 @@
 //! `decide` answers each command; what is left over is written in bulk, with the lane's marker, and committed in another.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use countersign_core::AccountKey;
 
@@ -144,6 +145,7 @@ pub(super) fn write(
         Some(job) if shared.sharded => job.account().bucket.0,
         _ => 0,
     };
+    let began = Instant::now();
     let lease = shared.node.lease();
     let marker = books.next_marker(session, bucket, lease)?;
     let judged = judge(shared, session, books, jobs, join, lease, &marker);
@@ -165,6 +167,14 @@ pub(super) fn write(
             return Err(Failed::Unknown(marker.number, Box::new(written)));
         }
     }
+    // A batch whose commit is learned of later, by its marker, isn't tallied.
+    let attempts = jobs.iter().filter_map(|job| match job {
+        Job::Report {
+            outcome, lease: held, ..
+        } if *held == lease => Some(outcome),
+        _ => None,
+    });
+    shared.tally.note(jobs.len(), began.elapsed(), &batch, attempts);
     note(batch, &mut written, jobs);
     Ok(written)
 }

@@ -21,6 +21,7 @@ use super::batch::{self, Books, Failed, Fate, Written};
 use super::events::Event;
 use super::session::{Access, Session};
 use crate::Outcome;
+use crate::admission::Admission;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
 use crate::types::{Actor, CommittedSender, Lease, StoreError};
 
@@ -79,6 +80,7 @@ impl Job {
 pub(super) struct LaneEntry {
     jobs: std::sync::Mutex<Option<mpsc::Sender<Job>>>,
     sender: mpsc::WeakSender<Job>,
+    admission: Arc<Admission>,
 }
 
 impl LaneEntry {
@@ -94,6 +96,11 @@ impl LaneEntry {
         })?;
         drop(jobs);
         answer.await.map_err(|_| StoreError::Lost)?
+    }
+
+    /// Whether a caller who can come again may come in.
+    pub(super) fn admits(&self) -> bool {
+        self.admission.admits(self.queued().0)
     }
 
     /// How many jobs wait, and how many may.
@@ -127,8 +134,10 @@ pub(super) struct LaneParts {
 pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinHandle<()>), StoreError> {
     let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
     let runtime = parts.runtime.clone();
+    let admission = Arc::<Admission>::default();
     let lane = Lane {
         parts,
+        admission: Arc::clone(&admission),
         session: None,
         books: Books::default(),
         queue,
@@ -151,6 +160,7 @@ pub(super) fn start(number: usize, parts: LaneParts) -> Result<(LaneEntry, JoinH
     let entry = LaneEntry {
         jobs: std::sync::Mutex::new(Some(jobs)),
         sender,
+        admission,
     };
     Ok((entry, thread))
 }
@@ -179,6 +189,8 @@ enum Joining {
 
 struct Lane {
     parts: LaneParts,
+    /// Who is let into the queue.
+    admission: Arc<Admission>,
     session: Option<Session>,
     books: Books,
     queue: mpsc::Receiver<Job>,
@@ -211,6 +223,7 @@ impl Lane {
                 self.waiting.push_back(job);
             }
             let jobs = self.next_batch();
+            self.admission.holds(self.waiting.len() + jobs.len());
             if self.work_off(jobs, Joining::Open) == Reached::No {
                 // It was tried for as long as callers wait: those behind needn't wait as long again.
                 let mut behind: Vec<Job> = self.waiting.drain(..).collect();
@@ -219,6 +232,7 @@ impl Lane {
                 }
                 answer(behind, Err(StoreError::Unavailable));
             }
+            self.admission.holds(self.waiting.len());
         }
     }
 
@@ -285,17 +299,17 @@ impl Lane {
 
     /// Judges a batch, makes it durable, and only then answers.
     fn work_off(&mut self, mut jobs: Vec<Job>, joining: Joining) -> Reached {
+        let began = Instant::now();
         let written = self.commit(&mut jobs, joining);
+        if written.is_ok() {
+            self.admission.has_done(jobs.len(), began.elapsed(), self.waiting.len());
+        }
         if jobs.len() > 1
-            && let Err(error @ StoreError::Database(_)) = &written
+            && let Err(error @ (StoreError::Database(_) | StoreError::Damaged(_))) = &written
         {
-            // One of them is what the database can't take: the others must not fail for it.
+            // One of them is what the database can't take, or a row that can't be read: the others must not fail for it.
             tracing::error!(%error, jobs = jobs.len(), "a batch could not be written: each of it is judged by itself");
-            let mut reached = Reached::Yes;
-            for job in jobs {
-                reached = self.work_off(vec![job], Joining::Closed);
-            }
-            return reached;
+            return self.work_off_one_by_one(jobs);
         }
         // An outcome that nobody will ever know came from a database that answers.
         let unreachable = matches!(written, Err(StoreError::Unavailable))
@@ -318,6 +332,18 @@ impl Lane {
             _ => answer_all(),
         }
         if unreachable { Reached::No } else { Reached::Yes }
+    }
+
+    /// Judges each job of a batch by itself, until the database can't be reached: those behind needn't wait as long again, each in turn.
+    fn work_off_one_by_one(&mut self, jobs: Vec<Job>) -> Reached {
+        let mut jobs = jobs.into_iter();
+        while let Some(job) = jobs.next() {
+            if self.work_off(vec![job], Joining::Closed) == Reached::No {
+                answer(jobs.collect(), Err(StoreError::Unavailable));
+                return Reached::No;
+            }
+        }
+        Reached::Yes
     }
 
     /// Tells who waits in memory; what is left are the answers.

@@ -521,12 +521,12 @@ impl Loaded {
         let place = [bucket_of(account), account.id.number()];
         let key = (account, row.get::<String>(2)?);
         let found = (
-            row.get(3)?,
+            vault.open_fingerprint(&place, row.blob(3)?),
             vault.open(Purpose::Answer, &place, row.blob(4)?),
             row.get(5)?,
         );
         match found {
-            (fingerprint, Ok(result), at) => drop(self.answers.insert(key, Some((fingerprint, result, at)))),
+            (Ok(fingerprint), Ok(result), at) => drop(self.answers.insert(key, Some((fingerprint, result, at)))),
             // The same again.
             _ => drop(self.answers.remove(&key)),
         }

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::events::Event;
+use super::keys::{self, KeysTold};
 use super::load::EPOCH_LOCKS;
 use super::schema::{self, SCHEMA};
 use super::session::{Access, COMMIT, Session};
 use super::settings::NodeTimes;
 use super::takeover::Takeover;
+use crate::sql::Connection;
 use crate::types::{CommittedSender, Lease, StoreError};
 
 /// How long the thread rests after the database could not be reached.
@@ -178,6 +180,12 @@ impl Node {
         }
     }
 
+    /// Something is to be told, or heard, at once.
+    pub(crate) fn hurry(&self) {
+        self.lock().hurry = true;
+        self.woken.notify_all();
+    }
+
     /// Sleeps until then, or until something happens.
     fn sleep_until(&self, until: Instant) {
         let mut standing = self.lock();
@@ -272,6 +280,7 @@ pub(crate) fn keep_alive(
         in_touch_since: Some(now),
         takeovers: Vec::new(),
         told_watching: false,
+        keys_told: None,
         in_vain: 0,
     };
     std::thread::Builder::new()
@@ -296,6 +305,8 @@ struct Keeper {
     takeovers: Vec<Takeover>,
     /// Whether the others were told that this node wants to hear of requests.
     told_watching: bool,
+    /// What the others know of this node's master keys.
+    keys_told: Option<KeysTold>,
     /// Heartbeats in a row that didn't reach the database.
     in_vain: u32,
 }
@@ -415,6 +426,8 @@ impl Keeper {
             standing.lost = false;
             lapsed
         } else {
+            // The master key may have been changed without it: then it must not begin anew.
+            crate::sql::keys::settle(Connection::Postgres(session), &self.shared.vault)?;
             node.begin_epoch(session)?;
             // Where it wasn't ended but deleted, nobody else claims its rows.
             self.strays_at = asked_at;
@@ -426,7 +439,13 @@ impl Keeper {
             self.committed.commands.miss();
             self.committed.reports.miss();
         }
-        Ok(())
+        let attended = keys::attend(session, &self.shared, &mut self.keys_told);
+        if matches!(attended, Err(StoreError::MissingNextKey | StoreError::WrongMasterKey)) {
+            // What it would seal, nobody could open: it does nothing until it has the key.
+            let node = &self.shared.node;
+            node.lost(node.lease());
+        }
+        attended
     }
 
     /// Looks for nodes that have ended or are dead, and counts those that live.

@@ -482,15 +482,16 @@ fn put_answers(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> R
     for ((account, key), answer) in &batch.answers {
         let place = [i64::from(account.bucket.0), account.id.number()];
         let sealed = shared.vault.seal(Purpose::Answer, &place, &answer.result)?;
-        rows.push((place, key, answer, sealed));
+        let fingerprint = shared.vault.seal_fingerprint(&place, &answer.idempotency.fingerprint)?;
+        rows.push((place, key, answer, fingerprint, sealed));
     }
     let mut arrays = Arrays::default();
     arrays.put_buckets(pipeline.sharded, &rows, |(place, ..)| place[0]);
     arrays.put(&rows, |(place, ..)| place[1]);
     arrays.put(&rows, |(_, key, ..)| key.as_str().to_owned());
-    arrays.put(&rows, |(_, _, answer, _)| answer.idempotency.fingerprint.to_vec());
-    arrays.take(&mut rows, |(_, _, _, sealed)| std::mem::take(sealed));
+    arrays.take(&mut rows, |(_, _, _, fingerprint, _)| std::mem::take(fingerprint));
+    arrays.take(&mut rows, |(.., sealed)| std::mem::take(sealed));
     // The last column, of rows whose sealed bytes were moved out.
-    arrays.put(&rows, |(_, _, answer, _)| answer.at.millis());
+    arrays.put(&rows, |(_, _, answer, ..)| answer.at.millis());
     pipeline.add(PUT_ANSWERS.of(pipeline.sharded), arrays)
 }

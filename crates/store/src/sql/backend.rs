@@ -13,6 +13,7 @@ use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
 use crate::sql::Connection;
+use crate::tally::TallyBook;
 use crate::types::{Actor, Lease, StoreError, Trouble};
 use crate::vault::Vault;
 use crate::watches::Watches;
@@ -97,6 +98,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The same where nobody waits, and nothing is lost if it can't be done now.
     fn note_later(&self, write: impl FnOnce(&mut Settings<'_>) -> Result<(), StoreError> + Send + 'static);
 
+    /// Looks in the books how the master key stands, and tells the vault, after whatever is being written.
+    fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// See [`crate::Store::submit`].
     fn command(
         &self,
@@ -138,6 +142,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn present_trouble(&self) -> Option<Trouble>;
     /// See [`crate::Console::load`].
     fn present_load(&self) -> BooksLoad;
+    /// Where the writers add up what they did.
+    fn tally_book(&self) -> &TallyBook;
     /// See [`crate::Store::back_up`].
     fn copy_to(
         &self,

@@ -6,11 +6,16 @@ use futures_util::future::BoxFuture;
 use super::backend::Backend;
 use super::read::{PROFILE, profile_from_row, row_limit};
 use crate::console::{BooksLoad, Console, OpenReports};
+use crate::tally::Tally;
 use crate::types::{AccountProfile, StoreError};
 
 impl<B: Backend> Console for B {
     fn load(&self) -> BooksLoad {
         self.present_load()
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally_book().read()
     }
 
     fn open_reports(&self, limit: usize) -> BoxFuture<'_, Result<OpenReports, StoreError>> {

@@ -9,8 +9,8 @@ use countersign_core::{
 };
 
 use super::codec::{
-    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, damaged, phone_column, purchase_from_row,
-    request_id, request_place,
+    ACCOUNT_COLUMNS, REQUEST_COLUMNS, RequestColumns, account_from_row, phone_column, purchase_from_row, request_id,
+    request_place,
 };
 use super::orders;
 use crate::batch::{FactSource, LiveKey};
@@ -54,7 +54,7 @@ impl FactSource for Facts<'_> {
         let Some((fingerprint, sealed, at)) = row else {
             return Ok(None);
         };
-        let fingerprint = fingerprint.try_into().map_err(|_| damaged("a fingerprint"))?;
+        let fingerprint = self.vault.open_fingerprint(&place, &fingerprint)?;
         Ok(Some(FirstAnswer {
             idempotency: Idempotency {
                 key: key.clone(),

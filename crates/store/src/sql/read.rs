@@ -409,7 +409,7 @@ fn place_of(connection: Connection<'_>, id: AccountId) -> Result<Option<AccountK
 }
 
 /// Where the accounts with a phone number are: the open one first.
-fn places_of(connection: Connection<'_>, phone: PhoneNumber) -> Result<Vec<AccountKey>, StoreError> {
+pub(crate) fn places_of(connection: Connection<'_>, phone: PhoneNumber) -> Result<Vec<AccountKey>, StoreError> {
     let sql = if connection.is_postgres() {
         "SELECT bucket, account_id FROM account_place WHERE phone = ?1 ORDER BY open DESC LIMIT 1000"
     } else {

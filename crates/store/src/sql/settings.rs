@@ -64,6 +64,11 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// What is kept of an account in memory must be read again.
+    pub(crate) fn account_changed(&mut self, id: AccountId) {
+        self.changed_accounts.push(id);
+    }
+
     pub(crate) fn create_account(&mut self, new: &NewAccount, by: Actor) -> Result<AccountProfile, StoreError> {
         let place = account_place(new.key);
         if !self.place_account(new)? {
@@ -335,27 +340,4 @@ fn prices_detail(setting: &PriceSetting, added: usize) -> String {
 
 pub(crate) fn account_place(account: AccountKey) -> [i64; 2] {
     [i64::from(account.bucket.0), account.id.number()]
-}
-
-/// Notes the master key's check value at the first start, and compares it at every later one.
-pub(crate) fn check_master_key(connection: Connection<'_>, vault: &Vault) -> Result<(), StoreError> {
-    // Of nodes that start at the same time one is the first.
-    connection.execute(
-        "INSERT INTO meta (name, value) VALUES ('key_check', ?1) ON CONFLICT DO NOTHING",
-        [vault.key_check().as_slice()],
-    )?;
-    compare_master_key(connection, vault)
-}
-
-/// Whether the books were sealed with this key, where nothing may be written.
-pub(crate) fn compare_master_key(connection: Connection<'_>, vault: &Vault) -> Result<(), StoreError> {
-    let stored: Vec<u8> =
-        connection.query_row("SELECT value FROM meta WHERE name = 'key_check'", params![], |row| {
-            row.get(0)
-        })?;
-    if stored == vault.key_check() {
-        Ok(())
-    } else {
-        Err(StoreError::WrongMasterKey)
-    }
 }

@@ -208,8 +208,14 @@ impl<B: Backend> Store for B {
 
     fn authenticate(&self, token: &ApiToken) -> BoxFuture<'_, Result<Option<Arc<AccountAccess>>, StoreError>> {
         let (lookup, id) = (self.vault().token_lookup(token), token.account());
+        // While the master key is changed, a token stands under either key's hash.
+        let other = self.vault().other_token_lookup(token);
+        let of_token = move |stored: &super::access::StoredAccess| {
+            let found = stored.of_lookup(&lookup);
+            found.or_else(|| other.and_then(|other| stored.of_lookup(&other)))
+        };
         if let Some(stored) = self.access().kept(id) {
-            return Box::pin(std::future::ready(Ok(stored.of_lookup(&lookup))));
+            return Box::pin(std::future::ready(Ok(of_token(&stored))));
         }
         Box::pin(async move {
             let (drops_before, asked_at) = (self.access().drops(), Instant::now());
@@ -217,7 +223,7 @@ impl<B: Backend> Store for B {
                 return Ok(None);
             };
             self.access().keep(id, &stored, drops_before, asked_at);
-            Ok(stored.of_lookup(&lookup))
+            Ok(of_token(&stored))
         })
     }
 

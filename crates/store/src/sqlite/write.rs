@@ -306,7 +306,7 @@ fn write_rare_rows(connection: &Connection, vault: &Vault, batch: &Batch) -> Res
                 place[0],
                 place[1],
                 key.as_str(),
-                answer.idempotency.fingerprint,
+                vault.seal_fingerprint(&place, &answer.idempotency.fingerprint)?,
                 vault.seal(Purpose::Answer, &place, &answer.result)?,
                 answer.at.millis(),
             ])?;

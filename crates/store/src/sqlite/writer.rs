@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use countersign_core::{AccountKey, Command, Rules};
 use rusqlite::Connection;
@@ -18,6 +19,7 @@ use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
 use super::write::write_batch;
 use crate::Outcome;
+use crate::admission::Admission;
 use crate::backup::BackupError;
 use crate::batch::{Batch, FloodBook};
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
@@ -26,6 +28,7 @@ use crate::sql::load::Facts;
 use crate::sql::settings::Settings;
 use crate::sql::usage::UsageBook;
 use crate::sql::{Connection as Shared, actions, reports};
+use crate::tally::TallyBook;
 use crate::types::{Actor, CommittedSender, Lease, StoreError};
 use crate::vault::Vault;
 use crate::watches::Watches;
@@ -87,6 +90,13 @@ impl Pending {
     }
 }
 
+/// What the writer keeps for others to read.
+pub(super) struct Told {
+    pub(super) tally: Arc<TallyBook>,
+    /// Who is let into its queue.
+    pub(super) admission: Arc<Admission>,
+}
+
 /// The writer's state, on its thread. The connection stands beside it, since a backup borrows that for its whole length.
 pub(super) struct Writer {
     vault: Arc<Vault>,
@@ -97,6 +107,10 @@ pub(super) struct Writer {
     committed: CommittedSender,
     disk: DiskWatch,
     watches: Arc<Watches>,
+    tally: Arc<TallyBook>,
+    admission: Arc<Admission>,
+    /// Jobs that were committed since that was last asked.
+    done: usize,
     /// A backup that is to begin after this batch.
     wanted_backup: Option<BackupTask>,
 }
@@ -109,6 +123,7 @@ impl Writer {
         committed: CommittedSender,
         disk: DiskWatch,
         watches: Arc<Watches>,
+        told: Told,
     ) -> Self {
         Self {
             vault,
@@ -119,6 +134,9 @@ impl Writer {
             committed,
             disk,
             watches,
+            tally: told.tally,
+            admission: told.admission,
+            done: 0,
             wanted_backup: None,
         }
     }
@@ -153,13 +171,28 @@ impl Writer {
         runtime: Option<&Handle>,
     ) {
         while let Some(first) = queue.blocking_recv() {
-            self.work_off(connection, first, &mut queue, runtime);
-            checkpointer.keep_log_bounded(connection);
+            self.take_turn(connection, first, &mut queue, checkpointer, runtime);
             if let Some(task) = self.wanted_backup.take() {
                 self.back_up(connection, task, &mut queue, checkpointer, runtime);
             }
         }
         checkpointer.finish(connection);
+    }
+
+    /// Works off what waits, and the log's checkpoint where it is due; callers are let in by how long that takes.
+    fn take_turn(
+        &mut self,
+        connection: &Connection,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+        checkpointer: &Checkpointer,
+        runtime: Option<&Handle>,
+    ) {
+        let began = Instant::now();
+        self.work_off(connection, first, queue, runtime);
+        checkpointer.keep_log_bounded(connection);
+        self.admission
+            .has_done(std::mem::take(&mut self.done), began.elapsed(), 0);
     }
 
     /// Copies the books, one step after each batch; where nothing waits, step after step.
@@ -173,10 +206,7 @@ impl Writer {
     ) {
         let copied = copy(connection, &task.partial, &task.progress, || {
             match queue.try_recv() {
-                Ok(first) => {
-                    self.work_off(connection, first, queue, runtime);
-                    checkpointer.keep_log_bounded(connection);
-                }
+                Ok(first) => self.take_turn(connection, first, queue, checkpointer, runtime),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return ControlFlow::Break(BackupError::Closing),
             }
@@ -255,6 +285,7 @@ impl Writer {
         if pending.len() == 0 {
             return;
         }
+        self.admission.holds(pending.len());
         let Pending { commands, reports } = std::mem::take(pending);
         let written = if self.disk.is_full() {
             Err(StoreError::DiskFull)
@@ -266,6 +297,10 @@ impl Writer {
             }
             written
         };
+        if written.is_ok() {
+            self.done += commands.len() + reports.len();
+        }
+        self.admission.holds(0);
         let many = commands.len() + reports.len() >= MANY_ANSWERS;
         let answer_all = move || {
             // A caller who went away doesn't undo what was committed.
@@ -302,6 +337,7 @@ impl Writer {
         commands: &[Asked],
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
+        let began = Instant::now();
         let (vault, rules, flood, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
         let written = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
@@ -342,6 +378,9 @@ impl Writer {
         for (account, _) in &batch.clocks_moved {
             self.access.drop_entry(account.id);
         }
+        let attempts = reports.iter().map(|(_, _, outcome, _)| outcome);
+        let jobs = commands.len() + reports.len();
+        self.tally.note(jobs, began.elapsed(), &batch, attempts);
         batch.note_flood(&mut self.flood);
         self.watches.tell(|| {
             let touched = batch.requests.iter();

@@ -88,6 +88,11 @@ impl Cells {
         found.unwrap_or_else(|| panic!("column {column} of {self:?} is of another type"))
     }
 
+    /// All its columns.
+    pub fn all(&self) -> &[Cell] {
+        &self.0
+    }
+
     fn read(row: Row<'_>, columns: usize) -> Result<Self, StoreError> {
         let cells = (0..columns).map(|column| {
             Ok(match row.column(column)? {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod joined;
+mod keys;
 mod one_account;
 mod takeover;
 

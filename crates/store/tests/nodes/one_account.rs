@@ -9,7 +9,7 @@ async fn batches(client: &tokio_postgres::Client) -> i64 {
 }
 
 /// Waits until somebody waits for a row that somebody else has locked.
-async fn somebody_waits(client: &tokio_postgres::Client) {
+pub(super) async fn somebody_waits(client: &tokio_postgres::Client) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     in_time("a batch that waits", async {
         while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
@@ -19,7 +19,7 @@ async fn somebody_waits(client: &tokio_postgres::Client) {
     .await;
 }
 
-fn send_command(number: u64, idempotency: Option<Idempotency>) -> Command {
+pub(super) fn send_command(number: u64, idempotency: Option<Idempotency>) -> Command {
     let send = Send {
         email: None,
         locale: None,

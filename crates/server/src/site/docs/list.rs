@@ -42,7 +42,12 @@ pub(super) static GROUPS: [Group; 4] = [
             page!(
                 "sandbox",
                 "Sandbox",
-                "Numbers that follow a script, a clock that you move, and stand-ins for CI."
+                "Numbers that follow a script, a clock that you move, and stand-ins for Telegram's host."
+            ),
+            page!(
+                "ci",
+                "Tests and CI",
+                "A sandbox for your own project's tests: start, wait, numbers, clock; with pytest, Jest and Rust."
             ),
             page!(
                 "inbox",
@@ -174,6 +179,16 @@ pub(super) static GROUPS: [Group; 4] = [
                 "postgresql",
                 "PostgreSQL and several nodes",
                 "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
+            ),
+            page!(
+                "privacy",
+                "Privacy",
+                "What is kept of the people that are written to, where, and for how long."
+            ),
+            page!(
+                "threat-model",
+                "Threat model",
+                "What could go wrong, room by room, and where it is answered."
             ),
             page!(
                 "benchmarks",
