@@ -1,11 +1,13 @@
-//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Six subcommands: `run` drives the real server
+//! `countersign-bench`: the load and micro benchmarks (docs/benchmarks.md). Seven subcommands: `run` drives the real server
 //! beside a ceiling server and judges the figures, `ceiling` is that other server, `micro` times the parts in one process,
-//! `audit` fills books and has them audited, `overload` offers a server more than it can serve, `statistics` times the pages that show a year of requests.
+//! `audit` fills books and has them audited, `overload` offers a server more than it can serve, `statistics` times the pages that show a
+//! year of requests, `pumping` simulates attacks on the rules against them.
 //! Nothing here runs in production.
 
 mod ceiling;
 mod micro;
 mod numbers;
+mod pumping;
 mod run;
 
 use std::net::SocketAddr;
@@ -43,6 +45,8 @@ enum Benchmark {
     Statistics(run::statistics::Options),
     /// Time the rules, the parsers and a batch of the store, in this process.
     Micro(micro::Options),
+    /// Simulate weeks of traffic with attacks, and report what the rules against pumping prevent and whom they hinder.
+    Pumping(pumping::Options),
 }
 
 fn main() -> Result<()> {
@@ -53,5 +57,6 @@ fn main() -> Result<()> {
         Benchmark::Overload(options) => run::overload::run(&options),
         Benchmark::Statistics(options) => run::statistics::run(&options),
         Benchmark::Micro(options) => micro::run(&options),
+        Benchmark::Pumping(options) => pumping::run(&options),
     }
 }

@@ -1,5 +1,7 @@
-//! The guard against sends that nobody should pay for, as pure judgements: where a number may not get a code at all. What conversion
-//! tells of a prefix isn't judged here, and the server doesn't ask the guard yet.
+//! The guard against sends that nobody should pay for, as pure judgements: where a number may not get a code at all, and (`pumping`)
+//! where codes don't come back from. The server doesn't ask the guard yet.
+
+mod pumping;
 
 use std::fmt;
 
@@ -8,6 +10,8 @@ use rlibphonenumber::{PhoneNumber as Parsed, PhoneNumberType};
 use crate::country::Country;
 use crate::phone::PhoneNumber;
 use crate::price::NumberPrefix;
+
+pub use pumping::{Pace, Pumping, PumpingParameter, PumpingPlace, PumpingRefusal, PumpingRules};
 
 /// At most so many rules for one account: each send compares its number with all of them.
 pub const MAX_AREA_RULES: usize = 500;
