@@ -1,13 +1,12 @@
 //! Who is let in while a writer has more to do than it can. A queue that is bounded by its length alone fills up under overload, and then
 //! everybody waits as long as it is; callers give up, and what is done for them is done for nobody. So a call is refused as soon as
 //! it would have to wait too long, judged by how many are before it and by what each costs the writer at present. What was let in is done.
+//! Callers are asked about alone, since they can come again: what workers bring has happened already.
 //!
 //! The queue then stands at that length, and the writer is never idle: it does as much as without, and nobody waits longer than this.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-
-use countersign_core::{Action, Command};
 
 /// How long a call may have to wait for its turn. With the batch that it goes with, what HTTP takes, and the share of the processor that refusals
 /// take, its answer comes within 250 ms.
@@ -62,11 +61,6 @@ impl Admission {
         // Never unknown again.
         self.cost_ns.store(cost.max(1), Ordering::Relaxed);
     }
-}
-
-/// Whether a command is a caller's, who can come again. What workers bring has happened already; and who has been admitted is settled.
-pub(crate) const fn can_come_again(command: &Command) -> bool {
-    command.token.is_some() && !matches!(command.action, Action::Settle { .. })
 }
 
 #[cfg(test)]

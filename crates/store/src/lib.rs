@@ -192,6 +192,12 @@ pub fn open(options: StoreOptions) -> Result<(Arc<dyn Books>, CommittedWork), St
 
 /// The books. Every answer to a write is given after its commit.
 pub trait Store: Send + Sync + 'static {
+    /// Whether a caller who can come again is to be let in: whether the writer would come to their command soon, at its present speed (see
+    /// `admission`). To be asked before the first command of a call, never between two of them: what was let in is done. Books that answer
+    /// at once let everybody in.
+    fn admits(&self, _account: AccountKey) -> bool {
+        true
+    }
     /// The one door: judges a command and makes its changes durable. Fails at once with [`StoreError::Busy`] where the
     /// bounded queue is full, and with [`StoreError::Closing`] while the store shuts down; nothing is half done then.
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>>;

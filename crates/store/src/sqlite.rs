@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use schema::{FILE_NAME, open_for_audit, open_for_reading, require_current_schema, require_known_schema};
 
 use crate::Outcome;
-use crate::admission::{Admission, can_come_again};
+use crate::admission::Admission;
 use crate::backup::{BackupDone, BackupError, BackupProgress, Unfinished};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -223,6 +223,10 @@ impl Backend for SqliteStore {
         })
     }
 
+    fn admits_callers(&self, _account: AccountKey) -> bool {
+        self.admission.admits(self.queued())
+    }
+
     fn command(
         &self,
         _lease: Option<Lease>,
@@ -231,9 +235,6 @@ impl Backend for SqliteStore {
         by: Option<Actor>,
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         Box::pin(async move {
-            if can_come_again(&command) && !self.admission.admits(self.queued()) {
-                return Err(StoreError::Busy);
-            }
             let (reply, answer) = oneshot::channel();
             self.queue(Job::Command {
                 account,

@@ -151,6 +151,9 @@ pub(crate) struct Sending {
 /// Brings a command into the books. For a send or an ability check, the route is planned first; where a leg must ask the
 /// network, it is asked once the fee is on hold, and then settled. Whoever gives up in between leaves a hold that ends by itself.
 pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) -> Result<Outcome, StoreError> {
+    if !app.store.admits(sending.account) {
+        return Err(StoreError::Busy);
+    }
     let Some(question) = Question::of(&command.action, sending) else {
         return books(app, sending, command).await;
     };

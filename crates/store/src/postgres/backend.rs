@@ -15,7 +15,6 @@ use super::schema::{SETTINGS_LOCK, newer_prices};
 use super::session::{COMMIT, Session};
 use super::{PostgresStore, Shared};
 use crate::Outcome;
-use crate::admission::can_come_again;
 use crate::backup::{BackupDone, BackupError, BackupProgress};
 use crate::console::BooksLoad;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome, ReportProfile};
@@ -192,6 +191,10 @@ impl Backend for PostgresStore {
         std::future::ready(Ok(())).boxed()
     }
 
+    fn admits_callers(&self, account: AccountKey) -> bool {
+        self.lane_of(account).admits()
+    }
+
     fn command(
         &self,
         lease: Option<Lease>,
@@ -201,9 +204,6 @@ impl Backend for PostgresStore {
     ) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         let lane = self.lane_of(account);
         async move {
-            if can_come_again(&command) && !lane.admits() {
-                return Err(StoreError::Busy);
-            }
             let job = move |reply| Job::Command {
                 lease,
                 account,

@@ -101,6 +101,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Looks in the books how the master key stands, and tells the vault, after whatever is being written.
     fn settle_keys(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// See [`crate::Store::admits`].
+    fn admits_callers(&self, account: AccountKey) -> bool;
     /// See [`crate::Store::submit`].
     fn command(
         &self,

@@ -25,6 +25,10 @@ use crate::types::{
 use crate::{Outcome, Store};
 
 impl<B: Backend> Store for B {
+    fn admits(&self, account: AccountKey) -> bool {
+        self.admits_callers(account)
+    }
+
     fn submit(&self, account: AccountKey, command: Command) -> BoxFuture<'_, Result<Outcome, StoreError>> {
         self.command(None, account, command, None)
     }
