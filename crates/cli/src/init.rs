@@ -54,7 +54,7 @@ pub(crate) struct InitArguments {
     /// Where it listens [default: 127.0.0.1:8099]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// How callers write its address, like https://verify.example.com
+    /// How callers write its address: `https://` and its host name
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Its certificate chain, in PEM
