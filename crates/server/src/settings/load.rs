@@ -10,7 +10,8 @@ use toml::{Table, Value};
 
 use super::channels;
 use super::database::without_secret;
-use super::table::{Kind, Setting, TABLE, parse_mode};
+use super::table::{Kind, Setting, TABLE};
+use super::values::parse_mode;
 use super::{
     CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, InboxSettings, KeySettings, LimitSettings,
     MetricsSettings, PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,

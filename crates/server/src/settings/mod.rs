@@ -11,6 +11,7 @@ mod error;
 mod load;
 mod table;
 mod text;
+mod values;
 
 pub use channels::{ChannelSettings, LegSettings, MessageKind, RouteSettings};
 pub use database::{DatabaseSettings, DatabaseUrl, PostgresUrl};

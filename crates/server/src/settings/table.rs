@@ -1,17 +1,16 @@
 //! The one table of settings. A new setting is a field in [`Settings`] and a row here; everything else follows.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use countersign_core::{Credits, Locale, MAX_PURCHASE};
-use ipnet::IpNet;
-use url::Url;
+use countersign_core::Locale;
 
 use super::Settings;
 use super::database::put_database;
+use super::values::{
+    address, base_url, flag, http_address, networks, node_name, order_amount, parse_mode, path, put, put_limit,
+    put_optional, retry_delays, seconds, within,
+};
 use crate::Mode;
-use crate::workers::{MAX_RETRIES, RetrySchedule};
 
 /// How a setting is written in the file. In the environment everything is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +79,6 @@ const AN_ORDER: &str = "an amount above 0 in quotes, like \"10\"";
 const A_LIMIT: &str = "a whole number, 0 for no limit";
 const SECONDS: &str = "a whole number of seconds from 1 to 300";
 
-/// The longest delay before a retry: a week.
-const MAX_RETRY_DELAY_SECONDS: u32 = 7 * 86_400;
 /// 15 s, 1 min, 5 min, 15 min, 30 min, 1 h, 2 h, 4 h, 8 h, 12 h.
 const RETRY_DELAYS: &str = "15,60,300,900,1800,3600,7200,14400,28800,43200";
 
@@ -569,103 +566,3 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.texts.default_language, Locale::parse(text)),
     },
 ];
-
-fn put<T>(place: &mut T, value: impl Into<Option<T>>) -> Option<()> {
-    *place = value.into()?;
-    Some(())
-}
-
-/// Reads a mode's name.
-pub(super) fn parse_mode(text: &str) -> Option<Mode> {
-    match text {
-        "sandbox" => Some(Mode::Sandbox),
-        "production" => Some(Mode::Production),
-        _ => None,
-    }
-}
-
-/// Empty text is "not set"; other text must be right.
-fn put_optional<T>(place: &mut Option<T>, text: &str, parse: fn(&str) -> Option<T>) -> Option<()> {
-    *place = if text.is_empty() { None } else { Some(parse(text)?) };
-    Some(())
-}
-
-/// 0 is "no limit".
-fn put_limit(place: &mut Option<u32>, text: &str) -> Option<()> {
-    let count: u32 = text.parse().ok()?;
-    *place = (count > 0).then_some(count);
-    Some(())
-}
-
-fn path(text: &str) -> Option<PathBuf> {
-    (!text.is_empty()).then(|| PathBuf::from(text))
-}
-
-fn node_name(text: &str) -> Option<String> {
-    let is_name = text.len() <= 63 && !text.contains(char::is_control);
-    is_name.then(|| text.to_owned())
-}
-
-fn flag(text: &str) -> Option<bool> {
-    match text {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
-    }
-}
-
-fn http_address(text: &str) -> Option<Url> {
-    Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-fn address(text: &str) -> Option<SocketAddr> {
-    // No name is resolved here; the one that everybody types is known without asking.
-    match text.strip_prefix("localhost:") {
-        Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
-        None => text.parse().ok(),
-    }
-}
-
-fn within<T: TryFrom<u32>>(text: &str, least: u32, most: u32) -> Option<T> {
-    let number: u32 = text.parse().ok()?;
-    (least..=most).contains(&number).then(|| T::try_from(number).ok())?
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    within::<u32>(text, 1, 300).map(|seconds| Duration::from_secs(seconds.into()))
-}
-
-fn networks(text: &str) -> Option<Vec<IpNet>> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts
-        .map(|part| {
-            part.parse()
-                .ok()
-                .or_else(|| Some(IpNet::from(part.parse::<std::net::IpAddr>().ok()?)))
-        })
-        .collect()
-}
-
-fn order_amount(text: &str) -> Option<Credits> {
-    let amount = Credits::parse(text).ok()?;
-    (amount > Credits::ZERO && amount <= MAX_PURCHASE).then_some(amount)
-}
-
-fn retry_delays(text: &str) -> Option<RetrySchedule> {
-    let delays: Option<Vec<i64>> = text
-        .split(',')
-        .map(|part| within::<u32>(part.trim(), 1, MAX_RETRY_DELAY_SECONDS).map(|seconds| 1_000 * i64::from(seconds)))
-        .collect();
-    let delays: [i64; MAX_RETRIES] = delays?.try_into().ok()?;
-    let grow = delays.is_sorted_by(|earlier, later| earlier < later);
-    grow.then(|| RetrySchedule::new(delays))
-}
-
-fn base_url(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/";
-    let nothing_else = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    (plain && nothing_else).then(|| text.trim_end_matches('/').to_owned())
-}
