@@ -84,7 +84,6 @@ impl Traces {
             .with_http()
             .with_http_client(Collector::new(endpoint).map_err(|error| failed(&error))?)
             .with_endpoint(endpoint.as_str())
-            .with_timeout(EXPORT_LIMIT)
             .build()
             .map_err(|error| failed(&error))?;
         let share = f64::from(settings.sample_percent) / 100.0;
@@ -190,7 +189,10 @@ impl Collector {
     fn new(endpoint: &url::Url) -> Result<Self, reqwest::Error> {
         // Fails only where there is a provider already, which serves as well.
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        // The exporter's own limit holds for its own clients alone; a collector that never answers must not hold its thread.
+        let client = reqwest::Client::builder()
+            .timeout(EXPORT_LIMIT)
+            .redirect(reqwest::redirect::Policy::none());
         let client = match endpoint.host() {
             Some(url::Host::Domain("localhost")) => client.no_proxy(),
             Some(url::Host::Ipv4(address)) if address.is_loopback() => client.no_proxy(),
