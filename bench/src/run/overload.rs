@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Callers who wait for their answers, where the rate is found that the server can serve.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=4096))]
     callers: u32,
-    /// Connections that the open loop may have at once; a send that finds none free waits, and its time runs.
+    /// Connections that the open loop may have at once; a send that finds none free waits, which is told as the load's own delay.
     #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
     connections: u32,
     /// An empty PostgreSQL database for the books; SQLite without it.
@@ -264,9 +264,12 @@ struct Step {
     refused: u64,
     /// Those that were accepted before the step's time was over: what comes later would be counted as speed that wasn't there.
     accepted_in_time: u64,
-    /// From when a send was due to its answer, in milliseconds.
+    /// From when a send was written to its answer, in milliseconds.
     accepted_ms: Vec<f64>,
     refused_ms: Vec<f64>,
+    /// From when a send was due until it was written: where no connection was free, or this program had no processor. What is long here
+    /// was not offered at the rate that was asked for, and no server could have answered it.
+    late_ms: Vec<f64>,
 }
 
 impl Step {
@@ -280,8 +283,9 @@ impl Step {
 
     fn text(&self) -> String {
         format!(
-            "offered {:.0}/s, accepted {:.0}/s within {:.0} ms (p50) and {:.0} ms (p99), refused {:.1} % within {:.0} ms (p99)",
+            "due {:.0}/s, written within {:.0} ms (p99), accepted {:.0}/s within {:.0} ms (p50) and {:.0} ms (p99), refused {:.1} % within {:.0} ms (p99)",
             float(self.begun) / self.seconds,
+            quantile(&self.late_ms, 0.99),
             self.goodput(),
             quantile(&self.accepted_ms, 0.5),
             self.p99_ms(),
@@ -318,9 +322,14 @@ async fn open(load: &Arc<Load>, rate: f64, time: Duration, connections: u32) -> 
                     Some(caller) => caller,
                     None => load.connect().await?,
                 };
+                let written_at = Instant::now();
                 let fate = load.send(&mut caller).await?;
                 load.free().push(caller);
-                anyhow::Ok((fate, due_at.elapsed()))
+                anyhow::Ok(Sent {
+                    fate,
+                    late: written_at.duration_since(due_at),
+                    took: written_at.elapsed(),
+                })
             });
         }
         while let Some(done) = running.try_join_next() {
@@ -336,13 +345,21 @@ async fn open(load: &Arc<Load>, rate: f64, time: Duration, connections: u32) -> 
     Ok(step)
 }
 
-type Done = std::result::Result<Result<(Fate, Duration)>, tokio::task::JoinError>;
+/// A send that was answered.
+struct Sent {
+    fate: Fate,
+    late: Duration,
+    took: Duration,
+}
+
+type Done = std::result::Result<Result<Sent>, tokio::task::JoinError>;
 
 fn note(step: &mut Step, done: Done) -> Result<()> {
-    let (fate, took) = match done {
+    let Sent { fate, late, took } = match done {
         Ok(done) => done?,
         Err(error) => bail!("a caller ended: {error}"),
     };
+    step.late_ms.push(late.as_secs_f64() * 1e3);
     let took_ms = took.as_secs_f64() * 1e3;
     match fate {
         Fate::Accepted => step.accepted_ms.push(took_ms),
