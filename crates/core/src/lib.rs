@@ -24,6 +24,7 @@ mod order;
 mod parameters;
 mod phone;
 mod price;
+mod quota;
 mod recipient;
 mod request;
 mod route;
@@ -64,6 +65,7 @@ pub use price::{
     DEFAULT_PRICE, MAX_PRICE, MAX_PRICE_ROWS, NumberPrefix, PriceChange, PriceList, PriceListFull, PriceRoute,
     PriceRow, RouteName,
 };
+pub use quota::{Asked, Quota, Share, Taken};
 pub use recipient::{EmailAddress, Locale};
 pub use request::{
     ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, LegState, Message, VerificationRequest,

@@ -28,6 +28,7 @@ mod pace;
 mod payment;
 mod portal;
 pub mod price_table;
+mod quotas;
 pub mod random;
 mod reports;
 mod routes;

@@ -104,6 +104,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         account: caller.access.key,
         owner: caller.access.owner,
         kind: caller.access.token.kind,
+        address: caller::address_of(parts, &app.settings),
     };
     let answer = routes::submit(app, sending, command).await??;
     if let (Some(inbox), Some(request)) = (&app.inbox, touched) {

@@ -330,6 +330,8 @@ async fn submit(
         account: viewer.account.key,
         owner: viewer.account.phone,
         kind: TokenKind::Live,
+        // A person at a page, whose browser is nobody's server.
+        address: None,
     };
     let outcome = routes::submit(app, sending, command).await?;
     Ok(match outcome {

@@ -1,4 +1,4 @@
--- Schema 1 on PostgreSQL (14 or newer): what SQLite's migrations up to 18 end in, with the same names, and what several nodes and
+-- Schema 1 on PostgreSQL (14 or newer): what SQLite's migrations up to 20 end in, with the same names, and what several nodes and
 -- Citus need besides. Applied in one transaction by the role that the service connects as.
 --
 -- Types. Times are milliseconds since the epoch and amounts micro-credits, both bigint. Flags, states and kinds are smallint, so that
@@ -197,6 +197,15 @@ CREATE UNLOGGED TABLE flood_counter (
     bucket          smallint NOT NULL,
     test            smallint NOT NULL,
     PRIMARY KEY (bucket, account_id, test, phone)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- by bucket, which is the first byte of who, whatever account is in it. Counters of quotas, counted as flood counters are. who is a keyed
+-- hash of what is counted: a number, a prefix, a network, a country. Nodes add to a row in chunks, so it is written seldom.
+CREATE TABLE quota_counter (
+    spread_until_us bigint   NOT NULL,
+    bucket          smallint NOT NULL,
+    who             bytea    NOT NULL,
+    PRIMARY KEY (bucket, who)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 
