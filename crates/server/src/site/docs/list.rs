@@ -186,6 +186,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Countries and prefixes of an account, ranges that get no text, and pumping: what is refused, and why."
             ),
             page!(
+                "limits",
+                "Limits",
+                "How much may be sent, what is told to whoever comes too often, and how exactly it is counted."
+            ),
+            page!(
                 "privacy",
                 "Privacy",
                 "What is kept of the people that are written to, where, and for how long."
