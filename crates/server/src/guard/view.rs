@@ -1,6 +1,6 @@
 //! An account's guard as the owner's and the operator's API show it.
 
-use countersign_core::{Area, AreaRules, AreaVerdict, Pace, PumpingPlace};
+use countersign_core::{Area, AreaRules, AreaVerdict, Pace, PhoneNumber, PumpingPlace};
 use countersign_store::AccountProfile;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -98,20 +98,20 @@ impl From<Refused> for RefusedView {
     }
 }
 
-/// Places that nobody has said to trust by the very same area.
+/// Places whose codes no rule lets through.
 pub(super) fn held_without_trust(
     places: Vec<(PumpingPlace, Pace)>,
     rules: &AreaRules,
-) -> impl Iterator<Item = (PumpingPlace, Pace)> + use<> {
-    let trusted: Vec<Area> = rules
-        .rules()
-        .iter()
-        .filter(|(_, verdict)| *verdict == AreaVerdict::Trust)
-        .map(|(area, _)| *area)
-        .collect();
-    places
-        .into_iter()
-        .filter(move |(place, _)| !trusted.contains(&area_of(*place)))
+) -> impl Iterator<Item = (PumpingPlace, Pace)> + use<'_> {
+    let says_so = |area: Area| rules.rules().contains(&(area, AreaVerdict::Trust));
+    places.into_iter().filter(move |(place, _)| match place {
+        // What holds for one of its numbers holds for all, unless a rule is narrower than the place.
+        PumpingPlace::Block(prefix) => !rules.trusts(PhoneNumber::from_stored(prefix.digits().saturating_mul(10_000))),
+        PumpingPlace::Range(prefix) => {
+            !rules.trusts(PhoneNumber::from_stored(prefix.digits().saturating_mul(1_000_000)))
+        }
+        PumpingPlace::Country(_) | PumpingPlace::Unproven => !says_so(area_of(*place)) && !says_so(Area::EVERYWHERE),
+    })
 }
 
 /// The area whose rule `trust` lets a place's codes through.
