@@ -22,7 +22,7 @@ const MAX_SETTLEMENTS: usize = 32;
 const SETTLED_AT_ONCE: usize = 512;
 
 /// The quotas of a server, with what this node counts.
-pub struct Quotas {
+pub(crate) struct Quotas {
     /// Those of single countries behind the general ones.
     all: Vec<Quota>,
     general: Vec<QuotaOf>,
@@ -63,7 +63,7 @@ struct Shares {
 
 impl Quotas {
     /// Quotas as they were set.
-    pub fn new(settings: &QuotaSettings) -> Self {
+    pub(crate) fn new(settings: &QuotaSettings) -> Self {
         let general = settings.general.iter().map(|quota| quota.limit);
         let of_countries = settings.countries.iter().map(|(_, limit)| *limit);
         let places = settings.general.len()..;

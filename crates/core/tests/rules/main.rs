@@ -8,6 +8,8 @@ mod checks;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod live;
