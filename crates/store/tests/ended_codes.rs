@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -380,7 +381,10 @@ async fn codes_that_an_earlier_version_left_are_swept_and_those_that_were_used_a
     // As they stood before codes were wiped.
     testing::with_tables(folder.path(), |tables| {
         for (number, code) in (1..).zip(&kept) {
-            let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut hex = String::new();
+            for byte in code {
+                write!(hex, "{byte:02x}").unwrap();
+            }
             let literal = if testing::on_postgres() {
                 format!("'\\x{hex}'")
             } else {

@@ -7,6 +7,9 @@ use countersign_core::{
 use crate::routes::send_over;
 use crate::world::{CODE, HOUR_MS, World};
 
+/// Brings a request to its end.
+type End = fn(&mut World, RequestId);
+
 fn held(world: &World, request: RequestId) -> HeldCode {
     world.request(request).message.as_ref().unwrap().code
 }
@@ -54,7 +57,7 @@ fn the_report_of_a_code_that_was_entered_does_not_tell_it() {
 
 #[test]
 fn of_a_code_that_ended_unused_nothing_is_left() {
-    let ends: [(&str, fn(&mut World, RequestId)); 5] = [
+    let ends: [(&str, End); 5] = [
         ("code_max_attempts_exceeded", |world, request| {
             world.news(request, News::Accepted);
             for _ in 0..5 {
