@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use countersign_core::{
     Account, AccountId, AccountKey, Action, ApiToken, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, EnteredCode, Facts, FloodCounters, PhoneNumber, PlainHttp, RequestId, RequestStatus, Rules,
+    Decision, EnteredCode, Facts, FloodCounters, Limit, PhoneNumber, PlainHttp, RequestId, RequestStatus, Rules,
     SandboxNumbers, SenderFact, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, decide,
 };
 use countersign_server::{clock, random};
@@ -27,6 +27,8 @@ use crate::run::books::{ignore_work, send_to};
 const CALLS: u64 = 10_000;
 /// Sends of one batch of the store: what 128 connections can have in flight.
 const BATCH: u64 = 128;
+/// Accounts that take turns, where a batch is of many.
+const ACCOUNTS: u64 = 1_000;
 /// Batches that are made before any is timed.
 const WARM_UP_BATCHES: u32 = 50;
 
@@ -207,8 +209,54 @@ fn parsers(runs: u32) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Batches of sends through the store's one door, each durable.
+/// Batches of sends through the store's one door, each durable: of one account and of many, without flood limits and with them.
 fn store(options: &Options) -> Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let (mut batches, mut alone) = (Vec::new(), Vec::new());
+    for (accounts, limits, name) in [
+        (1, Limits::Off, "store: a durable send in a batch of 128"),
+        (1, Limits::On, "the same with flood limits"),
+        (
+            ACCOUNTS,
+            Limits::Off,
+            "a durable send in a batch of 128, of 1,000 accounts",
+        ),
+        (ACCOUNTS, Limits::On, "the same with flood limits, of 1,000 accounts"),
+    ] {
+        runtime.block_on(async {
+            let (directory, store) = open_books(options, limits)?;
+            let accounts = make_accounts(&store, accounts).await?;
+            batches.push(figure(
+                name,
+                &time_batches(&store, &accounts, BATCH, options.batches).await?,
+            ));
+            if limits == Limits::Off && accounts.len() == 1 {
+                alone = time_batches(&store, &accounts, 1, options.batches).await?;
+            }
+            store.close().await.context("closing the books")?;
+            directory.close().context("removing the books")
+        })?;
+    }
+    batches.push(figure("store: a durable send alone", &alone));
+    Ok(batches)
+}
+
+fn figure(name: &'static str, samples: &[f64]) -> Figure {
+    Figure {
+        name,
+        median_us: median(samples),
+        best_us: smallest(samples),
+    }
+}
+
+/// Whether each send counts on two flood counters. None is refused: the account's limit is far, and each number gets one message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Off,
+    On,
+}
+
+fn open_books(options: &Options, limits: Limits) -> Result<(tempfile::TempDir, Arc<SqliteStore>)> {
     let program = std::env::current_exe().context("finding this program")?;
     let beside = program.parent().map(PathBuf::from).unwrap_or_default();
     let parent = options.directory.clone().unwrap_or(beside);
@@ -216,65 +264,61 @@ fn store(options: &Options) -> Result<Vec<Figure>> {
         .prefix("countersign-bench-")
         .tempdir_in(&parent)
         .with_context(|| format!("making a directory in {}", parent.display()))?;
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-    let figures = runtime.block_on(async {
-        let store_options = SqliteOptions {
-            path: directory.path().to_owned(),
-            master_key: MasterKey::from_bytes(random::bytes()),
-            rules: Rules::default(),
-        };
-        let (store, committed) = SqliteStore::open(store_options).context("opening the books")?;
-        tokio::spawn(ignore_work(committed));
-        let account = make_account(&store).await?;
-        let batch = time_batches(&store, account, BATCH, options.batches).await?;
-        let alone = time_batches(&store, account, 1, options.batches).await?;
-        store.close().await.context("closing the books")?;
-        let figure = |name, samples: &[f64]| Figure {
-            name,
-            median_us: median(samples),
-            best_us: smallest(samples),
-        };
-        anyhow::Ok(vec![
-            figure("store: a durable send in a batch of 128", &batch),
-            figure("store: a durable send alone", &alone),
-        ])
-    })?;
-    directory.close().context("removing the books")?;
-    Ok(figures)
-}
-
-async fn make_account(store: &Arc<SqliteStore>) -> Result<AccountKey> {
-    let account = rich_account()?.key;
-    let new = NewAccount {
-        key: account,
-        token: ApiToken::new(account.id, random::bytes()),
-        name: "Benchmark".into(),
-        phone: PhoneNumber::from_stored(390_612_345_678),
-        now: clock::now(),
+    let limit = |count, period_ms| (limits == Limits::On).then_some(Limit { count, period_ms });
+    let store_options = SqliteOptions {
+        path: directory.path().to_owned(),
+        master_key: MasterKey::from_bytes(random::bytes()),
+        rules: Rules {
+            account_limit: limit(1_000_000, 1_000),
+            number_limit: limit(10, 3_600_000),
+            ..Rules::default()
+        },
     };
-    store
-        .create_account(new, Actor::Operator)
-        .await
-        .context("making the account")?;
-    let amount = countersign_core::MAX_PURCHASE;
-    let purchase = command(Action::Purchase { amount });
-    let outcome = store.submit(account, purchase).await.context("buying credit")?;
-    outcome.map_err(|error| anyhow!("the purchase was refused: {error:?}"))?;
-    Ok(account)
+    let (store, committed) = SqliteStore::open(store_options).context("opening the books")?;
+    tokio::spawn(ignore_work(committed));
+    Ok((directory, store))
 }
 
-async fn time_batches(store: &Arc<SqliteStore>, account: AccountKey, size: u64, batches: u32) -> Result<Vec<f64>> {
+async fn make_accounts(store: &Arc<SqliteStore>, count: u64) -> Result<Vec<AccountKey>> {
+    let mut accounts = Vec::new();
+    for number in 0..count {
+        let id = AccountId::from_entropy(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1));
+        let account = AccountKey::of_new(id);
+        let new = NewAccount {
+            key: account,
+            token: ApiToken::new(id, random::bytes()),
+            name: "Benchmark".into(),
+            phone: PhoneNumber::from_stored(390_612_345_678 + number),
+            now: clock::now(),
+        };
+        store
+            .create_account(new, Actor::Operator)
+            .await
+            .context("making the account")?;
+        let amount = countersign_core::MAX_PURCHASE;
+        let purchase = command(Action::Purchase { amount });
+        let outcome = store.submit(account, purchase).await.context("buying credit")?;
+        outcome.map_err(|error| anyhow!("the purchase was refused: {error:?}"))?;
+        accounts.push(account);
+    }
+    Ok(accounts)
+}
+
+async fn time_batches(store: &Arc<SqliteStore>, accounts: &[AccountKey], size: u64, batches: u32) -> Result<Vec<f64>> {
     let mut samples = Vec::new();
+    let mut callers = accounts.iter().copied().cycle();
     for batch in 0..batches + WARM_UP_BATCHES {
-        let sends: Vec<Command> = (0..size)
-            .map(|number| {
+        let sends: Vec<(AccountKey, Command)> = (0..size)
+            .zip(&mut callers)
+            .map(|(number, account)| {
                 let phone = PhoneNumber::from_stored(393_000_000_000 + u64::from(batch) * size + number);
                 let entropy = u128::from_be_bytes(random::bytes());
-                command(Action::Send(Box::new(send_to(phone, CodeLength::default(), entropy))))
+                let send = send_to(phone, CodeLength::default(), entropy);
+                (account, command(Action::Send(Box::new(send))))
             })
             .collect();
         let start = Instant::now();
-        let outcomes = join_all(sends.into_iter().map(|send| store.submit(account, send))).await;
+        let outcomes = join_all(sends.into_iter().map(|(account, send)| store.submit(account, send))).await;
         let elapsed = start.elapsed();
         for outcome in outcomes {
             let outcome = outcome.context("sending")?;

@@ -256,7 +256,7 @@ pub enum SenderFact {
     Verified,
 }
 
-/// Counters of the flood limits, kept in memory by the books.
+/// Counters of the flood limits, kept by the books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FloodCounters {
     /// Of the account's sends and ability checks.

@@ -163,20 +163,13 @@ impl Books {
         (0..self.places.len()).flat_map(of_place).collect()
     }
 
-    /// A restart under other rules: prices stay, since they stand in the books; flood counters only where they stand there too.
-    pub fn restart(&mut self, rules: &Rules, keeps_flood_counters: bool) {
+    /// A restart under other rules: prices stay, since they stand in the books, as flood counters do.
+    pub fn restart(&mut self, rules: &Rules) {
         let prices = std::mem::take(&mut self.rules.prices);
         self.rules = Rules {
             prices,
             ..rules.clone()
         };
-        if keeps_flood_counters {
-            return;
-        }
-        for book in &mut self.accounts {
-            book.flood.clear();
-            book.number_flood.clear();
-        }
     }
 
     /// What a step comes to. Settings and the passing of time are taken in at once, commands by [`Books::apply`].

@@ -5,19 +5,15 @@ use std::collections::hash_map::Entry;
 
 use countersign_core::{
     Account, AccountKey, Action, Command, Decision, DeliveryReport, DeliveryState, Facts, FirstAnswer, FloodCounters,
-    IdempotencyKey, LedgerEntry, LimitState, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact,
-    SenderUsername, TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, Work, decide, usage_change,
+    IdempotencyKey, LedgerEntry, Order, OrderId, PhoneNumber, Purchase, RequestId, Rules, SenderFact, SenderUsername,
+    TimelineEvent, Timestamp, TokenKind, UsageFacts, VerificationRequest, Work, decide, usage_change,
 };
 use foldhash::HashMap;
 
 use crate::Outcome;
+use crate::flood::{BatchFlood, Caller, FloodBook, flood_phone};
 use crate::types::{Committed, Lease, RequestRef, StoreError};
 use crate::usage::NewUsage;
-
-/// From so many flood counters on, those that count for nothing any more are looked for; then again at twice what was left.
-const SWEEP_FLOOD_COUNTERS_AT: usize = 200_000;
-/// Most flood counters that are kept; beyond it all begin anew, which forgives rather than refuses.
-const MAX_FLOOD_COUNTERS: usize = 2_000_000;
 
 /// Where a batch loads its facts from.
 pub(crate) trait FactSource {
@@ -73,64 +69,6 @@ impl LiveKey {
     }
 }
 
-/// Whose calls are counted: an account's tests don't use up what its customers need.
-type Caller = (AccountKey, TokenKind);
-
-/// What a flood counter counts, of one account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum FloodCounter {
-    /// All its calls, with tokens of one kind.
-    OfAccount(TokenKind),
-    /// Those to one number.
-    OfNumber(PhoneNumber),
-}
-
-/// Flood counters, in memory: a restart starts them anew.
-#[derive(Debug)]
-pub(crate) struct FloodBook {
-    accounts: HashMap<Caller, LimitState>,
-    numbers: HashMap<(AccountKey, PhoneNumber), LimitState>,
-    sweep_at: usize,
-}
-
-impl Default for FloodBook {
-    fn default() -> Self {
-        Self {
-            accounts: HashMap::default(),
-            numbers: HashMap::default(),
-            sweep_at: SWEEP_FLOOD_COUNTERS_AT,
-        }
-    }
-}
-
-impl FloodBook {
-    /// Takes in what another process may have counted: of two states of a counter the later is the truth.
-    pub(crate) fn take_in(&mut self, account: AccountKey, counter: FloodCounter, state: LimitState) {
-        let kept = match counter {
-            FloodCounter::OfAccount(kind) => self.accounts.entry((account, kind)).or_default(),
-            FloodCounter::OfNumber(phone) => self.numbers.entry((account, phone)).or_default(),
-        };
-        *kept = state.max(*kept);
-    }
-
-    fn note(&mut self, account: AccountKey, phone: PhoneNumber, state: LimitState, now: Timestamp) {
-        if self.numbers.len() >= self.sweep_at {
-            self.sweep(now);
-        }
-        self.numbers.insert((account, phone), state);
-    }
-
-    fn sweep(&mut self, now: Timestamp) {
-        self.accounts.retain(|_, state| !state.is_spent(now));
-        self.numbers.retain(|_, state| !state.is_spent(now));
-        if self.numbers.len() >= MAX_FLOOD_COUNTERS {
-            tracing::warn!("too many numbers are counted for flood limits: the counters begin anew");
-            self.numbers.clear();
-        }
-        self.sweep_at = (2 * self.numbers.len()).clamp(SWEEP_FLOOD_COUNTERS_AT, MAX_FLOOD_COUNTERS);
-    }
-}
-
 /// A row that a batch touched.
 #[derive(Debug)]
 pub(crate) struct Touched<T> {
@@ -171,14 +109,8 @@ pub(crate) struct Batch {
     pub(crate) usage: Vec<NewUsage>,
     /// For the workers, in order.
     pub(crate) committed: Vec<Committed>,
-    flood: BatchFlood,
-}
-
-/// Flood counters that a batch changed; they count once it is committed.
-#[derive(Debug, Default)]
-struct BatchFlood {
-    accounts: HashMap<Caller, LimitState>,
-    numbers: HashMap<(AccountKey, PhoneNumber), (LimitState, Timestamp)>,
+    /// Flood counters that it changed; they count once it is committed.
+    pub(crate) flood: BatchFlood,
 }
 
 impl Batch {
@@ -245,7 +177,7 @@ impl Batch {
         let phone = flood_phone(&command.action);
         let caller = (account_key, command.token.map_or(TokenKind::Live, |token| token.kind));
         let counters = phone.map_or_else(FloodCounters::default, |phone| {
-            flood_counters(&self.flood, flood, caller, phone)
+            self.flood.counters(flood, caller, phone)
         });
         let sender = match &command.action {
             Action::Send(send) => match &send.sender {
@@ -312,13 +244,8 @@ impl Batch {
             account.changed = true;
         }
         // Only what changed: a counter that no limit asked for was not loaded either, and must stay as it stands in the books.
-        if counters_before.account != decision.flood.account {
-            self.flood.accounts.insert(caller, decision.flood.account);
-        }
-        if let Some(phone) = phone.filter(|_| counters_before.number != decision.flood.number) {
-            self.flood
-                .numbers
-                .insert((account_key, phone), (decision.flood.number, now));
+        if let Some(phone) = phone {
+            self.flood.note(caller, phone, now, counters_before, decision.flood);
         }
         self.entries.extend(decision.entries);
         for purchase in decision.purchases {
@@ -405,22 +332,6 @@ impl Batch {
             }
         }
     }
-
-    /// The flood counters that the batch changed.
-    pub(crate) fn flood_counters(&self) -> impl Iterator<Item = (AccountKey, FloodCounter, LimitState)> + '_ {
-        let accounts = self.flood.accounts.iter();
-        let accounts = accounts.map(|((account, kind), state)| (*account, FloodCounter::OfAccount(*kind), *state));
-        let numbers = self.flood.numbers.iter();
-        accounts.chain(numbers.map(|((account, phone), (state, _))| (*account, FloodCounter::OfNumber(*phone), *state)))
-    }
-
-    /// Notes the flood counters of a batch that was committed.
-    pub(crate) fn note_flood(&mut self, flood: &mut FloodBook) {
-        flood.accounts.extend(self.flood.accounts.drain());
-        for ((account, phone), (state, now)) in self.flood.numbers.drain() {
-            flood.note(account, phone, state, now);
-        }
-    }
 }
 
 type Requests = HashMap<RequestRef, Option<Touched<VerificationRequest>>>;
@@ -487,24 +398,6 @@ fn open_purchases(
     Ok(open)
 }
 
-/// The counters as they stand: a batch's own, else those of the batches before it.
-fn flood_counters(batch: &BatchFlood, book: &FloodBook, caller: Caller, phone: PhoneNumber) -> FloodCounters {
-    let account = caller.0;
-    let of_number = batch.numbers.get(&(account, phone)).map(|(state, _)| state);
-    FloodCounters {
-        account: batch
-            .accounts
-            .get(&caller)
-            .or(book.accounts.get(&caller))
-            .copied()
-            .unwrap_or_default(),
-        number: of_number
-            .or(book.numbers.get(&(account, phone)))
-            .copied()
-            .unwrap_or_default(),
-    }
-}
-
 /// When a request's message lives, if it has one: it comes, goes, and is settled, but otherwise never changes.
 fn life_of(request: &VerificationRequest) -> Option<(Timestamp, Timestamp)> {
     request
@@ -535,15 +428,6 @@ pub(crate) fn named_request(action: &Action) -> Option<RequestId> {
 fn named_order(action: &Action) -> Option<OrderId> {
     match action {
         Action::DecideOrder { order, .. } => Some(*order),
-        _ => None,
-    }
-}
-
-/// The number whose flood counter an action counts on.
-pub(crate) fn flood_phone(action: &Action) -> Option<PhoneNumber> {
-    match action {
-        Action::Send(send) => Some(send.phone),
-        Action::CheckAbility { phone, .. } => Some(*phone),
         _ => None,
     }
 }

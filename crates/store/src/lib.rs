@@ -19,6 +19,7 @@ mod batch;
 mod channel_books;
 mod console;
 pub mod copy;
+mod flood;
 mod handover;
 mod keys;
 mod logins;
@@ -305,8 +306,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<ReportProfile, StoreError>>;
     /// Deletes kept first answers that are older than 24 h; about [`FORGOTTEN_AT_ONCE`] a call. Answers how many went.
     fn forget_old_answers(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
-    /// Deletes flood counters that count for nothing any more, as many. It looks through all of them: seldom is often enough. Where they
-    /// are kept in memory there is nothing to do.
+    /// Deletes flood counters that count for nothing any more, as many. It may look through all of them: seldom is often enough.
     fn forget_spent_limits(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
     /// Prepares an account's older requests for searches by whole number and payload, some thousands a call; `now` is the
     /// time on its clock. Answers whether more may be left. Books that find them without it have nothing to do.

@@ -7,6 +7,7 @@
 mod backup;
 mod checkpoint;
 mod disk;
+mod flood;
 mod ledger_chain;
 mod readers;
 mod report_hosts;
@@ -92,6 +93,7 @@ impl SqliteStore {
         let mut rules = options.rules;
         prices::restore(shared, &mut rules.prices)?;
         usage_fill::fill_once(&connection, &vault, &rules.route)?;
+        let flood = flood::restore(&connection)?;
         let readers = Arc::new(Readers::open(&options.path, Arc::clone(&vault))?);
         let access = Arc::new(AccessCache::default());
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
@@ -104,7 +106,7 @@ impl SqliteStore {
         let admission = Arc::<Admission>::default();
         let writer = writer::Writer::new(
             Arc::clone(&vault),
-            rules,
+            writer::Restored { rules, flood },
             Arc::clone(&access),
             committed,
             watch,

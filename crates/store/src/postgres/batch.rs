@@ -16,7 +16,8 @@ use super::source::Source;
 use super::usage::{UsageBook, UsageRows};
 use super::write::{Marker, write_and_commit};
 use crate::Outcome;
-use crate::batch::{Batch, FloodBook};
+use crate::batch::Batch;
+use crate::flood::FloodBook;
 use crate::reports::{DueReport, ReportProfile};
 use crate::sql::settings::Settings;
 use crate::sql::{Connection, OptionalExtension as _, actions};
@@ -222,8 +223,10 @@ fn judge(
     if !matches!(jobs[..], [Job::Redeliver { .. }]) {
         join(jobs, &|job| loaded.covers(&rules, job));
     }
-    let mut batch = Batch::default();
-    batch.lease = lease;
+    let mut batch = Batch {
+        lease,
+        ..Batch::default()
+    };
     let mut flood = FloodBook::default();
     for (account, counter, state) in &loaded.flood {
         flood.take_in(*account, *counter, *state);

@@ -2,7 +2,7 @@
 //! name. Each statement sees what was committed when it began, and all begin after the locks were given.
 
 use countersign_core::{
-    Account, AccountKey, Action, LimitState, PhoneNumber, RequestId, SenderUsername, TokenKind, VerificationRequest,
+    Account, AccountKey, Action, LimitState, RequestId, SenderUsername, TokenKind, VerificationRequest,
 };
 use foldhash::{HashMap, HashSet};
 use futures_util::future::try_join_all;
@@ -19,7 +19,8 @@ use super::usage::UsageBook;
 use super::usage_rows::{USAGE, UsageRead};
 use super::write::Marker;
 use super::{RulesNow, Shared};
-use crate::batch::{FloodCounter, LiveKey, flood_phone, named_request};
+use crate::batch::{LiveKey, named_request};
+use crate::flood::{FloodCounter, flood_phone};
 use crate::sql::Row;
 use crate::sql::codec::{RequestColumns, account_from_row, account_key, phone_of, request_id};
 use crate::types::{Lease, RequestRef, StoreError};
@@ -86,22 +87,6 @@ impl Loaded {
     pub(super) fn not_ours(&self, writer: i64) -> impl Iterator<Item = AccountKey> + '_ {
         let not_ours = self.usage_writers().filter(move |(_, of)| *of != Some(writer));
         not_ours.map(|(account, _)| account)
-    }
-}
-
-/// How a flood counter is named in its row: test mode, and the number.
-pub(super) fn flood_columns(counter: FloodCounter) -> (i16, i64) {
-    match counter {
-        FloodCounter::OfAccount(kind) => (i16::from(kind == TokenKind::Test), 0),
-        FloodCounter::OfNumber(phone) => (0, phone.digits().cast_signed()),
-    }
-}
-
-fn flood_counter_of(test: i64, phone: i64) -> FloodCounter {
-    match (phone, test) {
-        (0, 0) => FloodCounter::OfAccount(TokenKind::Live),
-        (0, _) => FloodCounter::OfAccount(TokenKind::Test),
-        (phone, _) => FloodCounter::OfNumber(PhoneNumber::from_stored(phone.cast_unsigned())),
     }
 }
 
@@ -360,8 +345,8 @@ pub(super) fn load(
         |key| bucket_of(key.0),
         |values, keys| {
             values.put(keys, |(account, _)| account.id.number());
-            values.put(keys, |(_, counter)| flood_columns(*counter).0);
-            values.put(keys, |(_, counter)| flood_columns(*counter).1);
+            values.put(keys, |(_, counter)| counter.columns().0);
+            values.put(keys, |(_, counter)| counter.columns().1);
         },
     )?;
     if !named.senders.is_empty() {
@@ -468,7 +453,7 @@ impl Loaded {
                 About::Requests => self.take_request(vault, row)?,
                 About::Flood => {
                     let state = LimitState::from_spread_until_us(row.get(4)?);
-                    let counter = flood_counter_of(row.get(2)?, row.get(3)?);
+                    let counter = FloodCounter::of_columns(row.get(2)?, row.get(3)?);
                     self.flood
                         .push((account_key(row.get(0)?, row.get(1)?)?, counter, state));
                 }

@@ -13,7 +13,7 @@ use foldhash::HashSet;
 
 use super::Shared;
 use super::arrays::{Arrays, Ready};
-use super::load::{Loaded, flood_columns};
+use super::load::Loaded;
 use super::reports::ReportRows;
 use super::session::{COMMIT, Session, SessionError};
 use super::statements::{
@@ -411,17 +411,19 @@ fn put_reports(pipeline: &mut Pipeline<'_>, lease: Lease, rows: &mut ReportRows)
 }
 
 fn put_flood(pipeline: &mut Pipeline<'_>, batch: &Batch) -> Result<(), StoreError> {
-    let mut counters: Vec<_> = batch.flood_counters().collect();
+    let mut counters: Vec<_> = batch.flood.changed().collect();
     if counters.is_empty() {
         return Ok(());
     }
-    counters.sort_unstable_by_key(|(account, counter, _)| (*account, *counter));
+    counters.sort_unstable_by_key(|changed| (changed.account, changed.counter));
     let mut arrays = Arrays::default();
-    arrays.put_buckets(pipeline.sharded, &counters, |(account, ..)| i64::from(account.bucket.0));
-    arrays.put(&counters, |(account, ..)| account.id.number());
-    arrays.put(&counters, |(_, counter, _)| flood_columns(*counter).0);
-    arrays.put(&counters, |(_, counter, _)| flood_columns(*counter).1);
-    arrays.put(&counters, |(.., state)| state.spread_until_us());
+    arrays.put_buckets(pipeline.sharded, &counters, |changed| {
+        i64::from(changed.account.bucket.0)
+    });
+    arrays.put(&counters, |changed| changed.account.id.number());
+    arrays.put(&counters, |changed| changed.counter.columns().0);
+    arrays.put(&counters, |changed| changed.counter.columns().1);
+    arrays.put(&counters, |changed| changed.state.spread_until_us());
     pipeline.add(PUT_FLOOD.of(pipeline.sharded), arrays)
 }
 

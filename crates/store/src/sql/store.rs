@@ -24,6 +24,10 @@ use crate::types::{
 };
 use crate::{Outcome, Store};
 
+/// Deletes the flood counters that count for nothing, some at a time, on SQLite.
+const SPENT_FRONT: &str = "DELETE FROM flood_counter WHERE spread_until_us <= (SELECT max(spread_until_us) FROM \
+                           (SELECT spread_until_us FROM flood_counter WHERE spread_until_us < ?1 ORDER BY spread_until_us LIMIT ?2))";
+
 impl<B: Backend> Store for B {
     fn admits(&self, account: AccountKey) -> bool {
         self.admits_callers(account)
@@ -182,12 +186,12 @@ impl<B: Backend> Store for B {
     }
 
     fn forget_spent_limits(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
-        // One database's flood counters are rows, since its nodes share them.
-        if !self.is_shared() {
-            return Box::pin(std::future::ready(Ok(0)));
-        }
         let spent_us = LimitState::until(now).spread_until_us();
         Box::pin(sweep(self, move |settings, part| {
+            if !settings.connection.is_postgres() {
+                // The time leads the key there: what is spent is its front.
+                return part.forget(settings.connection, |_| SPENT_FRONT.to_owned(), spent_us);
+            }
             let sql = |part: &str| {
                 format!(
                     "DELETE FROM flood_counter WHERE {part}spread_until_us < ?1 AND (bucket, account_id, test, phone) IN \

@@ -46,6 +46,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0016_live_codes.sql")),
         M::up(include_str!("migrations/0017_recipients.sql")),
         M::up(include_str!("migrations/0018_autofill.sql")),
+        M::up(include_str!("migrations/0019_flood_counters.sql")),
     ]
 });
 

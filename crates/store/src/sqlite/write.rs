@@ -114,11 +114,11 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
 
 /// How many rows one INSERT takes: the largest first. Rows that are appended one behind the other cost half where one statement
 /// appends them.
-const ROWS_AT_ONCE: [usize; 3] = [16, 4, 1];
+pub(super) const ROWS_AT_ONCE: [usize; 3] = [16, 4, 1];
 
 /// An INSERT of so many rows. OR FAIL: an error undoes the batch's whole transaction, so that SQLite needn't be able to undo a
 /// single statement, for which it would copy each page that the statement touches.
-fn insert_sql(table: &str, columns: &str, rows: usize) -> String {
+pub(super) fn insert_sql(table: &str, columns: &str, rows: usize) -> String {
     let marks = vec!["?"; columns.split(',').count()].join(",");
     let row = format!("({marks})");
     format!(
@@ -128,7 +128,7 @@ fn insert_sql(table: &str, columns: &str, rows: usize) -> String {
 }
 
 /// Inserts rows, many at once.
-fn insert_many<T>(
+pub(super) fn insert_many<T>(
     connection: &Connection,
     sql: &[String; ROWS_AT_ONCE.len()],
     mut rows: &[T],
@@ -154,13 +154,13 @@ fn insert_many<T>(
 }
 
 /// Binds a statement's parameters one after the other.
-struct Binder<'a, 'c> {
+pub(super) struct Binder<'a, 'c> {
     statement: &'a mut CachedStatement<'c>,
     bound: usize,
 }
 
 impl Binder<'_, '_> {
-    fn put(&mut self, value: impl ToSql) -> Result<(), rusqlite::Error> {
+    pub(super) fn put(&mut self, value: impl ToSql) -> Result<(), rusqlite::Error> {
         self.bound += 1;
         self.statement.raw_bind_parameter(self.bound, value)
     }

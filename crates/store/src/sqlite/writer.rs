@@ -17,11 +17,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::backup::{BackupTask, copy};
 use super::checkpoint::Checkpointer;
 use super::disk::{DiskWatch, in_transaction, probe};
+use super::flood;
 use super::write::write_batch;
 use crate::Outcome;
 use crate::admission::Admission;
 use crate::backup::BackupError;
-use crate::batch::{Batch, FloodBook};
+use crate::batch::Batch;
+use crate::flood::FloodBook;
 use crate::reports::{DueReport, ReportAttempt, ReportKey, ReportOutcome};
 use crate::sql::access::AccessCache;
 use crate::sql::load::Facts;
@@ -90,6 +92,12 @@ impl Pending {
     }
 }
 
+/// What the writer goes by, as the books held it when they were opened.
+pub(super) struct Restored {
+    pub(super) rules: Rules,
+    pub(super) flood: FloodBook,
+}
+
 /// What the writer keeps for others to read.
 pub(super) struct Told {
     pub(super) tally: Arc<TallyBook>,
@@ -101,6 +109,7 @@ pub(super) struct Told {
 pub(super) struct Writer {
     vault: Arc<Vault>,
     rules: Rules,
+    /// Flood counters as they stand in the books.
     flood: FloodBook,
     usage: UsageBook,
     access: Arc<AccessCache>,
@@ -118,7 +127,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         vault: Arc<Vault>,
-        rules: Rules,
+        restored: Restored,
         access: Arc<AccessCache>,
         committed: CommittedSender,
         disk: DiskWatch,
@@ -127,8 +136,8 @@ impl Writer {
     ) -> Self {
         Self {
             vault,
-            rules,
-            flood: FloodBook::default(),
+            rules: restored.rules,
+            flood: restored.flood,
             usage: UsageBook::default(),
             access,
             committed,
@@ -338,7 +347,7 @@ impl Writer {
         reports: &[ReportDone],
     ) -> Result<Written, StoreError> {
         let began = Instant::now();
-        let (vault, rules, flood, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
+        let (vault, rules, counters, usage) = (&self.vault, &self.rules, &self.flood, &mut self.usage);
         let written = in_transaction(connection, |transaction| {
             let mut batch = Batch::default();
             let shared = Shared::Sqlite(transaction);
@@ -348,7 +357,7 @@ impl Writer {
             };
             let mut outcomes = Vec::with_capacity(commands.len());
             for (account, command, ..) in commands {
-                outcomes.push(match batch.judge(&mut facts, rules, flood, *account, command) {
+                outcomes.push(match batch.judge(&mut facts, rules, counters, *account, command) {
                     // The database's own failure is everybody's; a row that isn't there or can't be read is this
                     // caller's alone.
                     Err(error @ (StoreError::Database(_) | StoreError::Disk(_) | StoreError::DiskFull)) => {
@@ -358,6 +367,7 @@ impl Writer {
                 });
             }
             write_batch(transaction, vault, &batch)?;
+            flood::write_counters(transaction, &batch, counters)?;
             usage.write(shared, vault, &rules.route, &batch.usage)?;
             note_commands(shared, commands, &outcomes)?;
             let new_reports = reports::write_new(shared, vault, &batch)?;
@@ -381,7 +391,7 @@ impl Writer {
         let attempts = reports.iter().map(|(_, _, outcome, _)| outcome);
         let jobs = commands.len() + reports.len();
         self.tally.note(jobs, began.elapsed(), &batch, attempts);
-        batch.note_flood(&mut self.flood);
+        self.flood.note(std::mem::take(&mut batch.flood));
         self.watches.tell(|| {
             let touched = batch.requests.iter();
             let changed = touched.filter(|(_, touched)| touched.as_ref().is_some_and(|touched| touched.changed));

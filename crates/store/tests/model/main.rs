@@ -63,8 +63,7 @@ async fn run(seed: u64, commands: usize) -> Result<(), String> {
             driver.close().await?;
             no_violation(directory.path())?;
             let rules = random.rules();
-            // On PostgreSQL flood counters are rows; on SQLite they are the process's.
-            books.restart(&rules, testing::on_postgres());
+            books.restart(&rules);
             driver.reopen(directory.path(), &rules);
         }
         while driver.commands() < commands * (segment + 1) / (RESTARTS + 1) {

@@ -181,6 +181,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
             ),
             page!(
+                "limits",
+                "Limits",
+                "How much may be sent, what is told to whoever comes too often, and how exactly it is counted."
+            ),
+            page!(
                 "privacy",
                 "Privacy",
                 "What is kept of the people that are written to, where, and for how long."

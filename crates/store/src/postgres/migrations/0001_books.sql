@@ -188,8 +188,8 @@ CREATE TABLE account_details (
 );
 
 -- by bucket. Flood counters: the time, in microseconds since the epoch, until which what was taken is spread. phone 0 is the account's
--- own counter, of which live and test mode have one each; a number's has test 0. Unlogged: a crash of the database forgets them, as
--- a restart does on SQLite. No index on the time, so that each change stays on its page; sweeps go through a bucket.
+-- own counter, of which live and test mode have one each; a number's has test 0. Unlogged: a crash of the database forgets them.
+-- No index on the time, so that each change stays on its page; sweeps go through a bucket.
 CREATE UNLOGGED TABLE flood_counter (
     account_id      bigint   NOT NULL,
     phone           bigint   NOT NULL,
