@@ -15,6 +15,7 @@ mod country;
 mod decide;
 mod error;
 mod guard;
+mod held_code;
 mod ids;
 mod ledger;
 mod limits;
@@ -51,6 +52,7 @@ pub use guard::{
     Area, AreaChange, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, GuardWord, MAX_AREA_RULES, NoArea, Pace,
     Pumping, PumpingParameter, PumpingPlace, PumpingRefusal, PumpingRules, RefusedRange,
 };
+pub use held_code::{HeldCode, UsedCode};
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
 pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};

@@ -424,6 +424,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
     fn trouble(&self) -> Option<Trouble>;
+    /// Writes a few bytes that mean nothing, and makes them durable: whether the books take writes. It costs what a small setting
+    /// costs, and takes its turn.
+    fn try_write(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Copies the books, as they stand at one commit, into a file on this machine while they are written; one copy at a time. The
     /// file is there once it is whole and durable, and never half; `force` lets it replace another.

@@ -7,6 +7,7 @@ use crate::code::Code;
 use crate::command::{Answer, FloodCounters, Reach, Send, SendCode, SenderFact, Work};
 use crate::error::ApiError;
 use crate::guard::{AreaRules, GuardWord, RefusedRange};
+use crate::held_code::HeldCode;
 use crate::ids::RequestId;
 use crate::limits::Limit;
 use crate::money::Credits;
@@ -263,7 +264,7 @@ impl Decider<'_> {
             }
         };
         Message {
-            code,
+            code: HeldCode::Whole(code),
             origin,
             sender: send.sender.clone(),
             callback_url: send.callback_url.clone(),

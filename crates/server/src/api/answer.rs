@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use countersign_core::{ApiError, RequestStatus, Timestamp};
-use countersign_store::{StoreError, Trouble};
+use countersign_store::StoreError;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -111,11 +111,10 @@ pub(super) fn alive() -> Response {
 
 /// Whether the server takes work, for a load balancer: `ok`, or with 503 why not. Before the migrations are done, nothing
 /// listens.
-pub(super) fn ready(draining: bool, trouble: Option<Trouble>) -> Response {
-    match (draining, trouble) {
-        (true, _) => probe(StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
-        (false, Some(trouble)) => probe(StatusCode::SERVICE_UNAVAILABLE, trouble.to_string()),
-        (false, None) => probe(StatusCode::OK, "ok".to_owned()),
+pub(super) fn ready(trouble: Option<String>) -> Response {
+    match trouble {
+        Some(trouble) => probe(StatusCode::SERVICE_UNAVAILABLE, trouble),
+        None => probe(StatusCode::OK, "ok".to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
--- Schema 1 on PostgreSQL (14 or newer): what SQLite's migrations up to 20 end in, with the same names, and what several nodes and
+-- Schema 1 on PostgreSQL (14 or newer): what SQLite's migrations up to 22 end in, with the same names, and what several nodes and
 -- Citus need besides. Applied in one transaction by the role that the service connects as.
 --
 -- Types. Times are milliseconds since the epoch and amounts micro-credits, both bigint. Flags, states and kinds are smallint, so that
@@ -139,6 +139,9 @@ CREATE TABLE account (
     test_grace_until     bigint,
     -- The writer lane whose batch last wrote this account's usage: what a lane remembers of it holds as long as this is its own number.
     usage_writer         bigint,
+    -- The last of its requests that were swept for codes that ended without a write.
+    codes_swept_to       bigint   NOT NULL DEFAULT 0,
+    codes_swept_random   bigint   NOT NULL DEFAULT 0,
     bucket               smallint NOT NULL,
     low_balance_told     smallint NOT NULL DEFAULT 0,
     head                 bytea    NOT NULL DEFAULT '\x0000000000000000000000000000000000000000000000000000000000000000'
@@ -311,6 +314,7 @@ CREATE TABLE request (
     open_legs       smallint,
     code_sealed     bytea,
     entered_sealed  bytea,
+    used_sealed     bytea,
     email_sealed    bytea,
     sender          text COLLATE "C",
     callback_url    text COLLATE "C",
