@@ -15,6 +15,7 @@ mod view;
 pub use legs::RESEND_PAUSE_MS;
 pub use view::status_at;
 
+use crate::code::EnteredCode;
 use crate::command::{
     Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, TimelineEvent, TimelineKind, Work,
 };
@@ -167,15 +168,16 @@ impl<'a> Decider<'a> {
     }
 
     fn finish(mut self, outcome: Outcome) -> Decision {
-        if let Some(request) = self.request.take()
+        if let Some(mut request) = self.request.take()
             && self.facts.request != Some(&request)
         {
+            request.wipe_ended_code();
             self.decision.request_is_new = self.facts.request.is_none();
             self.decision.request = Some(request);
         }
         // Only an answer with an effect is worth keeping: an error charged nothing, so its call may be tried again.
         if let (Some(idempotency), Ok(answer)) = (&self.command.idempotency, &outcome)
-            && let Some(result) = result_json(answer)
+            && let Some(result) = result_to_keep(&self.command.action, answer)
         {
             self.decision.first_answer = Some(FirstAnswer {
                 idempotency: idempotency.clone(),
@@ -206,7 +208,14 @@ impl<'a> Decider<'a> {
         if first.idempotency.fingerprint != idempotency.fingerprint {
             return Err(ApiError::BadRequest);
         }
-        Ok(Some(Answer::Again(first.result.clone())))
+        let again = match &self.command.action {
+            // The same parameters: so it is the code that was left out of what is kept.
+            Action::Check {
+                code: Some(entered), ..
+            } => with_code_entered(&first.result, entered),
+            _ => None,
+        };
+        Ok(Some(Answer::Again(again.unwrap_or_else(|| first.result.clone()))))
     }
 
     /// Applies what time did to the request since it was last touched.
@@ -316,11 +325,28 @@ fn may_see(command: &Command, request: &VerificationRequest) -> bool {
     command.token.is_none_or(|claim| claim.kind == request.token().kind)
 }
 
-/// The `result` of an answer that a Gateway API caller gets.
-fn result_json(answer: &Answer) -> Option<Vec<u8>> {
+/// The `result` of an answer that a Gateway API caller gets, without the code that the call entered: it would outlive the request's.
+fn result_to_keep(action: &Action, answer: &Answer) -> Option<Vec<u8>> {
     match answer {
+        Answer::Status(status) if matches!(action, Action::Check { code: Some(_), .. }) => {
+            let mut status = status.clone();
+            if let Some(verification) = &mut status.verification_status {
+                verification.code_entered = None;
+            }
+            serde_json::to_vec(&status).ok()
+        }
         Answer::Status(status) => serde_json::to_vec(status).ok(),
         Answer::Revoked | Answer::Done => Some(b"true".to_vec()),
         Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) => None,
     }
+}
+
+/// The kept answer to a check as it was given: with the code that is entered once more.
+fn with_code_entered(result: &[u8], entered: &EnteredCode) -> Option<Vec<u8>> {
+    let mut status: RequestStatus = serde_json::from_slice(result).ok()?;
+    let verification = status.verification_status.as_mut()?;
+    verification
+        .code_entered
+        .get_or_insert_with(|| entered.as_str().to_owned());
+    serde_json::to_vec(&status).ok()
 }

@@ -15,6 +15,7 @@ mod country;
 mod decide;
 mod error;
 mod guard;
+mod held_code;
 mod ids;
 mod ledger;
 mod limits;
@@ -50,6 +51,7 @@ pub use guard::{
     Area, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, MAX_AREA_RULES, Pace, Pumping, PumpingParameter,
     PumpingPlace, PumpingRefusal, PumpingRules, RefusedRange,
 };
+pub use held_code::{HeldCode, UsedCode};
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
 pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};

@@ -60,6 +60,8 @@ pub struct RequestBook {
     pub owner: usize,
     /// As it stands.
     pub request: VerificationRequest,
+    /// The code that was sent last: people know it after the books have wiped it.
+    code: Option<Code>,
     /// What happened to it.
     pub timeline: Vec<TimelineEvent>,
     /// The reports that were made of it.
@@ -335,7 +337,7 @@ impl Books {
     fn check(&self, of: &Named, entered: Entered, key: Option<Key>) -> Option<Submitted> {
         let (caller, index, known) = self.name(of)?;
         let request = &self.requests[index].request;
-        let right = request.message.as_ref().map_or("0000", |message| message.code.as_str());
+        let right = self.requests[index].code.as_ref().map_or("0000", Code::as_str);
         let code = match entered {
             Entered::Nothing => None,
             Entered::Right => EnteredCode::new(right.to_owned()),
@@ -497,16 +499,23 @@ impl Books {
                 .insert(first.idempotency.key.as_str().to_owned(), first);
         }
         if let Some(changed) = decision.request {
+            let code = changed
+                .message
+                .as_ref()
+                .and_then(|message| message.code.whole().copied());
             let Some(index) = submitted.request else {
                 self.requests.push(RequestBook {
                     owner: submitted.account,
                     request: changed,
+                    code,
                     timeline: decision.timeline,
                     reports: decision.reports,
                 });
                 return;
             };
-            self.requests[index].request = changed;
+            let book = &mut self.requests[index];
+            book.request = changed;
+            book.code = code.or(book.code);
         }
         if let Some(index) = submitted.request {
             self.requests[index].timeline.extend(decision.timeline);

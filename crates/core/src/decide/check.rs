@@ -30,7 +30,7 @@ impl Decider<'_> {
         let max_attempts = self.facts.rules.max_check_attempts.max(1);
         let request = self.request.as_mut().ok_or(ApiError::RequestIdInvalid)?;
         let message = request.message.as_ref().ok_or(ApiError::RequestIdInvalid)?;
-        let right = message.code.matches(entered);
+        let right = message.code.matches(request.id, entered);
         let proves_delivery = message.origin == CodeOrigin::Generated;
         match request.verification {
             VerificationState::Valid if !right => return Ok((VerificationState::Invalid, now)),
@@ -39,8 +39,9 @@ impl Decider<'_> {
             }
             VerificationState::Unchecked | VerificationState::Invalid => {}
         }
-        request.code_entered = Some(entered.clone());
         if right {
+            // It is the code itself, and a report is made of what stands here.
+            request.code_entered = None;
             request.move_verification(VerificationState::Valid, now);
             let goes_on = request.delivery == DeliveryState::Sent
                 && request.plan.as_ref().is_some_and(|plan| plan.legs.len() > 1);
@@ -56,6 +57,7 @@ impl Decider<'_> {
             }
             return Ok((VerificationState::Valid, now));
         }
+        request.code_entered = Some(entered.clone());
         request.wrong_attempts = request.wrong_attempts.saturating_add(1);
         let next = if request.wrong_attempts >= max_attempts {
             VerificationState::AttemptsExceeded

@@ -6,6 +6,7 @@ use super::{Decider, Outcome};
 use crate::code::Code;
 use crate::command::{Answer, FloodCounters, Reach, Send, SendCode, SenderFact, Work};
 use crate::error::ApiError;
+use crate::held_code::HeldCode;
 use crate::ids::RequestId;
 use crate::limits::Limit;
 use crate::money::Credits;
@@ -217,7 +218,7 @@ impl Decider<'_> {
             }
         };
         Message {
-            code,
+            code: HeldCode::Whole(code),
             origin,
             sender: send.sender.clone(),
             callback_url: send.callback_url.clone(),

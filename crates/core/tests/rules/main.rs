@@ -6,6 +6,8 @@ mod ability;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod codes;
+#[cfg(test)]
 mod delivery;
 #[cfg(test)]
 mod idempotency;

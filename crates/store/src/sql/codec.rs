@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::sql::Row;
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
-    EmailAddress, EnteredCode, EntryHash, EntryKind, LedgerEntry, LegEnd, LegState, Locale, LowBalance, Message, News,
-    Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp, TokenClaim,
-    TokenKind, TokenStanding, VerificationRequest, VerificationState,
+    EmailAddress, EnteredCode, EntryHash, EntryKind, HeldCode, LedgerEntry, LegEnd, LegState, Locale, LowBalance,
+    Message, News, Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp,
+    TokenClaim, TokenKind, TokenStanding, UsedCode, VerificationRequest, VerificationState,
 };
 
 use crate::reports::{ReportKind, ReportState};
@@ -291,10 +291,30 @@ pub(crate) fn purchase_from_row(account: AccountKey, row: Row<'_>) -> Result<Pur
     })
 }
 
+/// What is left of a message's code.
+fn held_code(
+    vault: &Vault,
+    place: &[i64],
+    code_sealed: Option<Vec<u8>>,
+    used_sealed: Option<Vec<u8>>,
+) -> Result<HeldCode, StoreError> {
+    if let Some(sealed) = code_sealed {
+        let code = String::from_utf8(vault.open(Purpose::Code, place, &sealed)?).ok();
+        let code = code.and_then(|code| Code::parse(&code));
+        return code.map(HeldCode::Whole).ok_or_else(|| damaged("a code"));
+    }
+    let Some(sealed) = used_sealed else {
+        return Ok(HeldCode::Wiped);
+    };
+    let used = vault.open(Purpose::UsedCode, place, &sealed)?.try_into();
+    used.map(|bytes| HeldCode::Used(UsedCode::from_bytes(bytes)))
+        .map_err(|_| damaged("a used code"))
+}
+
 pub(crate) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
      refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
      expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation, plan, leg, leg_at, \
-     open_legs, locale, email_sealed";
+     open_legs, locale, email_sealed, used_sealed";
 
 /// A request as its columns stand, before anything sealed is opened.
 #[derive(Debug, Default)]
@@ -327,6 +347,9 @@ pub(crate) struct RequestColumns {
     pub(crate) open_legs: Option<u8>,
     pub(crate) locale: Option<String>,
     pub(crate) email_sealed: Option<Vec<u8>>,
+    pub(crate) used_sealed: Option<Vec<u8>>,
+    /// Whether no code may be left in the row. Otherwise one that stands there stays, unless the message is written.
+    pub(crate) code_is_gone: bool,
 }
 
 impl RequestColumns {
@@ -361,6 +384,8 @@ impl RequestColumns {
             open_legs: row.get(28)?,
             locale: row.get(29)?,
             email_sealed: row.get(30)?,
+            used_sealed: row.get(31)?,
+            code_is_gone: false,
         })
     }
 
@@ -380,6 +405,11 @@ impl RequestColumns {
         let entered_sealed = entered
             .map(|entered| vault.seal(Purpose::EnteredCode, &place, entered.as_str().as_bytes()))
             .transpose()?;
+        let code = request.message.as_ref().map_or(HeldCode::Wiped, |message| message.code);
+        let used_sealed = match code {
+            HeldCode::Used(used) => Some(vault.seal(Purpose::UsedCode, &place, used.as_bytes())?),
+            HeldCode::Whole(_) | HeldCode::Wiped => None,
+        };
         let mut columns = Self {
             place,
             phone: phone_column(request.phone),
@@ -394,6 +424,8 @@ impl RequestColumns {
             wake_at: request.wake_at().map(|at| at.plus_millis(-clock_offset_ms).millis()),
             accepted: request.message.as_ref().map(|message| message.accepted),
             entered_sealed,
+            used_sealed,
+            code_is_gone: code.whole().is_none(),
             test: request.test,
             generation: request.generation,
             ..Self::default()
@@ -407,7 +439,10 @@ impl RequestColumns {
             columns.plan = request.plan.as_ref().map(|plan| plan.encode());
         }
         if let (Some(message), true) = (&request.message, with_message) {
-            columns.code_sealed = Some(vault.seal(Purpose::Code, &place, message.code.as_str().as_bytes())?);
+            let code = message.code.whole();
+            columns.code_sealed = code
+                .map(|code| vault.seal(Purpose::Code, &place, code.as_str().as_bytes()))
+                .transpose()?;
             columns.code_origin = Some(origin_number(message.origin));
             columns.sent_at = Some(message.sent_at.millis());
             columns.expires_at = Some(message.expires_at.millis());
@@ -440,11 +475,10 @@ impl RequestColumns {
             }),
             _ => None,
         };
-        let message = match (self.code_sealed, self.sent_at, self.expires_at) {
-            (Some(sealed), Some(sent_at), Some(expires_at)) => Some(Message {
-                code: Code::parse(&text(vault.open(Purpose::Code, &self.place, &sealed)?)?)
-                    .ok_or_else(|| damaged("a code"))?,
-                origin: origin_of(self.code_origin.unwrap_or_default())?,
+        let message = match (self.code_origin, self.sent_at, self.expires_at) {
+            (Some(origin), Some(sent_at), Some(expires_at)) => Some(Message {
+                code: held_code(vault, &self.place, self.code_sealed, self.used_sealed)?,
+                origin: origin_of(origin)?,
                 sender: self.sender.as_deref().and_then(SenderUsername::parse),
                 callback_url: self.callback_url.map(CallbackUrl::from_stored),
                 payload: self.payload.and_then(Payload::new),

@@ -14,6 +14,7 @@ pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod dialect;
 pub(crate) mod elsewhere;
+mod ended_codes;
 pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod load;

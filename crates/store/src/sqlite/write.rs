@@ -34,7 +34,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
     let mut update = connection.prepare_cached(
         "UPDATE request SET delivery = ?5, delivery_at = ?6, fee = ?7, refunded = ?8, verification = ?9, \
          verification_at = ?10, wrong_attempts = ?11, events = ?12, wake_at = ?13, accepted = ?14, entered_sealed = ?15, \
-         leg = ?16, leg_at = ?17, open_legs = ?18 \
+         leg = ?16, leg_at = ?17, open_legs = ?18, used_sealed = ?19, \
+         code_sealed = CASE WHEN ?20 THEN NULL ELSE code_sealed END \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
     let mut update_message = connection.prepare_cached(
@@ -85,6 +86,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
                 c.leg,
                 c.leg_at,
                 c.open_legs,
+                c.used_sealed,
+                c.code_is_gone,
             ])?;
             if *message_changed {
                 update_message.execute(params![
@@ -199,7 +202,8 @@ fn insert_requests(connection: &Connection, rows: &[RequestColumns]) -> Result<(
         binder.put(c.leg_at)?;
         binder.put(c.open_legs)?;
         binder.put(&c.locale)?;
-        binder.put(&c.email_sealed)
+        binder.put(&c.email_sealed)?;
+        binder.put(&c.used_sealed)
     })
 }
 

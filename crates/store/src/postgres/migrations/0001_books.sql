@@ -139,6 +139,9 @@ CREATE TABLE account (
     test_grace_until     bigint,
     -- The writer lane whose batch last wrote this account's usage: what a lane remembers of it holds as long as this is its own number.
     usage_writer         bigint,
+    -- The last of its requests that were swept for codes that ended without a write.
+    codes_swept_to       bigint   NOT NULL DEFAULT 0,
+    codes_swept_random   bigint   NOT NULL DEFAULT 0,
     bucket               smallint NOT NULL,
     low_balance_told     smallint NOT NULL DEFAULT 0,
     head                 bytea    NOT NULL DEFAULT '\x0000000000000000000000000000000000000000000000000000000000000000'
@@ -301,6 +304,7 @@ CREATE TABLE request (
     open_legs       smallint,
     code_sealed     bytea,
     entered_sealed  bytea,
+    used_sealed     bytea,
     email_sealed    bytea,
     sender          text COLLATE "C",
     callback_url    text COLLATE "C",
