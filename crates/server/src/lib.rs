@@ -11,6 +11,7 @@ mod answer;
 pub mod api;
 mod app;
 mod autofill;
+mod budget;
 pub mod clock;
 mod console;
 pub mod doctor;

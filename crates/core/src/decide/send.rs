@@ -37,6 +37,7 @@ impl Decider<'_> {
             self.fee_of(send.phone, send.plan.as_deref())
         };
         self.require_balance(fee)?;
+        self.require_budget(fee)?;
         let range = if on_ability_check {
             // It goes by the plan of that check, which was judged then.
             None
@@ -94,6 +95,7 @@ impl Decider<'_> {
         self.require_codes_come_back(phone, guard)?;
         let fee = self.fee_of(phone, plan.map(Arc::as_ref));
         self.require_balance(fee)?;
+        self.require_budget(fee)?;
         self.require_allowed_area(phone, range_of(guard))?;
         require_reachable(phone, reach)?;
         self.decision.flood = flood;
@@ -169,7 +171,9 @@ impl Decider<'_> {
         if !request.move_delivery(DeliveryState::Unreachable, at) {
             return false;
         }
-        self.decision.account.release(request.fee);
+        let account = &mut self.decision.account;
+        account.release(request.fee);
+        account.unspend(request.fee, request.id.created_at(), at);
         request.fee = Credits::ZERO;
         // The code was never sent: it must not stay in the books.
         request.message = None;
@@ -255,6 +259,12 @@ impl Decider<'_> {
         }
     }
 
+    fn require_budget(&mut self, fee: Credits) -> Result<(), ApiError> {
+        let within = self.decision.account.within_budget(fee, self.account_now);
+        self.is_over_budget |= within.is_err();
+        within.map_err(|seconds| ApiError::FloodWait { seconds })
+    }
+
     fn message(&self, send: &Send) -> Message {
         let (code, origin) = match send.code {
             SendCode::Supplied(code) => (code, CodeOrigin::Supplied),
@@ -319,9 +329,11 @@ impl Decider<'_> {
                 self.request = None;
                 return Err(ApiError::BalanceNotEnough);
             }
+            self.decision.account.spend(fee, self.account_now);
             return Ok(Answer::Admitted(id));
         }
         self.charge(fee)?;
+        self.decision.account.spend(fee, self.account_now);
         if sends {
             self.hand_to_dispatch(phone);
         }

@@ -30,6 +30,7 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     }
     entries(books, submitted, decision)?;
     money::low_balance(books, submitted, decision)?;
+    money::budget(books, submitted, decision)?;
     money::adjustment(submitted, decision)?;
     money::lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;

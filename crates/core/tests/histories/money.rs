@@ -75,6 +75,26 @@ pub(crate) fn low_balance(books: &Books, submitted: &Submitted, decision: &Decis
     Ok(())
 }
 
+/// No fee is taken that a day's budget doesn't cover.
+pub(crate) fn budget(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
+    let now = books.account_now(submitted.account);
+    let (before, after) = (&books.accounts[submitted.account].account, &decision.account);
+    let spent = after.spending.at(now).spent;
+    let grew = spent > before.spending.at(now).spent;
+    hold!(!spent.is_negative(), "less than nothing was spent: {spent:?}");
+    let covered = after.budget.as_ref().is_none_or(|budget| spent <= budget.amount);
+    hold!(
+        !grew || covered,
+        "{spent:?} was spent of a budget of {:?}",
+        after.budget
+    );
+    hold!(
+        decision.budget.is_none() || after.spending.told_percent > before.spending.at(now).told_percent,
+        "a budget was told of twice"
+    );
+    Ok(())
+}
+
 /// What a first send or ability check costs, told apart from the code under test.
 pub(crate) fn price(rules: &Rules, owner: PhoneNumber, request: &VerificationRequest) -> Credits {
     let (phone, at) = (request.phone, request.id.created_at());
