@@ -136,7 +136,7 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
     );
     let admitted = submitted.request.map(|index| &books.requests[index].request);
     let given_free = admitted.filter(|_| !stale && matches!(command.action, Action::Settle { .. }));
-    let (left, became) = money::without_hold(account, given_free);
+    let (left, became) = money::without_hold(account, given_free, books.account_now(submitted.account));
     let is = decision.request.as_ref().map(|request| request.delivery);
     let nothing_changes = decision.account == left
         && is == became

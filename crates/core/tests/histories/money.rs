@@ -1,8 +1,8 @@
 //! What must hold of money that moves beside messages, and of what a message costs.
 
 use countersign_core::{
-    Account, Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, NumberPrefix,
-    PhoneNumber, PriceRoute, PriceRow, RouteName, Rules, VerificationRequest,
+    Account, Action, Answer, ApiError, Credits, DAY_MS, DEFAULT_PRICE, Decision, DeliveryState, EntryKind,
+    NumberPrefix, PhoneNumber, PriceRoute, PriceRow, RouteName, Rules, Timestamp, VerificationRequest,
 };
 use countersign_model::{Books, Submitted};
 
@@ -132,11 +132,17 @@ pub(crate) fn price(rules: &Rules, owner: PhoneNumber, request: &VerificationReq
 pub(crate) fn without_hold(
     account: &Account,
     settled: Option<&VerificationRequest>,
+    account_now: Timestamp,
 ) -> (Account, Option<DeliveryState>) {
     let mut left = account.clone();
     let admitted = settled.filter(|settled| settled.delivery == DeliveryState::Admitted);
     if let Some(admitted) = admitted {
         left.release(admitted.fee);
+        let day = |at: Timestamp| at.millis().div_euclid(DAY_MS);
+        let (today, admitted_on) = (day(account_now), day(admitted.id.created_at()));
+        if today == admitted_on && today == left.spending.day {
+            left.spending.spent = (left.spending.spent - admitted.fee).max(Credits::ZERO);
+        }
     }
     (left, admitted.map(|_| DeliveryState::Unreachable))
 }
