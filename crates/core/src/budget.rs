@@ -65,6 +65,7 @@ impl DaySpending {
     };
 
     /// As it stands at that time on the account's clock: a new day begins with nothing.
+    #[must_use]
     pub fn at(self, at: Timestamp) -> Self {
         if self.day == day_of(at) {
             self
