@@ -337,6 +337,10 @@ impl Channel for Smpp {
         false
     }
 
+    fn is_text(&self) -> bool {
+        true
+    }
+
     fn concurrency(&self) -> usize {
         usize::try_from(self.settings.window).unwrap_or(1)
     }

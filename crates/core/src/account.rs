@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::error::ApiError;
+use crate::guard::AreaRules;
 use crate::ids::{AccountKey, RequestId};
 use crate::ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 use crate::low_balance::LowBalance;
@@ -55,6 +56,8 @@ pub struct Account {
     pub next_lapse_at: Option<Timestamp>,
     /// How far the sandbox moved this account's clock ahead of real time, in milliseconds; zero in production.
     pub clock_offset_ms: i64,
+    /// Where its codes may go; `None`: there are no rules. Shared, since accounts are copied.
+    pub areas: Option<Arc<AreaRules>>,
     /// What the owner wants to be told when the available balance falls below it. Shared, since accounts are copied.
     pub low_balance: Option<Arc<LowBalance>>,
     /// Whether that was told since the balance was last above.
@@ -100,6 +103,7 @@ impl Account {
             consumed: Credits::ZERO,
             next_lapse_at: None,
             clock_offset_ms: 0,
+            areas: None,
             low_balance: None,
             low_balance_told: false,
             low_balance_reports: 0,

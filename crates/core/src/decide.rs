@@ -118,14 +118,16 @@ impl<'a> Decider<'a> {
                 reach,
                 plan,
                 skipped,
-            } => self.check_ability(*phone, *id_entropy, *reach, plan.as_ref(), skipped),
+                guard,
+            } => self.check_ability(*phone, *id_entropy, *reach, plan.as_ref(), skipped, guard.as_deref()),
             Action::Settle {
                 reachable,
                 plan,
                 skipped,
+                guard,
                 ..
             } => {
-                let outcome = self.settle(*reachable, plan.as_ref(), skipped)?;
+                let outcome = self.settle(*reachable, plan.as_ref(), skipped, guard.as_deref())?;
                 self.end_earlier_code();
                 Ok(outcome)
             }
@@ -328,14 +330,14 @@ fn may_see(command: &Command, request: &VerificationRequest) -> bool {
 /// The `result` of an answer that a Gateway API caller gets, without the code that the call entered: it would outlive the request's.
 fn result_to_keep(action: &Action, answer: &Answer) -> Option<Vec<u8>> {
     match answer {
-        Answer::Status(status) if matches!(action, Action::Check { code: Some(_), .. }) => {
+        Answer::Status(status) | Answer::Verified(status) if matches!(action, Action::Check { code: Some(_), .. }) => {
             let mut status = status.clone();
             if let Some(verification) = &mut status.verification_status {
                 verification.code_entered = None;
             }
             serde_json::to_vec(&status).ok()
         }
-        Answer::Status(status) => serde_json::to_vec(status).ok(),
+        Answer::Status(status) | Answer::Verified(status) => serde_json::to_vec(status).ok(),
         Answer::Revoked | Answer::Done => Some(b"true".to_vec()),
         Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) => None,
     }

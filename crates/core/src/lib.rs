@@ -48,8 +48,8 @@ pub use country::Country;
 pub use decide::{RESEND_PAUSE_MS, decide, status_at};
 pub use error::ApiError;
 pub use guard::{
-    Area, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, MAX_AREA_RULES, Pace, Pumping, PumpingParameter,
-    PumpingPlace, PumpingRefusal, PumpingRules, RefusedRange,
+    Area, AreaChange, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, GuardWord, MAX_AREA_RULES, NoArea, Pace,
+    Pumping, PumpingParameter, PumpingPlace, PumpingRefusal, PumpingRules, RefusedRange,
 };
 pub use held_code::{HeldCode, UsedCode};
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};

@@ -12,7 +12,7 @@ use countersign_core::{
 };
 
 use crate::live::LiveKey;
-use crate::routes::{LEGS, plan_of, skipped_of};
+use crate::routes::{LEGS, guard_of, plan_of, skipped_of};
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
 use crate::step::{Caller, Entered, Key, Named, Recipient, SendStep, SenderName, Step};
 
@@ -198,6 +198,7 @@ impl Books {
                         reach,
                         plan: plan_of(*route),
                         skipped: skipped_of(*route),
+                        guard: None,
                     },
                 ))
             }
@@ -259,6 +260,7 @@ impl Books {
                 after_ms,
                 micros,
             } => return self.set_price(*of, *of_route, *after_ms, *micros),
+            Step::PutArea { account, area, verdict } => return self.put_area(*account, *area, *verdict),
             Step::SetLowBalance { account, below_micros } => return self.set_low_balance(*account, *below_micros),
             Step::ForgetOldAnswers => return self.forget_old_answers(),
         };
@@ -330,6 +332,7 @@ impl Books {
             reach: step.reach,
             plan: plan_of(step.route),
             skipped: skipped_of(step.route),
+            guard: guard_of(step.entropy),
         }));
         self.call(&step.caller, named.map(|(index, _)| index), fact, action)
     }

@@ -14,6 +14,7 @@ mod autofill;
 pub mod clock;
 mod console;
 pub mod doctor;
+mod guard;
 pub mod http;
 pub mod inbox;
 mod key_rotation;

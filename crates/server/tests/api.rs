@@ -6,6 +6,8 @@
 mod account;
 #[path = "api/errors.rs"]
 mod errors;
+#[path = "api/guard.rs"]
+mod guard;
 #[path = "api/idempotency.rs"]
 mod idempotency;
 #[path = "api/leniency.rs"]

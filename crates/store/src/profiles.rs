@@ -1,6 +1,6 @@
 //! The contract for what people say of themselves: an account's profile, how a sender looks to recipients. Part of [`crate::SiteStore`].
 
-use countersign_core::{AccountKey, Autofill, RequestId, Timestamp, VerificationRequest};
+use countersign_core::{AccountKey, AreaChange, AreaRules, Autofill, RequestId, Timestamp, VerificationRequest};
 use futures_util::future::BoxFuture;
 
 use crate::types::{Actor, StoreError};
@@ -66,6 +66,17 @@ pub trait Profiles: Send + Sync {
         by: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Where an account's codes may go.
+    fn areas(&self, account: AccountKey) -> BoxFuture<'_, Result<AreaRules, StoreError>>;
+    /// Changes it; answers the rules as they are then. [`StoreError::NotFound`] where the account is closed, [`StoreError::TooMany`] where
+    /// the rules would be too many.
+    fn change_areas(
+        &self,
+        account: AccountKey,
+        change: AreaChange,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<AreaRules, StoreError>>;
     /// An account's requests in the order of their creation, after one, at most `limit`: for its owner's copy of the data.
     fn requests_after(
         &self,

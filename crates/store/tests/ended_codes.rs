@@ -82,6 +82,7 @@ fn message(code: SendCode, number: u64) -> Send {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }
 }
 
@@ -107,7 +108,7 @@ async fn delivered(store: &dyn Books, now: Timestamp, number: u64) -> RequestId 
 async fn check(store: &dyn Books, now: Timestamp, request: RequestId, code: &str) -> (String, i64) {
     let code = EnteredCode::new(code.into());
     match ask(store, now, Action::Check { request, code }).await {
-        Answer::Status(status) => {
+        Answer::Status(status) | Answer::Verified(status) => {
             let said = status.verification_status.unwrap();
             (said.status, said.updated_at)
         }
@@ -261,7 +262,7 @@ async fn a_kept_answer_tells_the_code_again_to_who_enters_it_again() {
         let code = EnteredCode::new(CODE.into());
         ask_by_key(store.as_ref(), NOW, Some("check"), Action::Check { request, code })
     };
-    let Answer::Status(first) = by_key().await else {
+    let Answer::Verified(first) = by_key().await else {
         panic!("it isn't judged")
     };
     assert_eq!(by_key().await, Answer::Again(serde_json::to_vec(&first).unwrap()));
@@ -330,6 +331,7 @@ async fn a_code_that_was_sent_late_on_an_ability_check_is_not_swept_before_it_en
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     ask(store, NOW, ability).await;
     let late = RequestId::new(NOW, 1);

@@ -77,6 +77,7 @@ async fn send(store: &dyn Books, number: u64) -> Outcome {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }));
     let command = Command {
         now: NOW,

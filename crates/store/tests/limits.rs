@@ -61,6 +61,7 @@ async fn send(store: &dyn countersign_store::Books, entropy: u64, now: Timestamp
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     let command = Command {
         now,

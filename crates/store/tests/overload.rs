@@ -31,6 +31,7 @@ fn send(number: u64, token: Option<TokenClaim>) -> Command {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         })),
     }
 }

@@ -85,6 +85,7 @@ async fn read_request(books: &dyn Books, account: AccountKey, at: Timestamp, id_
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     ask(books, account, at, Action::Send(Box::new(send))).await;
     let id = RequestId::new(at, id_entropy);

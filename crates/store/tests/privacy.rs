@@ -69,6 +69,7 @@ async fn send(store: &dyn Books, to: u64, now: Timestamp, entropy: u64) -> Reque
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     ask(store, now, Action::Send(Box::new(send))).await;
     RequestId::new(now, entropy)

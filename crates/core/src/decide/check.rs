@@ -6,7 +6,7 @@ use crate::command::{Answer, Work};
 use crate::error::ApiError;
 use crate::request::{CodeOrigin, DeliveryState, VerificationState};
 use crate::time::Timestamp;
-use crate::wire::VerificationStatus;
+use crate::wire::{RequestStatus, VerificationStatus};
 
 impl Decider<'_> {
     pub(super) fn check(&mut self, code: Option<&EnteredCode>) -> Outcome {
@@ -15,13 +15,18 @@ impl Decider<'_> {
             return Err(ApiError::RequestIdInvalid);
         }
         let Some(entered) = code else { return self.status() };
+        let before = request.verification;
         let (state, updated_at) = self.judge_code(entered)?;
-        let mut outcome = self.status();
-        if let Ok(Answer::Status(status)) = &mut outcome {
-            // The answer is about the code that was asked about, which isn't always the one that is stored.
-            status.verification_status = VerificationStatus::new(state, updated_at, Some(entered));
-        }
-        outcome
+        let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?;
+        let mut status = Box::new(RequestStatus::from(request));
+        // The answer is about the code that was asked about, which isn't always the one that is stored.
+        status.verification_status = VerificationStatus::new(state, updated_at, Some(entered));
+        let proved_now = request.verification == VerificationState::Valid && before != VerificationState::Valid;
+        Ok(if proved_now {
+            Answer::Verified(status)
+        } else {
+            Answer::Status(status)
+        })
     }
 
     /// What is to be said of an entered code, and since when.

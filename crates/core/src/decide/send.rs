@@ -6,6 +6,7 @@ use super::{Decider, Outcome};
 use crate::code::Code;
 use crate::command::{Answer, FloodCounters, Reach, Send, SendCode, SenderFact, Work};
 use crate::error::ApiError;
+use crate::guard::{AreaRules, GuardWord, RefusedRange};
 use crate::held_code::HeldCode;
 use crate::ids::RequestId;
 use crate::limits::Limit;
@@ -26,6 +27,8 @@ impl Decider<'_> {
         let own_number = self.is_free_send_to_owner(send.phone);
         require_usable_sender(self.facts.sender, own_number)?;
         let flood = self.require_no_flood(send.phone, own_number)?;
+        let guard = send.guard.as_deref();
+        self.require_codes_come_back(send.phone, guard)?;
         self.require_cooled_down()?;
         let fee = if on_ability_check {
             Credits::ZERO
@@ -33,6 +36,13 @@ impl Decider<'_> {
             self.fee_of(send.phone, send.plan.as_deref())
         };
         self.require_balance(fee)?;
+        let range = if on_ability_check {
+            // It goes by the plan of that check, which was judged then.
+            None
+        } else {
+            range_of(guard)
+        };
+        self.require_allowed_area(send.phone, range)?;
         if !on_ability_check {
             require_reachable(send.phone, send.reach)?;
         }
@@ -76,10 +86,13 @@ impl Decider<'_> {
         reach: Reach,
         plan: Option<&Arc<RoutePlan>>,
         skipped: &[(LegName, Detail)],
+        guard: Option<&GuardWord>,
     ) -> Outcome {
         let flood = self.require_no_flood(phone, false)?;
+        self.require_codes_come_back(phone, guard)?;
         let fee = self.fee_of(phone, plan.map(Arc::as_ref));
         self.require_balance(fee)?;
+        self.require_allowed_area(phone, range_of(guard))?;
         require_reachable(phone, reach)?;
         self.decision.flood = flood;
         let outcome = self.open_request(phone, id_entropy, fee, reach, plan, None);
@@ -100,6 +113,7 @@ impl Decider<'_> {
         reachable: bool,
         plan: Option<&Arc<RoutePlan>>,
         skipped: &[(LegName, Detail)],
+        guard: Option<&GuardWord>,
     ) -> Outcome {
         let Some(request) = self
             .request
@@ -113,6 +127,12 @@ impl Decider<'_> {
             self.skip_legs(skipped);
             self.release_hold(self.account_now);
             return Err(ApiError::PhoneNumberNotFound);
+        }
+        if let Err(error) = self.require_allowed_area(phone, range_of(guard)) {
+            // Only texts are left, or a rule was made while the network was asked.
+            self.skip_legs(skipped);
+            self.release_hold(self.account_now);
+            return Err(error);
         }
         if has_message && let Err(error) = self.require_cooled_down() {
             // Another message was sent while the network was asked.
@@ -182,6 +202,30 @@ impl Decider<'_> {
                 .map_err(flood_wait)?;
         }
         Ok(counters)
+    }
+
+    /// Judges where codes may go. Its error comes last, like every other about the number: it must not be told to those who can't pay.
+    fn require_allowed_area(&self, phone: PhoneNumber, range: Option<RefusedRange>) -> Result<(), ApiError> {
+        let no_rules = AreaRules::default();
+        let rules = self.facts.account.areas.as_deref().unwrap_or(&no_rules);
+        // The sandbox's numbers are in no country.
+        if phone.is_sandbox() {
+            return Ok(());
+        }
+        rules.judge(phone, range).map_err(ApiError::Refused)
+    }
+
+    /// Refuses a number from whose surroundings too few codes come back, unless the account trusts them.
+    fn require_codes_come_back(&self, phone: PhoneNumber, guard: Option<&GuardWord>) -> Result<(), ApiError> {
+        let Some(held) = guard.and_then(|word| word.held) else {
+            return Ok(());
+        };
+        let rules = self.facts.account.areas.as_deref();
+        if rules.is_some_and(|rules| rules.trusts(phone)) {
+            Ok(())
+        } else {
+            Err(ApiError::Held(held))
+        }
     }
 
     /// Whether a message goes to the account's owner, which is free, and counted by the day. What test-mode tokens send is
@@ -297,6 +341,10 @@ impl Decider<'_> {
         }
         outcome
     }
+}
+
+fn range_of(guard: Option<&GuardWord>) -> Option<RefusedRange> {
+    guard.and_then(|word| word.range)
 }
 
 fn require_usable_sender(sender: SenderFact, own_number: bool) -> Result<(), ApiError> {

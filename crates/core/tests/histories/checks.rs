@@ -502,7 +502,7 @@ fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &Ver
             "admitted = {admitted} is wrong"
         );
     }
-    let Ok(Answer::Status(status)) = &decision.outcome else {
+    let Ok(Answer::Status(status) | Answer::Verified(status)) = &decision.outcome else {
         return Ok(());
     };
     let charged = decision.entries.iter().any(|entry| entry.kind == EntryKind::Charge);

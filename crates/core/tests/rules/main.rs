@@ -10,6 +10,8 @@ mod codes;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod live;

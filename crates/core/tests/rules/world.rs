@@ -168,6 +168,7 @@ impl World {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         }
     }
 
@@ -209,6 +210,7 @@ impl World {
                 reach,
                 plan: None,
                 skipped: Vec::new(),
+                guard: None,
             },
         ))
     }
@@ -223,6 +225,7 @@ impl World {
             reach: Reach::MustAsk,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         self.submit(None, action)
     }
@@ -244,6 +247,7 @@ impl World {
             reach: Reach::MustAsk,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         admitted(self.submit(None, action))
     }
@@ -254,6 +258,7 @@ impl World {
             reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         status(self.submit(Some(request), action))
     }
@@ -396,7 +401,7 @@ pub(crate) fn credits(text: &str) -> Credits {
 
 fn status(outcome: Result<Answer, ApiError>) -> Result<RequestStatus, ApiError> {
     outcome.map(|answer| match answer {
-        Answer::Status(status) => *status,
+        Answer::Status(status) | Answer::Verified(status) => *status,
         other => panic!("answered {other:?}"),
     })
 }

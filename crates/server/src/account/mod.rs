@@ -6,6 +6,7 @@
 
 mod autofill;
 mod changes;
+mod guard;
 mod low_balance;
 mod orders;
 mod overview;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use countersign_core::{ApiError, TokenKind};
 
@@ -51,6 +52,10 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
     autofill::show,
     autofill::set,
     autofill::clear,
+    guard::show,
+    guard::set,
+    guard::set_area,
+    guard::clear_area,
 ))]
 pub(crate) struct Description;
 
@@ -80,6 +85,8 @@ pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Ro
             "/autofill",
             get(autofill::show).put(autofill::set).delete(autofill::clear),
         )
+        .route("/guard", get(guard::show).put(guard::set))
+        .route("/guard/areas/{area}", put(guard::set_area).delete(guard::clear_area))
         .layer(Extension(Arc::<changes::Changes>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {

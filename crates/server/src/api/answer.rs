@@ -7,6 +7,8 @@ use countersign_store::StoreError;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
+/// Says what the error's name doesn't, in a sentence. A header: some clients fail on any field that isn't documented.
+const REASON_HEADER: &str = "x-refusal-reason";
 const RESULT_START: &[u8] = b"{\"ok\":true,\"result\":";
 /// Most answers fit: a status with payload and both sub-states has about 400 bytes.
 const USUAL_BYTES: usize = 512;
@@ -57,6 +59,13 @@ impl Refusal {
         };
         let mut response = json(format!("{{\"ok\":false,\"error\":\"{name}\"}}").into_bytes());
         *response.status_mut() = status;
+        let reason = match self {
+            Self::Api(error) => error.reason(),
+            _ => None,
+        };
+        if let Some(reason) = reason.and_then(|reason| HeaderValue::try_from(reason).ok()) {
+            response.headers_mut().insert(REASON_HEADER, reason);
+        }
         if self == Self::Unavailable {
             response
                 .headers_mut()

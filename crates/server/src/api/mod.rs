@@ -120,13 +120,14 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         account: caller.access.key,
         owner: caller.access.owner,
         kind: caller.access.token.kind,
+        clock_offset_ms: caller.access.clock_offset_ms,
     };
     let answer = routes::submit(app, sending, command).await??;
     if let (Some(inbox), Some(request)) = (&app.inbox, touched) {
         inbox.touch(caller.access.key, request);
     }
     match answer {
-        Answer::Status(status) => {
+        Answer::Status(status) | Answer::Verified(status) => {
             app.vitals.traces.about(&status.request_id);
             answer::status(&status)
         }

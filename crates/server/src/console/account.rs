@@ -200,7 +200,7 @@ impl Shown {
     }
 }
 
-fn not_found(refusal: &Refusal) -> PageError {
+pub(super) fn not_found(refusal: &Refusal) -> PageError {
     if refusal.status().is_client_error() {
         PageError::NotFound("account")
     } else {

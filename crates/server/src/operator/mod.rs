@@ -5,6 +5,7 @@
 pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
+mod guard;
 mod key;
 mod key_rotation;
 pub(crate) mod login_links;
@@ -53,6 +54,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route(
             "/accounts/{account}/autofill",
             put(accounts::set_autofill).delete(accounts::clear_autofill),
+        )
+        .route("/accounts/{account}/guard", get(guard::show).put(guard::set))
+        .route(
+            "/accounts/{account}/guard/areas/{area}",
+            put(guard::set_area).delete(guard::clear_area),
         )
         .route("/accounts/{account}/login-link", post(login_links::make))
         .route("/accounts/{account}/token", get(tokens::show))

@@ -299,6 +299,7 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
             PhoneNumber::from_stored(0)
         },
         kind: TokenKind::Live,
+        clock_offset_ms: account.clock_offset_ms,
     };
     let mut question = Question::code(sending, Destination { phone, sender, email });
     question.kind = kind;

@@ -319,6 +319,7 @@ async fn submit(
         reach: Reach::Unreachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     let command = Command {
         now: viewer.now,
@@ -330,6 +331,7 @@ async fn submit(
         account: viewer.account.key,
         owner: viewer.account.phone,
         kind: TokenKind::Live,
+        clock_offset_ms: viewer.account.clock_offset_ms,
     };
     let outcome = routes::submit(app, sending, command).await?;
     Ok(match outcome {
@@ -353,6 +355,10 @@ fn told(error: ApiError) -> String {
         ApiError::PhoneNumberInvalid => {
             "Nothing was sent: your number isn’t one that this server sends to. Change it in the settings.".to_owned()
         }
+        ApiError::Refused(_) | ApiError::Held(_) => format!(
+            "Nothing was sent: {}. See the page Guard.",
+            error.reason().unwrap_or_default()
+        ),
         error => format!("Nothing was sent: the API answers {}.", error.wire_name()),
     }
 }
@@ -388,7 +394,7 @@ async fn check(
     };
     let outcome = app.store.submit(viewer.account.key, command).await?;
     let valid = match outcome {
-        Ok(Answer::Status(status)) => status
+        Ok(Answer::Status(status) | Answer::Verified(status)) => status
             .verification_status
             .is_some_and(|verification| verification.status == "code_valid"),
         Ok(_) | Err(_) => return Err(PageError::NotFound("message")),

@@ -24,12 +24,14 @@ use std::time::Duration;
 
 use countersign_channels::{Channel, Destination, Inbox};
 use countersign_core::{
-    AccountId, AccountKey, Action, Answer, Command, Credits, LegName, PhoneNumber, Reach, TokenKind,
+    AccountId, AccountKey, Action, Answer, Command, Credits, GuardWord, LegName, PhoneNumber, Reach, RoutePlan,
+    TokenKind,
 };
 use countersign_store::{Outcome, StoreError};
 
 use crate::app::App;
 use crate::clock;
+use crate::guard::{self, Guarded};
 use crate::settings::{MessageKind, RouteSettings, Settings};
 
 /// A channel as a leg of routes.
@@ -122,6 +124,12 @@ impl Routes {
         self.legs.get(name)
     }
 
+    /// Whether each leg of a plan is a text.
+    pub(crate) fn is_texts_only(&self, plan: &RoutePlan) -> bool {
+        let mut legs = plan.legs.iter();
+        legs.all(|planned| self.leg(&planned.name).is_some_and(|leg| leg.channel.is_text()))
+    }
+
     /// All legs, by name.
     pub(crate) fn legs(&self) -> impl Iterator<Item = (&LegName, &Leg)> {
         self.legs.iter()
@@ -146,6 +154,8 @@ pub(crate) struct Sending {
     /// The account's own number.
     pub(crate) owner: PhoneNumber,
     pub(crate) kind: TokenKind,
+    /// How far the sandbox moved the account's clock ahead, in milliseconds.
+    pub(crate) clock_offset_ms: i64,
 }
 
 /// Brings a command into the books. For a send or an ability check, the route is planned first; where a leg must ask the
@@ -154,17 +164,29 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
     if !app.store.admits(sending.account) {
         return Err(StoreError::Busy);
     }
-    let Some(question) = Question::of(&command.action, sending) else {
-        return books(app, sending, command).await;
+    let now = command.now;
+    let question = Question::of(&command.action, sending);
+    let guarded = Guarded::of(&command.action, sending, now);
+    let (Some(question), Some(guarded)) = (question, guarded) else {
+        let outcome = books(app, sending, command).await?;
+        guard::came_back(app, sending, &outcome, now);
+        return Ok(outcome);
     };
     let planned = app.routes.plan(&question).await;
-    planned.put_into(&mut command.action);
+    let word = guarded.word(app, &command.action, planned.plan.as_deref());
+    planned.put_into(&mut command.action, word);
     let (token, idempotency) = (command.token, command.idempotency.clone());
     let outcome = books(app, sending, command).await?;
     let Ok(Answer::Admitted(request)) = outcome else {
+        guarded.ended(app, &outcome);
         return Ok(outcome);
     };
     let settled = app.routes.ask(&question, &planned).await;
+    let word = GuardWord {
+        range: guarded.range(app, settled.plan.as_deref()),
+        held: None,
+    }
+    .boxed();
     let command = Command {
         now: clock::now(),
         token,
@@ -174,9 +196,12 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
             reachable: settled.plan.is_some(),
             plan: settled.plan,
             skipped: settled.skipped,
+            guard: word,
         },
     };
-    books(app, sending, command).await
+    let outcome = books(app, sending, command).await?;
+    guarded.ended(app, &outcome);
+    Ok(outcome)
 }
 
 async fn books(app: &App, sending: Sending, command: Command) -> Result<Outcome, StoreError> {

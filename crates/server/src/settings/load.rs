@@ -13,9 +13,9 @@ use super::database::without_secret;
 use super::table::{Kind, Setting, TABLE};
 use super::values::parse_mode;
 use super::{
-    CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, InboxSettings, KeySettings, LimitSettings,
-    MetricsSettings, PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
-    TraceSettings,
+    CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, GuardSettings, InboxSettings, KeySettings,
+    LimitSettings, MetricsSettings, PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError,
+    SiteSettings, TraceSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -434,6 +434,10 @@ fn blank(mode: Mode) -> Settings {
         delivery: DeliverySettings {
             ask_timeout: std::time::Duration::ZERO,
             own_number_paid_legs: false,
+        },
+        guard: GuardSettings {
+            refuse_ranges: false,
+            pumping: false,
         },
         channels: Vec::new(),
         routes: Vec::new(),

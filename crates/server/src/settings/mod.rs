@@ -72,6 +72,8 @@ pub struct Settings {
     pub texts: OwnTexts,
     /// How messages are delivered.
     pub delivery: DeliverySettings,
+    /// What keeps codes from where nobody should pay for them.
+    pub guard: GuardSettings,
     /// Ways to reach a phone besides the inbox.
     pub channels: Vec<ChannelSettings>,
     /// Which legs messages take. None: all go to the inbox, where it is switched on.
@@ -192,6 +194,15 @@ pub struct DeliverySettings {
     pub ask_timeout: Duration,
     /// Free messages to an account's own number may take legs that cost the operator money.
     pub own_number_paid_legs: bool,
+}
+
+/// What keeps codes from where nobody should pay for them, besides what each account's own rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// No text goes to ranges that the numbering plan knows as dear, or as not reached by text.
+    pub refuse_ranges: bool,
+    /// Places from which too few codes come back are slowed, then stopped.
+    pub pumping: bool,
 }
 
 /// The pages.

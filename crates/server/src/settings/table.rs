@@ -419,6 +419,28 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.delivery.own_number_paid_legs, flag(text)),
     },
     Setting {
+        section: "guard",
+        key: "refuse_ranges",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "true",
+        doc: "Whether texts to ranges that the numbering plan knows as premium-rate, toll-free, fixed lines or other services are \
+              refused, where a message could go by text alone. An account allows a prefix to lift it.",
+        set: |settings, text| put(&mut settings.guard.refuse_ranges, flag(text)),
+    },
+    Setting {
+        section: "guard",
+        key: "pumping",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "false",
+        doc: "Whether places from which too few of an account's codes come back are slowed, then stopped. It judges accounts that \
+              have their codes checked here, and no others.",
+        set: |settings, text| put(&mut settings.guard.pumping, flag(text)),
+    },
+    Setting {
         section: "payment",
         key: "transfer_instructions_file",
         kind: Kind::Text,

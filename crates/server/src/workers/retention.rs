@@ -164,6 +164,7 @@ mod tests {
                 reach: Reach::Reachable,
                 plan: None,
                 skipped: Vec::new(),
+                guard: None,
             };
             ask(self.books.as_ref(), account(number), at, Action::Send(Box::new(send))).await;
             RequestId::new(at, id_entropy)

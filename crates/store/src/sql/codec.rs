@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::sql::Row;
 use countersign_core::{
-    Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
-    EmailAddress, EnteredCode, EntryHash, EntryKind, HeldCode, LedgerEntry, LegEnd, LegState, Locale, LowBalance,
-    Message, News, Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp,
-    TokenClaim, TokenKind, TokenStanding, UsedCode, VerificationRequest, VerificationState,
+    Account, AccountId, AccountKey, AdjustmentReason, AreaRules, Bucket, CallbackUrl, Code, CodeOrigin, Credits,
+    DeliveryState, EmailAddress, EnteredCode, EntryHash, EntryKind, HeldCode, LedgerEntry, LegEnd, LegState, Locale,
+    LowBalance, Message, News, Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind,
+    Timestamp, TokenClaim, TokenKind, TokenStanding, UsedCode, VerificationRequest, VerificationState,
 };
 
 use crate::reports::{ReportKind, ReportState};
@@ -209,7 +209,7 @@ pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
 pub(crate) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
                                           next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
                                           low_balance_url, low_balance_told, low_balance_reports, grace_until, \
-                                          test_generation, test_grace_until";
+                                          test_generation, test_grace_until, areas";
 
 /// Reads [`ACCOUNT_COLUMNS`], which begin at a column of the row.
 pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> Result<Account, StoreError> {
@@ -239,9 +239,16 @@ pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> R
         head: EntryHash::from_bytes(row.get(first + 12)?),
         last_entry_at: Timestamp::from_millis(row.get(first + 13)?),
         low_balance: low_balance_of(row.get(first + 14)?, row.get(first + 15)?).map(Arc::new),
+        areas: areas_of(row.get(first + 21)?)?.map(Arc::new),
         low_balance_told: row.get(first + 16)?,
         low_balance_reports: row.get::<i64>(first + 17)?.cast_unsigned(),
     })
+}
+
+/// Where an account's codes may go; `None` where it has no rules.
+pub(crate) fn areas_of(kept: Option<String>) -> Result<Option<AreaRules>, StoreError> {
+    kept.map(|kept| AreaRules::decode(&kept).ok_or_else(|| damaged("an account's rules for countries and prefixes")))
+        .transpose()
 }
 
 /// What an owner wants to be told about the balance, of its two columns.

@@ -204,6 +204,7 @@ struct AccountRow {
     head: Vec<u8>,
     last_entry_at: i64,
     low_balance: (Option<i64>, Option<String>, bool, i64),
+    areas: Option<String>,
 }
 
 fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
@@ -230,6 +231,7 @@ fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
             account.low_balance_told,
             account.low_balance_reports.cast_signed(),
         ),
+        areas: account.areas.as_ref().map(|areas| areas.encode()),
     };
     let mut in_memory: Vec<_> = books.accounts.iter().map(|book| row(&book.account)).collect();
     in_memory.sort_by_key(|row| row.place);
@@ -237,7 +239,7 @@ fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
         database,
         "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
          consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, \
-         low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until \
+         low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until, areas \
          FROM account ORDER BY bucket, account_id",
         &[],
         |row| AccountRow {
@@ -251,6 +253,7 @@ fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
             head: row.get(14),
             last_entry_at: row.get(15),
             low_balance: (row.get(16), row.get(17), row.get(18), row.get(19)),
+            areas: row.get(23),
         },
     );
     same(|| "accounts".to_owned(), &in_memory, &in_store)

@@ -307,6 +307,9 @@ async fn set(store: &Arc<dyn countersign_store::Books>, setting: Setting) -> Res
                 Err(error) => Err(error),
             }
         }
+        Setting::ChangeAreas { account, change, now } => {
+            store.change_areas(account, change, Actor::Owner, now).await.map(drop)
+        }
         Setting::SetLowBalance { account, low_balance } => {
             store.set_low_balance(account, low_balance, Actor::Operator).await
         }

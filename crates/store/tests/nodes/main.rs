@@ -98,6 +98,7 @@ impl Node {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         let command = Command {
             now: at,

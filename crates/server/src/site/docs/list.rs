@@ -186,6 +186,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
             ),
             page!(
+                "guard",
+                "Guard",
+                "Countries and prefixes of an account, ranges that get no text, and pumping: what is refused, and why."
+            ),
+            page!(
                 "limits",
                 "Limits",
                 "How much may be sent, what is told to whoever comes too often, and how exactly it is counted."

@@ -161,6 +161,7 @@ CREATE TABLE account (
     low_balance_url      text COLLATE "C",
     autofill_domain      text COLLATE "C",
     autofill_android_hash text COLLATE "C",
+    areas                text COLLATE "C",
     PRIMARY KEY (bucket, account_id),
     CHECK (balance >= held AND held >= 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
