@@ -245,7 +245,11 @@ const ACCOUNT: [(&str, &str); 19] = [
 pub(super) static SET_ACCOUNTS: LazyLock<Both> = LazyLock::new(|| {
     Both([false, true].map(|sharded| {
         let names: Vec<&str> = ACCOUNT.iter().map(|(name, _)| *name).collect();
-        let set: Vec<String> = names[..15].iter().map(|name| format!("{name} = k.{name}")).collect();
+        // All but the key.
+        let set: Vec<String> = names[..names.len() - 1]
+            .iter()
+            .map(|name| format!("{name} = k.{name}"))
+            .collect();
         let marks: Vec<String> = (2..)
             .zip(ACCOUNT)
             .map(|(number, (_, kind))| format!("${number}::{kind}[]"))
