@@ -85,11 +85,18 @@ impl Guarded {
         })
     }
 
-    /// What is known of the number before the books are asked. Where its surroundings are slowed, its turn is used up.
-    pub(crate) fn word(&self, app: &App, action: &Action, plan: Option<&RoutePlan>) -> Option<Box<GuardWord>> {
+    /// What is known of the number before the books are asked. Where its surroundings are slowed, its turn is used up, unless a quota is
+    /// over anyway.
+    pub(crate) fn word(
+        &self,
+        app: &App,
+        action: &Action,
+        plan: Option<&RoutePlan>,
+        over_quota: Option<u32>,
+    ) -> Option<Box<GuardWord>> {
         // A send on an ability check was judged with that.
         let judged_before = matches!(action, Action::Send(send) if send.request.is_some());
-        let judges = !judged_before && self.is_judged(app);
+        let judges = !judged_before && over_quota.is_none() && self.is_judged(app);
         let held = judges.then(|| {
             let mut pumping = app.vitals.guard.pumping();
             pumping.judge(self.sending.account, self.phone, self.account_now).err()
@@ -97,6 +104,7 @@ impl Guarded {
         GuardWord {
             range: self.range(app, plan),
             held: held.flatten(),
+            over_quota,
         }
         .boxed()
     }
