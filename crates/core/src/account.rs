@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::budget::{DailyBudget, DaySpending};
 use crate::error::ApiError;
 use crate::guard::AreaRules;
 use crate::ids::{AccountKey, RequestId};
@@ -62,8 +63,12 @@ pub struct Account {
     pub low_balance: Option<Arc<LowBalance>>,
     /// Whether that was told since the balance was last above.
     pub low_balance_told: bool,
-    /// How often it was told; numbers the reports.
+    /// How often it was told, and how often of the budget; numbers the reports.
     pub low_balance_reports: u64,
+    /// What may be spent in a day. Shared, since accounts are copied.
+    pub budget: Option<Arc<DailyBudget>>,
+    /// What was spent today, or on the last day on which anything was.
+    pub spending: DaySpending,
     /// The day (since the epoch, on the account's clock) that `free_sends` counts.
     pub free_day: i64,
     /// Free sends to the owner's own number on that day.
@@ -107,6 +112,8 @@ impl Account {
             low_balance: None,
             low_balance_told: false,
             low_balance_reports: 0,
+            budget: None,
+            spending: DaySpending::NONE,
             free_day: 0,
             free_sends: 0,
         }

@@ -9,7 +9,7 @@ use crate::guard::GuardWord;
 use crate::ids::RequestId;
 use crate::ledger::{AdjustmentReason, LedgerEntry};
 use crate::limits::{Limit, LimitState};
-use crate::low_balance::LowBalanceReport;
+use crate::low_balance::AccountReport;
 use crate::money::Credits;
 use crate::order::{Order, OrderId, OrderNote, OrderParty, Verdict};
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
@@ -356,7 +356,9 @@ pub struct Decision {
     /// Delivery reports to send.
     pub reports: Vec<DeliveryReport>,
     /// The report of a balance that became low.
-    pub low_balance: Option<LowBalanceReport>,
+    pub low_balance: Option<AccountReport>,
+    /// The report of a daily budget that is nearly or wholly used up.
+    pub budget: Option<AccountReport>,
     /// The answer to keep under the idempotency key.
     pub first_answer: Option<FirstAnswer>,
     /// Flood counters after the command.

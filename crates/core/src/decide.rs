@@ -43,6 +43,8 @@ struct Decider<'a> {
     decision: Decision,
     /// The request that is worked on; goes into the decision where it changed.
     request: Option<VerificationRequest>,
+    /// Whether the account's daily budget was too small for what was asked.
+    is_over_budget: bool,
 }
 
 /// News that changes nothing is dropped beyond this many timeline events: a channel that repeats itself must not fill the books
@@ -69,11 +71,13 @@ impl<'a> Decider<'a> {
                 timeline: Vec::new(),
                 reports: Vec::new(),
                 low_balance: None,
+                budget: None,
                 first_answer: None,
                 flood: facts.flood,
                 work: None,
             },
             request: facts.request.filter(|request| may_see(command, request)).cloned(),
+            is_over_budget: false,
         }
     }
 
@@ -97,8 +101,10 @@ impl<'a> Decider<'a> {
         self.lapse_due_purchases();
         self.apply_due_steps();
         let outcome = self.act();
-        // Here and not at the end: a call that is refused or repeated changes nothing, so it looks at nothing either.
-        self.decision.low_balance = self.decision.account.watch_balance(self.command.now);
+        // Here and not at the end: a call that is refused by its token or repeated changes nothing, so it looks at nothing either.
+        let account = &mut self.decision.account;
+        self.decision.low_balance = account.watch_balance(self.command.now);
+        self.decision.budget = account.watch_budget(self.is_over_budget, self.command.now);
         outcome
     }
 
@@ -307,7 +313,9 @@ impl<'a> Decider<'a> {
         request.move_verification(VerificationState::Expired, at);
         if !request.fee.is_zero() && !request.refunded {
             request.refunded = true;
-            let entry = self.decision.account.refund(request.fee, request.id, self.account_now);
+            let account = &mut self.decision.account;
+            account.unspend(request.fee, request.id.created_at(), self.account_now);
+            let entry = account.refund(request.fee, request.id, self.account_now);
             self.decision.entries.push(entry);
         }
         self.decision.work = Some(Work::Withdraw);

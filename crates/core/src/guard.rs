@@ -55,6 +55,8 @@ pub struct GuardWord {
     pub range: Option<RefusedRange>,
     /// Too few codes come back from where the number is.
     pub held: Option<PumpingRefusal>,
+    /// A quota of all accounts together is used up: for so many seconds.
+    pub over_quota: Option<u32>,
 }
 
 /// There are [`MAX_AREA_RULES`] rules already.

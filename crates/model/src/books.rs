@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
-    Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryReport, Detail, EmailAddress, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency,
-    IdempotencyKey, LedgerEntry, LegName, LimitState, Locale, LowBalanceReport, Order, OrderId, Payload, PhoneNumber,
+    Account, AccountKey, AccountReport, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength,
+    Command, Credits, Decision, DeliveryReport, Detail, EmailAddress, EnteredCode, Facts, FirstAnswer, FloodCounters,
+    Grace, Idempotency, IdempotencyKey, LedgerEntry, LegName, LimitState, Locale, Order, OrderId, Payload, PhoneNumber,
     Purchase, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
     VerificationRequest, decide,
 };
@@ -45,8 +45,8 @@ pub struct AccountBook {
     pub orders: Vec<Order>,
     /// The kept answers by their key.
     pub first_answers: BTreeMap<String, FirstAnswer>,
-    /// The reports of its low balance.
-    pub low_balances: Vec<LowBalanceReport>,
+    /// The reports of its balance and its budget.
+    pub reports: Vec<AccountReport>,
     /// Purchases that haven't lapsed.
     open_purchases: BTreeSet<u64>,
     /// By the kind of token.
@@ -119,7 +119,7 @@ impl AccountBook {
             purchases: BTreeMap::new(),
             orders: Vec::new(),
             first_answers: BTreeMap::new(),
-            low_balances: Vec::new(),
+            reports: Vec::new(),
             open_purchases: BTreeSet::new(),
             flood: HashMap::new(),
             number_flood: HashMap::new(),
@@ -262,6 +262,7 @@ impl Books {
             } => return self.set_price(*of, *of_route, *after_ms, *micros),
             Step::PutArea { account, area, verdict } => return self.put_area(*account, *area, *verdict),
             Step::SetLowBalance { account, below_micros } => return self.set_low_balance(*account, *below_micros),
+            Step::SetBudget { account, micros } => return self.set_budget(*account, *micros),
             Step::ForgetOldAnswers => return self.forget_old_answers(),
         };
         command.map_or(Happening::Nothing, |submitted| Happening::Command(Box::new(submitted)))
@@ -479,7 +480,8 @@ impl Books {
         let book = &mut self.accounts[submitted.account];
         book.account = decision.account;
         book.entries.extend(decision.entries);
-        book.low_balances.extend(decision.low_balance);
+        book.reports
+            .extend(decision.low_balance.into_iter().chain(decision.budget));
         for purchase in decision.purchases {
             if purchase.lapsed {
                 book.open_purchases.remove(&purchase.entry);

@@ -52,6 +52,7 @@ pub(crate) fn guard_of(entropy: u64) -> Option<Box<GuardWord>> {
     GuardWord {
         range: entropy.is_multiple_of(17).then_some(RefusedRange::FixedLine),
         held: entropy.is_multiple_of(19).then_some(held),
+        over_quota: entropy.is_multiple_of(23).then_some(60),
     }
     .boxed()
 }

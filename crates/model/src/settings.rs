@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use countersign_core::{
     Account, AccountId, AccountKey, Action, ApiToken, Area, AreaChange, AreaVerdict, Bucket, CallbackUrl, Credits,
-    DAY_MS, Grace, LowBalance, NumberPrefix, Order, OrderId, OrderNote, OrderParty, OrderState, PhoneNumber,
-    PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername, Timestamp, TokenKind, TokenStanding,
-    Verdict,
+    DAY_MS, DailyBudget, Grace, LowBalance, NumberPrefix, Order, OrderId, OrderNote, OrderParty, OrderState,
+    PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername, Timestamp, TokenKind,
+    TokenStanding, Verdict,
 };
 
 use crate::books::{AccountBook, Books, Happening, Submitted};
@@ -71,6 +71,11 @@ pub enum Setting {
     SetLowBalance {
         account: AccountKey,
         low_balance: Option<LowBalance>,
+    },
+    SetBudget {
+        account: AccountKey,
+        budget: Option<DailyBudget>,
+        now: Timestamp,
     },
     ChangeAreas {
         account: AccountKey,
@@ -324,6 +329,27 @@ impl Books {
         let rules = account.areas.as_deref().cloned().unwrap_or_default();
         let rules = rules.changed(change).unwrap();
         account.areas = (!rules.is_empty()).then(|| Arc::new(rules));
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn set_budget(&mut self, place: usize, micros: Option<i64>) -> Happening {
+        let (account, now) = (self.at(place), self.now);
+        let account = &mut self.accounts[account].account;
+        let budget = micros.map(|micros| DailyBudget {
+            amount: Credits::from_micros(micros),
+            // Some owners look at the pages alone.
+            url: (micros % 4 > 0).then(|| CallbackUrl::from_stored("https://budget.example.com/".into())),
+        });
+        let setting = Setting::SetBudget {
+            account: account.key,
+            budget: budget.clone(),
+            now,
+        };
+        if account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        account.budget = budget.map(Arc::new);
+        account.spending.told_percent = 0;
         Happening::Setting(setting, Expected::Done)
     }
 

@@ -135,6 +135,11 @@ pub enum Step {
         area: usize,
         verdict: Option<usize>,
     },
+    /// Sets what an account may spend in a day; `None`: no budget.
+    SetBudget {
+        account: usize,
+        micros: Option<i64>,
+    },
     ForgetOldAnswers,
     ForgetOldTokens,
 }

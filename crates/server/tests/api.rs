@@ -16,6 +16,8 @@ mod leniency;
 mod order;
 #[path = "api/prices.rs"]
 mod prices;
+#[path = "api/quotas.rs"]
+mod quotas;
 #[path = "api/reports.rs"]
 mod reports;
 #[path = "api/sandbox.rs"]

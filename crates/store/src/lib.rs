@@ -29,6 +29,7 @@ mod postgres;
 mod prices;
 mod privacy;
 mod profiles;
+mod quotas;
 mod reports;
 mod senders;
 mod sessions;
@@ -74,6 +75,7 @@ pub use postgres::{
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use privacy::{ERASED_NUMBER, ErasedOfNumber, KeptOfNumber, Privacy};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
+pub use quotas::{QuotaTaken, Quotas};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
@@ -121,6 +123,7 @@ pub trait SiteStore:
     + ChannelBooks
     + KeyRotation
     + Privacy
+    + Quotas
     + 'static
 {
 }
@@ -139,6 +142,7 @@ impl<T> SiteStore for T where
         + ChannelBooks
         + KeyRotation
         + Privacy
+        + Quotas
         + 'static
 {
 }

@@ -1,6 +1,8 @@
 //! The contract for what people say of themselves: an account's profile, how a sender looks to recipients. Part of [`crate::SiteStore`].
 
-use countersign_core::{AccountKey, AreaChange, AreaRules, Autofill, RequestId, Timestamp, VerificationRequest};
+use countersign_core::{
+    AccountKey, AreaChange, AreaRules, Autofill, DailyBudget, RequestId, Timestamp, VerificationRequest,
+};
 use futures_util::future::BoxFuture;
 
 use crate::types::{Actor, StoreError};
@@ -77,6 +79,15 @@ pub trait Profiles: Send + Sync {
         by: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<AreaRules, StoreError>>;
+    /// Sets what an account may spend in a day; `None` takes the budget away. Today's alarms may come again then.
+    /// [`StoreError::NotFound`] where the account is closed.
+    fn set_budget(
+        &self,
+        account: AccountKey,
+        budget: Option<DailyBudget>,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
     /// An account's requests in the order of their creation, after one, at most `limit`: for its owner's copy of the data.
     fn requests_after(
         &self,

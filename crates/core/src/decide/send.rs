@@ -28,6 +28,7 @@ impl Decider<'_> {
         require_usable_sender(self.facts.sender, own_number)?;
         let flood = self.require_no_flood(send.phone, own_number)?;
         let guard = send.guard.as_deref();
+        require_within_quotas(guard)?;
         self.require_codes_come_back(send.phone, guard)?;
         self.require_cooled_down()?;
         let fee = if on_ability_check {
@@ -36,6 +37,7 @@ impl Decider<'_> {
             self.fee_of(send.phone, send.plan.as_deref())
         };
         self.require_balance(fee)?;
+        self.require_budget(fee)?;
         let range = if on_ability_check {
             // It goes by the plan of that check, which was judged then.
             None
@@ -89,9 +91,11 @@ impl Decider<'_> {
         guard: Option<&GuardWord>,
     ) -> Outcome {
         let flood = self.require_no_flood(phone, false)?;
+        require_within_quotas(guard)?;
         self.require_codes_come_back(phone, guard)?;
         let fee = self.fee_of(phone, plan.map(Arc::as_ref));
         self.require_balance(fee)?;
+        self.require_budget(fee)?;
         self.require_allowed_area(phone, range_of(guard))?;
         require_reachable(phone, reach)?;
         self.decision.flood = flood;
@@ -167,7 +171,9 @@ impl Decider<'_> {
         if !request.move_delivery(DeliveryState::Unreachable, at) {
             return false;
         }
-        self.decision.account.release(request.fee);
+        let account = &mut self.decision.account;
+        account.release(request.fee);
+        account.unspend(request.fee, request.id.created_at(), at);
         request.fee = Credits::ZERO;
         // The code was never sent: it must not stay in the books.
         request.message = None;
@@ -253,6 +259,12 @@ impl Decider<'_> {
         }
     }
 
+    fn require_budget(&mut self, fee: Credits) -> Result<(), ApiError> {
+        let within = self.decision.account.within_budget(fee, self.account_now);
+        self.is_over_budget |= within.is_err();
+        within.map_err(|seconds| ApiError::FloodWait { seconds })
+    }
+
     fn message(&self, send: &Send) -> Message {
         let (code, origin) = match send.code {
             SendCode::Supplied(code) => (code, CodeOrigin::Supplied),
@@ -317,9 +329,11 @@ impl Decider<'_> {
                 self.request = None;
                 return Err(ApiError::BalanceNotEnough);
             }
+            self.decision.account.spend(fee, self.account_now);
             return Ok(Answer::Admitted(id));
         }
         self.charge(fee)?;
+        self.decision.account.spend(fee, self.account_now);
         if sends {
             self.hand_to_dispatch(phone);
         }
@@ -341,6 +355,13 @@ impl Decider<'_> {
         }
         outcome
     }
+}
+
+/// Whoever counts quotas knows no other commands; here they are refused in their turn.
+fn require_within_quotas(guard: Option<&GuardWord>) -> Result<(), ApiError> {
+    guard
+        .and_then(|word| word.over_quota)
+        .map_or(Ok(()), |seconds| Err(ApiError::FloodWait { seconds }))
 }
 
 fn range_of(guard: Option<&GuardWord>) -> Option<RefusedRange> {

@@ -30,6 +30,7 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     }
     entries(books, submitted, decision)?;
     money::low_balance(books, submitted, decision)?;
+    money::budget(books, submitted, decision)?;
     money::adjustment(submitted, decision)?;
     money::lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
@@ -135,7 +136,7 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
     );
     let admitted = submitted.request.map(|index| &books.requests[index].request);
     let given_free = admitted.filter(|_| !stale && matches!(command.action, Action::Settle { .. }));
-    let (left, became) = money::without_hold(account, given_free);
+    let (left, became) = money::without_hold(account, given_free, books.account_now(submitted.account));
     let is = decision.request.as_ref().map(|request| request.delivery);
     let nothing_changes = decision.account == left
         && is == became

@@ -62,6 +62,9 @@ impl Seen {
         if decision.low_balance.is_some() {
             count("low balance");
         }
+        if decision.budget.is_some() {
+            count("daily budget");
+        }
         if !decision.reports.is_empty() {
             count("report");
         }

@@ -34,6 +34,7 @@ impl World {
 const FIXED_LINE: GuardWord = GuardWord {
     range: Some(RefusedRange::FixedLine),
     held: None,
+    over_quota: None,
 };
 
 const HELD: PumpingRefusal = PumpingRefusal {
@@ -46,6 +47,7 @@ fn held() -> GuardWord {
     GuardWord {
         range: None,
         held: Some(HELD),
+        over_quota: None,
     }
 }
 

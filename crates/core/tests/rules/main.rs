@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod ability;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod checks;
 #[cfg(test)]
 mod codes;

@@ -5,6 +5,7 @@
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
 mod autofill;
+mod budget;
 mod changes;
 mod guard;
 mod low_balance;
@@ -49,6 +50,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
     low_balance::show,
     low_balance::set,
     low_balance::clear,
+    budget::show,
+    budget::set,
+    budget::clear,
     autofill::show,
     autofill::set,
     autofill::clear,
@@ -81,6 +85,7 @@ pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Ro
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
         )
+        .route("/budget", get(budget::show).put(budget::set).delete(budget::clear))
         .route(
             "/autofill",
             get(autofill::show).put(autofill::set).delete(autofill::clear),

@@ -120,6 +120,7 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         account: caller.access.key,
         owner: caller.access.owner,
         kind: caller.access.token.kind,
+        address: caller::address_of(parts, &app.settings),
         clock_offset_ms: caller.access.clock_offset_ms,
     };
     let answer = routes::submit(app, sending, command).await??;

@@ -52,6 +52,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route(
+            "/accounts/{account}/budget",
+            put(accounts::set_budget).delete(accounts::clear_budget),
+        )
+        .route(
             "/accounts/{account}/autofill",
             put(accounts::set_autofill).delete(accounts::clear_autofill),
         )

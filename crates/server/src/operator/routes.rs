@@ -300,6 +300,7 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
         },
         kind: TokenKind::Live,
         clock_offset_ms: account.clock_offset_ms,
+        address: None,
     };
     let mut question = Question::code(sending, Destination { phone, sender, email });
     question.kind = kind;

@@ -331,6 +331,8 @@ async fn submit(
         account: viewer.account.key,
         owner: viewer.account.phone,
         kind: TokenKind::Live,
+        // A person at a page, whose browser is nobody's server.
+        address: None,
         clock_offset_ms: viewer.account.clock_offset_ms,
     };
     let outcome = routes::submit(app, sending, command).await?;

@@ -19,19 +19,21 @@ pub(crate) use plan::{Planned, Question};
 pub(crate) use webhooks::router;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channels::{Channel, Destination, Inbox};
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, Command, Credits, GuardWord, LegName, PhoneNumber, Reach, RoutePlan,
-    TokenKind,
+    Timestamp, TokenKind,
 };
 use countersign_store::{Outcome, StoreError};
 
 use crate::app::App;
 use crate::clock;
 use crate::guard::{self, Guarded};
+use crate::quotas::{Pass, Quotas};
 use crate::settings::{MessageKind, RouteSettings, Settings};
 
 /// A channel as a leg of routes.
@@ -49,6 +51,8 @@ pub struct Routes {
     inbox: bool,
     ask_timeout: Duration,
     own_number_paid_legs: bool,
+    /// What bounds sends of all accounts together.
+    quotas: Quotas,
 }
 
 impl Routes {
@@ -76,6 +80,7 @@ impl Routes {
             inbox: inbox.is_some(),
             ask_timeout: settings.delivery.ask_timeout,
             own_number_paid_legs: settings.delivery.own_number_paid_legs,
+            quotas: Quotas::new(&settings.limits.quotas),
         }
     }
 
@@ -119,6 +124,26 @@ impl Routes {
         !self.legs.is_empty()
     }
 
+    /// Counts a send on the quotas that concern it; or answers in how many seconds it may be tried again. Tests cost nobody anything.
+    async fn pass(
+        &self,
+        app: &App,
+        question: &Question,
+        sending: Sending,
+        now: Timestamp,
+    ) -> Result<(Pass, Option<u32>), StoreError> {
+        if sending.kind == TokenKind::Test {
+            return Ok((Pass::default(), None));
+        }
+        let asked = self
+            .quotas
+            .ask(app.site.as_ref(), question.to.phone, sending.address, now);
+        Ok(match asked.await? {
+            Ok(pass) => (pass, None),
+            Err(seconds) => (Pass::default(), Some(seconds)),
+        })
+    }
+
     /// A leg, where there is such a channel.
     pub(crate) fn leg(&self, name: &LegName) -> Option<&Leg> {
         self.legs.get(name)
@@ -154,6 +179,8 @@ pub(crate) struct Sending {
     /// The account's own number.
     pub(crate) owner: PhoneNumber,
     pub(crate) kind: TokenKind,
+    /// Where the call comes from; `None` for a page of this server's own.
+    pub(crate) address: Option<IpAddr>,
     /// How far the sandbox moved the account's clock ahead, in milliseconds.
     pub(crate) clock_offset_ms: i64,
 }
@@ -172,11 +199,16 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
         guard::came_back(app, sending, &outcome, now);
         return Ok(outcome);
     };
+    let (pass, over_quota) = app.routes.pass(app, &question, sending, command.now).await?;
     let planned = app.routes.plan(&question).await;
-    let word = guarded.word(app, &command.action, planned.plan.as_deref());
+    let word = guarded.word(app, &command.action, planned.plan.as_deref(), over_quota);
     planned.put_into(&mut command.action, word);
     let (token, idempotency) = (command.token, command.idempotency.clone());
     let outcome = books(app, sending, command).await?;
+    if !matches!(outcome, Ok(Answer::Status(_) | Answer::Admitted(_))) {
+        // Refused for another reason, or a repetition: whoever can't send must not use up what others may.
+        app.routes.quotas.give_back(pass);
+    }
     let Ok(Answer::Admitted(request)) = outcome else {
         guarded.ended(app, &outcome);
         return Ok(outcome);
@@ -184,7 +216,7 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
     let settled = app.routes.ask(&question, &planned).await;
     let word = GuardWord {
         range: guarded.range(app, settled.plan.as_deref()),
-        held: None,
+        ..GuardWord::default()
     }
     .boxed();
     let command = Command {

@@ -9,6 +9,8 @@ mod check;
 mod database;
 mod error;
 mod load;
+mod quotas;
+mod setting;
 mod table;
 mod text;
 mod values;
@@ -17,6 +19,7 @@ pub use channels::{ChannelSettings, LegSettings, MessageKind, RouteSettings};
 pub use database::{DatabaseSettings, DatabaseUrl, PostgresUrl};
 pub use error::SettingsError;
 pub use load::{Environment, Overrides};
+pub use quotas::{QuotaOf, QuotaSetting, QuotaSettings};
 pub use table::{Kind, Setting, TABLE};
 pub use text::{commented_file, file_with};
 
@@ -177,6 +180,8 @@ pub struct LimitSettings {
     pub account_sends_per_second: Option<u32>,
     /// Sends and ability checks of one account to one number in an hour.
     pub number_sends_per_hour: Option<u32>,
+    /// Sends and ability checks of all accounts together, by what they have in common.
+    pub quotas: QuotaSettings,
     /// After how many seconds a send may end the code before it; `None`: codes live beside each other.
     pub one_live_code_seconds: Option<u32>,
     /// Free sends a day to the owner's own number.

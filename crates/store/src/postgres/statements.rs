@@ -221,7 +221,7 @@ pub(super) static PUT_FLOOD: LazyLock<Both> = LazyLock::new(|| {
     Both::insert("flood_counter", &columns, then)
 });
 
-const ACCOUNT: [(&str, &str); 16] = [
+const ACCOUNT: [(&str, &str); 19] = [
     ("balance", "bigint"),
     ("held", "bigint"),
     ("entries", "bigint"),
@@ -235,6 +235,9 @@ const ACCOUNT: [(&str, &str); 16] = [
     ("last_entry_at", "bigint"),
     ("low_balance_told", "smallint"),
     ("low_balance_reports", "bigint"),
+    ("spent_day", "bigint"),
+    ("spent", "bigint"),
+    ("budget_told", "smallint"),
     ("usage_writer", "bigint"),
     ("number_tail", "bytea"),
     ("account_id", "bigint"),

@@ -330,6 +330,9 @@ fn put_accounts(
     arrays.put(&accounts, |account| account.last_entry_at.millis());
     arrays.put(&accounts, |account| i16::from(account.low_balance_told));
     arrays.put(&accounts, |account| account.low_balance_reports.cast_signed());
+    arrays.put(&accounts, |account| account.spending.day);
+    arrays.put(&accounts, |account| account.spending.spent.micros());
+    arrays.put(&accounts, |account| i16::from(account.spending.told_percent));
     arrays.put(&accounts, |_| writer);
     arrays.put(&accounts, |account| match usage.tails.get(&account.key) {
         Some(tail) => tail.clone(),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::sql::Row;
 use countersign_core::{
     Account, AccountId, AccountKey, AdjustmentReason, AreaRules, Bucket, CallbackUrl, Code, CodeOrigin, Credits,
-    DeliveryState, EmailAddress, EnteredCode, EntryHash, EntryKind, HeldCode, LedgerEntry, LegEnd, LegState, Locale,
-    LowBalance, Message, News, Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind,
-    Timestamp, TokenClaim, TokenKind, TokenStanding, UsedCode, VerificationRequest, VerificationState,
+    DailyBudget, DaySpending, DeliveryState, EmailAddress, EnteredCode, EntryHash, EntryKind, HeldCode, LedgerEntry,
+    LegEnd, LegState, Locale, LowBalance, Message, News, Payload, PhoneNumber, Purchase, RequestId, RoutePlan,
+    SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding, UsedCode, VerificationRequest,
+    VerificationState,
 };
 
 use crate::reports::{ReportKind, ReportState};
@@ -175,11 +176,12 @@ pub(crate) const fn report_kind_number(kind: ReportKind) -> i64 {
     match kind {
         ReportKind::Delivery => 0,
         ReportKind::LowBalance => 1,
+        ReportKind::DailyBudget => 2,
     }
 }
 
 pub(crate) fn report_kind_of(number: i64) -> Result<ReportKind, StoreError> {
-    let all = [ReportKind::Delivery, ReportKind::LowBalance];
+    let all = [ReportKind::Delivery, ReportKind::LowBalance, ReportKind::DailyBudget];
     let found = all.into_iter().find(|kind| report_kind_number(*kind) == number);
     found.ok_or_else(|| damaged("a delivery report's kind"))
 }
@@ -209,7 +211,8 @@ pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
 pub(crate) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
                                           next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
                                           low_balance_url, low_balance_told, low_balance_reports, grace_until, \
-                                          test_generation, test_grace_until, areas";
+                                          test_generation, test_grace_until, areas, daily_budget, daily_budget_url, spent_day, spent, \
+                                          budget_told";
 
 /// Reads [`ACCOUNT_COLUMNS`], which begin at a column of the row.
 pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> Result<Account, StoreError> {
@@ -242,6 +245,8 @@ pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> R
         areas: areas_of(row.get(first + 21)?)?.map(Arc::new),
         low_balance_told: row.get(first + 16)?,
         low_balance_reports: row.get::<i64>(first + 17)?.cast_unsigned(),
+        budget: budget_of(row.get(first + 22)?, row.get(first + 23)?).map(Arc::new),
+        spending: spending_of(row, first + 24)?,
     })
 }
 
@@ -256,6 +261,23 @@ pub(crate) fn low_balance_of(below: Option<i64>, url: Option<String>) -> Option<
     Some(LowBalance {
         below: Credits::from_micros(below?),
         url: CallbackUrl::from_stored(url?),
+    })
+}
+
+/// What may be spent in a day, of its two columns.
+pub(crate) fn budget_of(amount: Option<i64>, url: Option<String>) -> Option<DailyBudget> {
+    Some(DailyBudget {
+        amount: Credits::from_micros(amount?),
+        url: url.map(CallbackUrl::from_stored),
+    })
+}
+
+/// What was spent on a day, of its three columns, which begin at one of the row.
+pub(crate) fn spending_of(row: Row<'_>, first: usize) -> Result<DaySpending, StoreError> {
+    Ok(DaySpending {
+        day: row.get(first)?,
+        spent: Credits::from_micros(row.get(first + 1)?),
+        told_percent: u8::try_from(row.get::<i64>(first + 2)?).unwrap_or_default(),
     })
 }
 

@@ -26,6 +26,7 @@ pub(crate) mod prices;
 pub(crate) mod privacy;
 pub(crate) mod privacy_number;
 pub(crate) mod profiles;
+pub(crate) mod quotas;
 pub(crate) mod read;
 pub(crate) mod report_reads;
 pub(crate) mod reports;

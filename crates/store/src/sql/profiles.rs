@@ -2,8 +2,8 @@
 
 use crate::sql::{Connection, OptionalExtension as _, params};
 use countersign_core::{
-    AccountKey, AndroidAppHash, AreaChange, AreaRules, AreaRulesFull, Autofill, RequestId, Timestamp,
-    VerificationRequest, WebsiteHost,
+    AccountKey, AndroidAppHash, AreaChange, AreaRules, AreaRulesFull, Autofill, CallbackUrl, Credits, DailyBudget,
+    RequestId, Timestamp, VerificationRequest, WebsiteHost,
 };
 use futures_util::future::BoxFuture;
 
@@ -68,6 +68,16 @@ impl<B: Backend> Profiles for B {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<AreaRules, StoreError>> {
         self.set(move |settings| settings.change_areas(account, change, by, now))
+    }
+
+    fn set_budget(
+        &self,
+        account: AccountKey,
+        budget: Option<DailyBudget>,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_budget(account, budget.as_ref(), by, now))
     }
 
     fn requests_after(
@@ -148,6 +158,26 @@ impl Settings<'_> {
             self.audit_with(Actor::Owner, now, "terms accepted", &subject, version)?;
         }
         details_of(self.connection, account)
+    }
+
+    fn set_budget(
+        &mut self,
+        account: AccountKey,
+        budget: Option<&DailyBudget>,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let amount = budget.map(|budget| budget.amount);
+        let url = budget.and_then(|budget| budget.url.as_ref()).map(CallbackUrl::as_str);
+        let changed = self.connection.execute(
+            "UPDATE account SET daily_budget = ?3, daily_budget_url = ?4, budget_told = 0 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![bucket, id, amount.map(Credits::micros), url],
+        )?;
+        self.require_changed_account(account, changed)?;
+        let said = amount.map_or_else(|| "none".to_owned(), |amount| amount.to_string());
+        self.audit_with(by, now, "daily budget set", &account_subject(account), &said)
     }
 
     fn set_autofill(

@@ -232,7 +232,7 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
         .prepare_cached(
             "UPDATE account SET balance = ?3, held = ?4, entries = ?5, purchased = ?6, consumed = ?7, next_lapse_at = ?8, \
              clock_offset_ms = ?9, free_day = ?10, free_sends = ?11, head = ?12, last_entry_at = ?13, \
-             low_balance_told = ?14, low_balance_reports = ?15 WHERE bucket = ?1 AND account_id = ?2",
+             low_balance_told = ?14, low_balance_reports = ?15, spent_day = ?16, spent = ?17, budget_told = ?18 WHERE bucket = ?1 AND account_id = ?2",
         )?
         .execute(params![
             account.key.bucket.0,
@@ -250,6 +250,9 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
             account.last_entry_at.millis(),
             account.low_balance_told,
             account.low_balance_reports.cast_signed(),
+            account.spending.day,
+            account.spending.spent.micros(),
+            account.spending.told_percent,
         ])?;
     Ok(())
 }

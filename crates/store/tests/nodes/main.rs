@@ -6,6 +6,7 @@
 mod joined;
 mod keys;
 mod one_account;
+mod quotas;
 mod takeover;
 
 use std::future::Future;
