@@ -11,9 +11,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use countersign_core::{
-    Account, AccountId, AccountKey, Action, ApiToken, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, EnteredCode, Facts, FloodCounters, Limit, PhoneNumber, PlainHttp, RequestId, RequestStatus, Rules,
-    SandboxNumbers, SenderFact, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, decide,
+    Account, AccountId, AccountKey, Action, ApiToken, Area, AreaRules, AreaVerdict, Bucket, CallbackUrl, Code,
+    CodeLength, Command, Credits, Decision, EnteredCode, Facts, FloodCounters, Limit, MAX_AREA_RULES, NumberPrefix,
+    PhoneNumber, PlainHttp, Pumping, PumpingRules, RefusedRange, RequestId, RequestStatus, Rules, SandboxNumbers,
+    SenderFact, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, decide,
 };
 use countersign_server::{clock, random};
 use countersign_store::{Actor, MasterKey, NewAccount, SqliteOptions, SqliteStore, Store};
@@ -156,6 +157,11 @@ fn rules(runs: u32) -> Result<Vec<Figure>> {
         judge(&account, None, &rules, now, Action::Send(Box::new(send)))
     };
     let request = send(1).request.ok_or_else(|| anyhow!("the send was refused"))?;
+    let mut full = AreaRules::default();
+    for prefix in (1_000..).take(MAX_AREA_RULES) {
+        full.add(Area::Prefix(NumberPrefix::from_stored(prefix)), AreaVerdict::Block)?;
+    }
+    let mut pumping = Pumping::new(PumpingRules::STANDARD);
     let code = EnteredCode::new(Code::from_entropy(length, 0).as_str().to_owned());
     ensure!(code.is_some(), "a code can be entered");
     let check = |code: Option<EnteredCode>| {
@@ -172,6 +178,17 @@ fn rules(runs: u32) -> Result<Vec<Figure>> {
     };
     Ok(vec![
         time("decide: send", runs, send),
+        time("guard: the kind of range of a number", runs, |number| {
+            RefusedRange::of(phone(number))
+        }),
+        time("guard: 500 rules for prefixes", runs, |number| {
+            full.judge(phone(number), None)
+        }),
+        time("guard: judged and counted as sent", runs, |number| {
+            let verdict = pumping.judge(account.key, phone(number % 5_000), now);
+            pumping.sent(account.key, phone(number % 5_000), now);
+            verdict
+        }),
         time("decide: check with the right code", runs, |_| check(code.clone())),
         time("decide: status", runs, |_| check(None)),
         time("status as JSON", runs, |_| {

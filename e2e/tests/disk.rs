@@ -84,6 +84,20 @@ async fn survives(mut server: Server, fill: impl Fn() -> Result<()>, free: impl 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_shows_at_the_probe_although_nobody_calls_for_work() -> Result<()> {
+    let disk = FaultyDisk::new()?;
+    let mut server = Server::start(disk.options())?;
+    let api = server.api()?;
+    wait_for_health(&api, (StatusCode::OK, "ok")).await?;
+    disk.set_full(true)?;
+    wait_for_health(&api, (StatusCode::SERVICE_UNAVAILABLE, "disk full")).await?;
+    disk.set_full(false)?;
+    wait_for_health(&api, (StatusCode::OK, "ok")).await?;
+    ensure!(server.terminate()?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_ends_the_process_and_a_restart_has_all_that_was_acknowledged() -> Result<()> {
     let disk = FaultyDisk::new()?;
     let mut server = Server::start(disk.options())?;

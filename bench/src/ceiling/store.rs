@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use countersign_core::{
     AccountId, AccountKey, Action, Answer, ApiError, ApiToken, Bucket, Code, CodeLength, CodeOrigin, Command, Credits,
-    DEFAULT_PRICE, DeliveryState, EnteredCode, LegState, LowBalance, Message, PhoneNumber, RequestId, RequestStatus,
-    Send, SendCode, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest, VerificationState,
-    VerificationStatus,
+    DEFAULT_PRICE, DeliveryState, EnteredCode, HeldCode, LegState, LowBalance, Message, PhoneNumber, RequestId,
+    RequestStatus, Send, SendCode, SenderUsername, Timestamp, TokenClaim, TokenKind, VerificationRequest,
+    VerificationState, VerificationStatus,
 };
 use countersign_store::{
     AccountAccess, AccountProfile, Actor, BackupDone, BackupError, BackupProgress, DuePlace, DueReport, Lease,
@@ -93,7 +93,7 @@ fn sent_request(account: AccountKey, id: RequestId, phone: PhoneNumber, code: Co
         message: Some(Message {
             email: None,
             locale: None,
-            code,
+            code: HeldCode::Whole(code),
             origin: CodeOrigin::Generated,
             sender: None,
             callback_url: None,
@@ -199,6 +199,10 @@ impl Store for CeilingStore {
 
     fn trouble(&self) -> Option<Trouble> {
         None
+    }
+
+    fn try_write(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(())).boxed()
     }
 
     fn back_up(

@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn the_documentation_shows_the_parameters_that_are_in_force() {
-        let documented = include_str!("../../../docs/benchmarks.md");
+        let documented = include_str!("../../../docs/guard.md");
         for parameter in PumpingRules::STANDARD.table() {
             let line = format!("| {} | {} |", parameter.name, parameter.value);
-            assert!(documented.contains(&line), "docs/benchmarks.md lacks: {line}");
+            assert!(documented.contains(&line), "docs/guard.md lacks: {line}");
         }
     }
 }

@@ -215,6 +215,7 @@ pub(crate) fn send_to(phone: PhoneNumber, length: CodeLength, entropy: u128) -> 
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }
 }
 

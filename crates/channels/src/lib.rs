@@ -309,6 +309,10 @@ pub trait Channel: Send + Sync + 'static {
     fn is_paid(&self) -> bool;
     /// Whether a question can be answered there by pressing a button; else its code is typed on the waiting page.
     fn carries_buttons(&self) -> bool;
+    /// Whether what it sends are texts, which fixed lines and services don't take, and which cost more than a mobile's at premium numbers.
+    fn is_text(&self) -> bool {
+        false
+    }
     /// How many messages are handed over at once at most.
     fn concurrency(&self) -> usize {
         64

@@ -15,6 +15,8 @@ mod link;
 mod messages;
 mod pace;
 mod receipt;
+#[cfg(feature = "testing")]
+mod rehearsal;
 mod session;
 mod settings;
 mod status;
@@ -49,6 +51,9 @@ use crate::{
     Autofill, Channel, ChannelConfig, ConfigError, Destination, Finding, Handover, LoginPrompt, MessageKey,
     OutgoingMessage, Ports, Receipts, clock, sms,
 };
+
+#[cfg(feature = "testing")]
+pub(crate) use self::rehearsal::rehearse;
 
 /// As settings write it.
 pub(crate) const KIND: &str = "smpp";
@@ -330,6 +335,10 @@ impl Channel for Smpp {
 
     fn carries_buttons(&self) -> bool {
         false
+    }
+
+    fn is_text(&self) -> bool {
+        true
     }
 
     fn concurrency(&self) -> usize {

@@ -318,6 +318,10 @@ impl Channel for SmsHttp {
         false
     }
 
+    fn is_text(&self) -> bool {
+        true
+    }
+
     fn concurrency(&self) -> usize {
         CONCURRENCY
     }

@@ -3,11 +3,14 @@
 
 pub mod cloud_api;
 mod node;
+mod smpp_session;
 pub mod smsc;
 pub mod smtp;
 pub mod telegram;
 pub mod transport;
 pub mod twilio;
+
+pub use smpp_session::smpp_session;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,6 +13,7 @@ use crate::arguments::{Common, parse_account, parse_amount, parse_phone};
 use crate::autofill::{Autofill, AutofillOptions};
 use crate::connection::{Connection, block_on};
 use crate::format;
+use crate::guard::{self, GuardOptions};
 use crate::output::{Cell, Output, Style};
 
 /// Accounts in one page of the operator's API.
@@ -28,6 +29,7 @@ Examples:
   countersign account adjust +391234567890 -0.5 --reason \"credited twice\"
   countersign account login-link +391234567890
   countersign account allow-list +391234567890 192.0.2.7 2001:db8::/32
+  countersign account guard +391234567890 --allow DE --block +44909
   countersign account autofill +391234567890 --domain example.com --android-hash FA+9qCX9VSu")]
 pub(crate) struct AccountArguments {
     #[command(subcommand)]
@@ -91,6 +93,13 @@ enum AccountAction {
         /// Allow all addresses again
         #[arg(long, conflicts_with = "addresses")]
         clear: bool,
+    },
+    /// Show or change where an account's codes may go, and show what is held
+    Guard {
+        #[command(flatten)]
+        account: AccountName,
+        #[command(flatten)]
+        changes: GuardOptions,
     },
     /// Set what an account's short messages end with, so that phones fill the code in
     Autofill {
@@ -213,6 +222,9 @@ pub(crate) fn run(arguments: &AccountArguments, common: &Common, output: &Output
                 let body = AllowListBody { addresses };
                 let path = ["accounts", &account.account, "allow-list"];
                 show(&connection.ask(Method::PUT, &path, &[], Some(&body)).await?, output)
+            }
+            AccountAction::Guard { account, changes } => {
+                guard::run(&connection, &account.account, changes, output).await
             }
             AccountAction::Autofill {
                 account,

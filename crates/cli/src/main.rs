@@ -19,6 +19,7 @@ mod doctor;
 mod failure;
 mod files;
 mod format;
+mod guard;
 mod heads;
 mod inbox;
 mod init;

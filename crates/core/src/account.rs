@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::budget::{DailyBudget, DaySpending};
 use crate::error::ApiError;
+use crate::guard::AreaRules;
 use crate::ids::{AccountKey, RequestId};
 use crate::ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 use crate::low_balance::LowBalance;
@@ -55,12 +57,18 @@ pub struct Account {
     pub next_lapse_at: Option<Timestamp>,
     /// How far the sandbox moved this account's clock ahead of real time, in milliseconds; zero in production.
     pub clock_offset_ms: i64,
+    /// Where its codes may go; `None`: there are no rules. Shared, since accounts are copied.
+    pub areas: Option<Arc<AreaRules>>,
     /// What the owner wants to be told when the available balance falls below it. Shared, since accounts are copied.
     pub low_balance: Option<Arc<LowBalance>>,
     /// Whether that was told since the balance was last above.
     pub low_balance_told: bool,
-    /// How often it was told; numbers the reports.
+    /// How often it was told, and how often of the budget; numbers the reports.
     pub low_balance_reports: u64,
+    /// What may be spent in a day. Shared, since accounts are copied.
+    pub budget: Option<Arc<DailyBudget>>,
+    /// What was spent today, or on the last day on which anything was.
+    pub spending: DaySpending,
     /// The day (since the epoch, on the account's clock) that `free_sends` counts.
     pub free_day: i64,
     /// Free sends to the owner's own number on that day.
@@ -100,9 +108,12 @@ impl Account {
             consumed: Credits::ZERO,
             next_lapse_at: None,
             clock_offset_ms: 0,
+            areas: None,
             low_balance: None,
             low_balance_told: false,
             low_balance_reports: 0,
+            budget: None,
+            spending: DaySpending::NONE,
             free_day: 0,
             free_sends: 0,
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::account::{Account, Purchase};
 use crate::code::{Code, CodeLength, EnteredCode};
 use crate::error::ApiError;
+use crate::guard::GuardWord;
 use crate::ids::RequestId;
 use crate::ledger::{AdjustmentReason, LedgerEntry};
 use crate::limits::{Limit, LimitState};
-use crate::low_balance::LowBalanceReport;
+use crate::low_balance::AccountReport;
 use crate::money::Credits;
 use crate::order::{Order, OrderId, OrderNote, OrderParty, Verdict};
 use crate::parameters::{CallbackUrl, IdempotencyKey, Payload, SenderUsername, Ttl};
@@ -53,6 +54,8 @@ pub enum Action {
         plan: Option<Arc<RoutePlan>>,
         /// Legs that were passed over before anything was asked, with why.
         skipped: Vec<(LegName, Detail)>,
+        /// What the guard found out about the number, if anything.
+        guard: Option<Box<GuardWord>>,
     },
     /// The answer about an admitted request's reachability.
     Settle {
@@ -64,6 +67,8 @@ pub enum Action {
         plan: Option<Arc<RoutePlan>>,
         /// Legs that said no, with why.
         skipped: Vec<(LegName, Detail)>,
+        /// What the guard found out about the number, over the legs that are left, if anything.
+        guard: Option<Box<GuardWord>>,
     },
     /// `checkVerificationStatus`.
     Check {
@@ -175,6 +180,8 @@ pub struct Send {
     pub plan: Option<Arc<RoutePlan>>,
     /// Legs that were passed over before anything was asked, with why.
     pub skipped: Vec<(LegName, Detail)>,
+    /// What the guard found out about the number, if anything.
+    pub guard: Option<Box<GuardWord>>,
 }
 
 /// The code of a send.
@@ -349,7 +356,9 @@ pub struct Decision {
     /// Delivery reports to send.
     pub reports: Vec<DeliveryReport>,
     /// The report of a balance that became low.
-    pub low_balance: Option<LowBalanceReport>,
+    pub low_balance: Option<AccountReport>,
+    /// The report of a daily budget that is nearly or wholly used up.
+    pub budget: Option<AccountReport>,
     /// The answer to keep under the idempotency key.
     pub first_answer: Option<FirstAnswer>,
     /// Flood counters after the command.
@@ -376,6 +385,8 @@ pub struct EndedCode {
 pub enum Answer {
     /// The request's state.
     Status(Box<RequestStatus>),
+    /// The same, told to whom typed its code rightly for the first time: once in a request's life.
+    Verified(Box<RequestStatus>),
     /// A revocation was received.
     Revoked,
     /// The fee is on hold; ask the network, then [`Action::Settle`].

@@ -15,6 +15,7 @@ mod view;
 pub use legs::RESEND_PAUSE_MS;
 pub use view::status_at;
 
+use crate::code::EnteredCode;
 use crate::command::{
     Action, Answer, Command, Decision, DeliveryReport, Facts, FirstAnswer, TimelineEvent, TimelineKind, Work,
 };
@@ -42,6 +43,8 @@ struct Decider<'a> {
     decision: Decision,
     /// The request that is worked on; goes into the decision where it changed.
     request: Option<VerificationRequest>,
+    /// Whether the account's daily budget was too small for what was asked.
+    is_over_budget: bool,
 }
 
 /// News that changes nothing is dropped beyond this many timeline events: a channel that repeats itself must not fill the books
@@ -68,11 +71,13 @@ impl<'a> Decider<'a> {
                 timeline: Vec::new(),
                 reports: Vec::new(),
                 low_balance: None,
+                budget: None,
                 first_answer: None,
                 flood: facts.flood,
                 work: None,
             },
             request: facts.request.filter(|request| may_see(command, request)).cloned(),
+            is_over_budget: false,
         }
     }
 
@@ -96,8 +101,10 @@ impl<'a> Decider<'a> {
         self.lapse_due_purchases();
         self.apply_due_steps();
         let outcome = self.act();
-        // Here and not at the end: a call that is refused or repeated changes nothing, so it looks at nothing either.
-        self.decision.low_balance = self.decision.account.watch_balance(self.command.now);
+        // Here and not at the end: a call that is refused by its token or repeated changes nothing, so it looks at nothing either.
+        let account = &mut self.decision.account;
+        self.decision.low_balance = account.watch_balance(self.command.now);
+        self.decision.budget = account.watch_budget(self.is_over_budget, self.command.now);
         outcome
     }
 
@@ -117,14 +124,16 @@ impl<'a> Decider<'a> {
                 reach,
                 plan,
                 skipped,
-            } => self.check_ability(*phone, *id_entropy, *reach, plan.as_ref(), skipped),
+                guard,
+            } => self.check_ability(*phone, *id_entropy, *reach, plan.as_ref(), skipped, guard.as_deref()),
             Action::Settle {
                 reachable,
                 plan,
                 skipped,
+                guard,
                 ..
             } => {
-                let outcome = self.settle(*reachable, plan.as_ref(), skipped)?;
+                let outcome = self.settle(*reachable, plan.as_ref(), skipped, guard.as_deref())?;
                 self.end_earlier_code();
                 Ok(outcome)
             }
@@ -167,15 +176,16 @@ impl<'a> Decider<'a> {
     }
 
     fn finish(mut self, outcome: Outcome) -> Decision {
-        if let Some(request) = self.request.take()
+        if let Some(mut request) = self.request.take()
             && self.facts.request != Some(&request)
         {
+            request.wipe_ended_code();
             self.decision.request_is_new = self.facts.request.is_none();
             self.decision.request = Some(request);
         }
         // Only an answer with an effect is worth keeping: an error charged nothing, so its call may be tried again.
         if let (Some(idempotency), Ok(answer)) = (&self.command.idempotency, &outcome)
-            && let Some(result) = result_json(answer)
+            && let Some(result) = result_to_keep(&self.command.action, answer)
         {
             self.decision.first_answer = Some(FirstAnswer {
                 idempotency: idempotency.clone(),
@@ -206,7 +216,14 @@ impl<'a> Decider<'a> {
         if first.idempotency.fingerprint != idempotency.fingerprint {
             return Err(ApiError::BadRequest);
         }
-        Ok(Some(Answer::Again(first.result.clone())))
+        let again = match &self.command.action {
+            // The same parameters: so it is the code that was left out of what is kept.
+            Action::Check {
+                code: Some(entered), ..
+            } => with_code_entered(&first.result, entered),
+            _ => None,
+        };
+        Ok(Some(Answer::Again(again.unwrap_or_else(|| first.result.clone()))))
     }
 
     /// Applies what time did to the request since it was last touched.
@@ -296,7 +313,9 @@ impl<'a> Decider<'a> {
         request.move_verification(VerificationState::Expired, at);
         if !request.fee.is_zero() && !request.refunded {
             request.refunded = true;
-            let entry = self.decision.account.refund(request.fee, request.id, self.account_now);
+            let account = &mut self.decision.account;
+            account.unspend(request.fee, request.id.created_at(), self.account_now);
+            let entry = account.refund(request.fee, request.id, self.account_now);
             self.decision.entries.push(entry);
         }
         self.decision.work = Some(Work::Withdraw);
@@ -316,11 +335,28 @@ fn may_see(command: &Command, request: &VerificationRequest) -> bool {
     command.token.is_none_or(|claim| claim.kind == request.token().kind)
 }
 
-/// The `result` of an answer that a Gateway API caller gets.
-fn result_json(answer: &Answer) -> Option<Vec<u8>> {
+/// The `result` of an answer that a Gateway API caller gets, without the code that the call entered: it would outlive the request's.
+fn result_to_keep(action: &Action, answer: &Answer) -> Option<Vec<u8>> {
     match answer {
-        Answer::Status(status) => serde_json::to_vec(status).ok(),
+        Answer::Status(status) | Answer::Verified(status) if matches!(action, Action::Check { code: Some(_), .. }) => {
+            let mut status = status.clone();
+            if let Some(verification) = &mut status.verification_status {
+                verification.code_entered = None;
+            }
+            serde_json::to_vec(&status).ok()
+        }
+        Answer::Status(status) | Answer::Verified(status) => serde_json::to_vec(status).ok(),
         Answer::Revoked | Answer::Done => Some(b"true".to_vec()),
         Answer::Admitted(_) | Answer::Again(_) | Answer::Order(_) => None,
     }
+}
+
+/// The kept answer to a check as it was given: with the code that is entered once more.
+fn with_code_entered(result: &[u8], entered: &EnteredCode) -> Option<Vec<u8>> {
+    let mut status: RequestStatus = serde_json::from_slice(result).ok()?;
+    let verification = status.verification_status.as_mut()?;
+    verification
+        .code_entered
+        .get_or_insert_with(|| entered.as_str().to_owned());
+    serde_json::to_vec(&status).ok()
 }

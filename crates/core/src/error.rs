@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::guard::{AreaRefusal, PumpingRefusal};
+
 /// An answer `{"ok":false,"error":NAME}`. `Display` is the wire name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{}", self.wire_name())]
@@ -53,6 +55,10 @@ pub enum ApiError {
     BalanceNotEnough,
     /// No leg of the route reaches this number.
     PhoneNumberNotFound,
+    /// No code goes to this number: the account's rules or the numbering plan say so. On the wire it is [`Self::PhoneNumberNotFound`].
+    Refused(AreaRefusal),
+    /// Too few codes come back from where this number is. On the wire it is [`Self::FloodWait`].
+    Held(PumpingRefusal),
     /// There is no next leg to begin on this request, or none may begin any more.
     ResendNotPossible,
 }
@@ -81,9 +87,24 @@ impl ApiError {
             Self::SenderNotVerified => "SENDER_NOT_VERIFIED",
             Self::FloodWait { seconds } => return Cow::Owned(format!("FLOOD_WAIT_{seconds}")),
             Self::BalanceNotEnough => "BALANCE_NOT_ENOUGH",
-            Self::PhoneNumberNotFound => "PHONE_NUMBER_NOT_FOUND",
+            Self::PhoneNumberNotFound | Self::Refused(_) => "PHONE_NUMBER_NOT_FOUND",
+            Self::Held(held) => {
+                return Self::FloodWait {
+                    seconds: held.wait_seconds,
+                }
+                .wire_name();
+            }
             Self::ResendNotPossible => "RESEND_NOT_POSSIBLE",
         })
+    }
+
+    /// What the wire name doesn't say: a sentence for whoever set the account's rules. It doesn't hold the number.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.to_string()),
+            Self::Held(held) => Some(held.to_string()),
+            _ => None,
+        }
     }
 
     /// Reads a wire name; `None` where this version knows no such error.
@@ -94,7 +115,7 @@ impl ApiError {
         Self::NAMED.into_iter().find(|error| error.wire_name() == name)
     }
 
-    /// Every error but [`ApiError::FloodWait`], whose name carries a number.
+    /// Every error with a name of its own, but [`ApiError::FloodWait`], whose name carries a number.
     pub const NAMED: [Self; 21] = [
         Self::UnknownMethod,
         Self::AccessTokenRequired,

@@ -1,6 +1,8 @@
 //! The guard against sends that nobody should pay for, as pure judgements: where a number may not get a code at all, and (`pumping`)
-//! where codes don't come back from. The server doesn't ask the guard yet.
+//! where codes don't come back from. `decide` asks the rules of an account; what must be known besides comes with the command, as
+//! [`GuardWord`]. How rules are written is in `areas`.
 
+mod areas;
 mod pumping;
 
 use std::fmt;
@@ -11,6 +13,7 @@ use crate::country::Country;
 use crate::phone::PhoneNumber;
 use crate::price::NumberPrefix;
 
+pub use areas::{AreaChange, NoArea};
 pub use pumping::{Pace, Pumping, PumpingParameter, PumpingPlace, PumpingRefusal, PumpingRules};
 
 /// At most so many rules for one account: each send compares its number with all of them.
@@ -38,8 +41,22 @@ pub enum AreaVerdict {
     /// Codes go there. One such rule is enough to refuse every area that no rule names. For a prefix it also lifts the refusal of
     /// what the numbering plan knows as a [`RefusedRange`]: whoever writes the prefix knows it.
     Allow,
+    /// Codes go there, however few of them come back, and whatever the numbering plan says of that prefix. It names nothing that is to be
+    /// refused elsewhere.
+    Trust,
     /// No code goes there.
     Block,
+}
+
+/// What was found out about a send before it reached the books, so that nothing slow is asked while they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GuardWord {
+    /// The kind of range that the number is in; `None` also where a leg of the plan carries something else than a text.
+    pub range: Option<RefusedRange>,
+    /// Too few codes come back from where the number is.
+    pub held: Option<PumpingRefusal>,
+    /// A quota of all accounts together is used up: for so many seconds.
+    pub over_quota: Option<u32>,
 }
 
 /// There are [`MAX_AREA_RULES`] rules already.
@@ -66,6 +83,13 @@ pub enum RefusedRange {
     Pager,
     /// A fixed line, where the plan tells it from a mobile one.
     FixedLine,
+}
+
+impl GuardWord {
+    /// As commands carry it: they are moved about, and mostly nothing was found out.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 /// Why no code goes to a number. Its text is the reason that people are shown; it doesn't hold the number.
@@ -95,23 +119,43 @@ impl AreaRules {
         Ok(())
     }
 
-    /// Whether a code may go to that number. The numbering plan is asked last, since that runs its regular expressions.
-    pub fn judge(&self, phone: PhoneNumber) -> Result<(), AreaRefusal> {
-        let country = Country::of(phone);
-        let decides = self
+    /// Whether a code may go to that number, which is in that kind of refused range.
+    pub fn judge(&self, phone: PhoneNumber, range: Option<RefusedRange>) -> Result<(), AreaRefusal> {
+        if !self.rules.is_empty() {
+            let country = Country::of(phone);
+            let decides = self
+                .rules
+                .iter()
+                .filter(|(area, _)| area.holds(phone, country))
+                .max_by_key(|(area, verdict)| (area.specificity(), *verdict));
+            match decides {
+                Some((area, AreaVerdict::Block)) => return Err(AreaRefusal::Blocked(*area)),
+                Some((Area::Prefix(prefix), AreaVerdict::Allow | AreaVerdict::Trust))
+                    if *prefix != NumberPrefix::DEFAULT =>
+                {
+                    return Ok(());
+                }
+                None if self.rules.iter().any(|(_, verdict)| *verdict == AreaVerdict::Allow) => {
+                    return Err(AreaRefusal::NotAllowed);
+                }
+                Some(_) | None => {}
+            }
+        }
+        range.map_or(Ok(()), |range| Err(AreaRefusal::Range(range)))
+    }
+
+    /// Whether codes go to that number however few come back from there.
+    pub fn trusts(&self, phone: PhoneNumber) -> bool {
+        let mut trusted = self
             .rules
             .iter()
-            .filter(|(area, _)| area.holds(phone, country))
-            .max_by_key(|(area, verdict)| (area.specificity(), *verdict));
-        match decides {
-            Some((area, AreaVerdict::Block)) => return Err(AreaRefusal::Blocked(*area)),
-            Some((Area::Prefix(prefix), AreaVerdict::Allow)) if *prefix != NumberPrefix::DEFAULT => return Ok(()),
-            None if self.rules.iter().any(|(_, verdict)| *verdict == AreaVerdict::Allow) => {
-                return Err(AreaRefusal::NotAllowed);
-            }
-            Some((_, AreaVerdict::Allow)) | None => {}
+            .filter(|(_, verdict)| *verdict == AreaVerdict::Trust)
+            .peekable();
+        if trusted.peek().is_none() {
+            return false;
         }
-        RefusedRange::of(phone).map_or(Ok(()), |range| Err(AreaRefusal::Range(range)))
+        let country = Country::of(phone);
+        trusted.any(|(area, _)| area.holds(phone, country))
     }
 }
 
@@ -205,6 +249,11 @@ mod tests {
         rules
     }
 
+    fn judged(rules: &AreaRules, text: &str) -> Result<(), AreaRefusal> {
+        let phone = phone(text);
+        rules.judge(phone, RefusedRange::of(phone))
+    }
+
     const MOBILE_GB: &str = "+447400123456";
     const MOBILE_DE: &str = "+4915123456789";
     const PREMIUM_GB: &str = "+449098765432";
@@ -219,7 +268,7 @@ mod tests {
             ("+19002345678", RefusedRange::PremiumRate),
         ] {
             assert_eq!(
-                AreaRules::default().judge(phone(text)),
+                judged(&AreaRules::default(), text),
                 Err(AreaRefusal::Range(range)),
                 "{text}"
             );
@@ -229,15 +278,15 @@ mod tests {
     #[test]
     fn mobile_unknown_shared_and_sandbox_numbers_pass() {
         for text in [MOBILE_GB, MOBILE_DE, "+16502530000", "+19999999999", "+9996610001"] {
-            assert_eq!(AreaRules::default().judge(phone(text)), Ok(()), "{text}");
+            assert_eq!(judged(&AreaRules::default(), text), Ok(()), "{text}");
         }
     }
 
     #[test]
     fn an_allowed_area_refuses_all_others() {
         let rules = rules(&[(country("DE"), AreaVerdict::Allow)]);
-        assert_eq!(rules.judge(phone(MOBILE_DE)), Ok(()));
-        assert_eq!(rules.judge(phone(MOBILE_GB)), Err(AreaRefusal::NotAllowed));
+        assert_eq!(judged(&rules, MOBILE_DE), Ok(()));
+        assert_eq!(judged(&rules, MOBILE_GB), Err(AreaRefusal::NotAllowed));
     }
 
     #[test]
@@ -250,14 +299,14 @@ mod tests {
         ];
         for _ in 0..2 {
             let rules = rules(&of);
-            assert_eq!(rules.judge(phone(MOBILE_DE)), Ok(()));
+            assert_eq!(judged(&rules, MOBILE_DE), Ok(()));
             assert_eq!(
-                rules.judge(phone("+447912345678")),
+                judged(&rules, "+447912345678"),
                 Err(AreaRefusal::Blocked(country("GB")))
             );
-            assert_eq!(rules.judge(phone(MOBILE_GB)), Ok(()));
+            assert_eq!(judged(&rules, MOBILE_GB), Ok(()));
             let narrow = prefix("447400999");
-            assert_eq!(rules.judge(phone("+447400999456")), Err(AreaRefusal::Blocked(narrow)));
+            assert_eq!(judged(&rules, "+447400999456"), Err(AreaRefusal::Blocked(narrow)));
             of.reverse();
         }
     }
@@ -265,30 +314,45 @@ mod tests {
     #[test]
     fn of_two_rules_for_one_area_the_one_that_blocks_decides() {
         let rules = rules(&[(country("DE"), AreaVerdict::Block), (country("DE"), AreaVerdict::Allow)]);
-        assert_eq!(rules.judge(phone(MOBILE_DE)), Err(AreaRefusal::Blocked(country("DE"))));
+        assert_eq!(judged(&rules, MOBILE_DE), Err(AreaRefusal::Blocked(country("DE"))));
     }
 
     #[test]
     fn only_an_allowed_prefix_lifts_the_refusal_of_a_range() {
-        let premium = phone(PREMIUM_GB);
         let refused = Err(AreaRefusal::Range(RefusedRange::PremiumRate));
-        assert_eq!(rules(&[(country("GB"), AreaVerdict::Allow)]).judge(premium), refused);
-        assert_eq!(
-            rules(&[(prefix("default"), AreaVerdict::Allow)]).judge(premium),
-            refused
-        );
-        assert_eq!(rules(&[(prefix("44909"), AreaVerdict::Allow)]).judge(premium), Ok(()));
+        for (area, verdict) in [
+            (country("GB"), AreaVerdict::Allow),
+            (prefix("default"), AreaVerdict::Allow),
+            (country("GB"), AreaVerdict::Trust),
+        ] {
+            assert_eq!(judged(&rules(&[(area, verdict)]), PREMIUM_GB), refused);
+        }
+        for verdict in [AreaVerdict::Allow, AreaVerdict::Trust] {
+            assert_eq!(judged(&rules(&[(prefix("44909"), verdict)]), PREMIUM_GB), Ok(()));
+        }
+    }
+
+    #[test]
+    fn trust_refuses_nothing_elsewhere_and_a_narrower_block_stays() {
+        let rules = rules(&[
+            (country("GB"), AreaVerdict::Trust),
+            (prefix("447400"), AreaVerdict::Block),
+        ]);
+        assert_eq!(judged(&rules, MOBILE_DE), Ok(()));
+        assert_eq!(judged(&rules, "+447912345678"), Ok(()));
+        assert!(judged(&rules, MOBILE_GB).is_err());
+        assert!(rules.trusts(phone(MOBILE_GB)) && !rules.trusts(phone(MOBILE_DE)));
     }
 
     #[test]
     fn a_reason_names_the_rule_and_never_the_number() {
-        let refusal = rules(&[(prefix("44"), AreaVerdict::Block)]).judge(phone(MOBILE_GB));
+        let refusal = judged(&rules(&[(prefix("44"), AreaVerdict::Block)]), MOBILE_GB);
         assert_eq!(
             refusal.unwrap_err().to_string(),
             "the account blocks numbers that begin with +44"
         );
         assert_eq!(
-            AreaRules::default().judge(phone(PREMIUM_GB)).unwrap_err().to_string(),
+            judged(&AreaRules::default(), PREMIUM_GB).unwrap_err().to_string(),
             "the numbering plan knows this as a premium-rate number; allow its prefix to send there"
         );
     }

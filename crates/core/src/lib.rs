@@ -8,6 +8,7 @@
 
 mod account;
 mod autofill;
+mod budget;
 mod calendar;
 mod code;
 mod command;
@@ -15,6 +16,7 @@ mod country;
 mod decide;
 mod error;
 mod guard;
+mod held_code;
 mod ids;
 mod ledger;
 mod limits;
@@ -24,6 +26,7 @@ mod order;
 mod parameters;
 mod phone;
 mod price;
+mod quota;
 mod recipient;
 mod request;
 mod route;
@@ -37,6 +40,7 @@ mod wire;
 
 pub use account::{Account, CREDIT_LIFE_MS, MAX_PURCHASE, Purchase};
 pub use autofill::{AndroidAppHash, Autofill, AutofillError, WebsiteHost};
+pub use budget::{DailyBudget, DaySpending};
 pub use calendar::{civil_date, days_of_date};
 pub use code::{Code, CodeLength, EnteredCode, MAX_CODE_LENGTH, MAX_ENTERED_CODE_BYTES, MIN_CODE_LENGTH};
 pub use command::{
@@ -47,13 +51,14 @@ pub use country::Country;
 pub use decide::{RESEND_PAUSE_MS, decide, status_at};
 pub use error::ApiError;
 pub use guard::{
-    Area, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, MAX_AREA_RULES, Pace, Pumping, PumpingParameter,
-    PumpingPlace, PumpingRefusal, PumpingRules, RefusedRange,
+    Area, AreaChange, AreaRefusal, AreaRules, AreaRulesFull, AreaVerdict, GuardWord, MAX_AREA_RULES, NoArea, Pace,
+    Pumping, PumpingParameter, PumpingPlace, PumpingRefusal, PumpingRules, RefusedRange,
 };
+pub use held_code::{HeldCode, UsedCode};
 pub use ids::{AccountId, AccountKey, Bucket, RequestId};
 pub use ledger::{AdjustmentReason, EntryHash, EntryKind, LedgerEntry};
 pub use limits::{Limit, LimitState};
-pub use low_balance::{LowBalance, LowBalanceReport};
+pub use low_balance::{AccountReport, LowBalance};
 pub use money::{Credits, MICROS_PER_CREDIT, ParseCreditsError};
 pub use order::{Order, OrderId, OrderNote, OrderParty, OrderState, ProviderName, Verdict};
 pub use parameters::{
@@ -64,6 +69,7 @@ pub use price::{
     DEFAULT_PRICE, MAX_PRICE, MAX_PRICE_ROWS, NumberPrefix, PriceChange, PriceList, PriceListFull, PriceRoute,
     PriceRow, RouteName,
 };
+pub use quota::{Asked, Quota, Share, Taken};
 pub use recipient::{EmailAddress, Locale};
 pub use request::{
     ABILITY_LIFE_MS, ADMISSION_LIFE_MS, CodeOrigin, DeliveryState, DueStep, LegState, Message, VerificationRequest,

@@ -2,7 +2,7 @@
 
 use crate::time::Timestamp;
 
-/// At most `count` in any `period_ms`; a burst of `count` is allowed.
+/// `count` in each `period_ms`, spread evenly; a burst of `count` is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// How many, at least 1.
@@ -32,6 +32,11 @@ impl LimitState {
         Self(time_us)
     }
 
+    /// The same counter, so much later.
+    pub(crate) const fn moved_by_us(self, by_us: i64) -> Self {
+        Self(self.0.saturating_add(by_us))
+    }
+
     /// Whether it counts for nothing any more: it may be forgotten.
     pub const fn is_spent(self, now: Timestamp) -> bool {
         self.0 <= Self::until(now).0
@@ -39,12 +44,16 @@ impl LimitState {
 }
 
 impl Limit {
+    /// What one call costs: the period's share, in microseconds.
+    pub(crate) fn interval_us(self) -> i64 {
+        (self.period_ms.saturating_mul(1000) / i64::from(self.count.max(1))).max(1)
+    }
+
     /// Takes one at a time: given the counter's state, answers its next state, or how many seconds to wait (at least 1).
     pub fn take(self, state: LimitState, now: Timestamp) -> Result<LimitState, u32> {
         let count = i64::from(self.count.max(1));
         let now_us = LimitState::until(now).0;
-        // What one call costs is the period's share.
-        let interval_us = (self.period_ms.saturating_mul(1000) / count).max(1);
+        let interval_us = self.interval_us();
         let next = state.0.max(now_us).saturating_add(interval_us);
         let wait_us = next - now_us.saturating_add(interval_us.saturating_mul(count));
         if wait_us <= 0 {

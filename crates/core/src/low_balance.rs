@@ -20,9 +20,9 @@ pub struct LowBalance {
     pub url: CallbackUrl,
 }
 
-/// A low-balance report with its id. It is signed, sent and retried as delivery reports are.
+/// A report about an account, of its balance or its budget, with its id. It is signed, sent and retried as delivery reports are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LowBalanceReport {
+pub struct AccountReport {
     /// Its id, made like a request's; no request has it.
     pub id: RequestId,
     /// The report; its number is 0.
@@ -43,7 +43,7 @@ struct Body {
 
 impl Account {
     /// Looks whether the balance became low, or is no longer; answers the report where it must be told.
-    pub(crate) fn watch_balance(&mut self, real_now: Timestamp) -> Option<LowBalanceReport> {
+    pub(crate) fn watch_balance(&mut self, real_now: Timestamp) -> Option<AccountReport> {
         let low = self.low_balance.as_ref()?;
         let available = self.available();
         let is_low = available < low.below;
@@ -63,7 +63,7 @@ impl Account {
             below: low.below,
             at: now.unix_seconds(),
         };
-        Some(LowBalanceReport {
+        Some(AccountReport {
             id: RequestId::new(now, self.low_balance_reports),
             report: DeliveryReport {
                 number: 0,

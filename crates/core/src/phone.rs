@@ -54,7 +54,8 @@ pub enum LineType {
 }
 
 impl PhoneNumber {
-    /// Reads a number as a caller writes it: E.164 digits, with or without the leading `+`, nothing between them.
+    /// Reads a number as a caller writes it: E.164 digits, with or without the leading `+`, nothing between them. A trunk prefix that
+    /// some write behind the calling code (`+44 0…`) is left out, so that one phone is one number, whoever counts or stops it.
     pub fn parse(text: &str, sandbox_numbers: SandboxNumbers) -> Option<Self> {
         let digits = text.strip_prefix('+').unwrap_or(text);
         if !(2..=MAX_DIGITS).contains(&digits.len())
@@ -64,12 +65,17 @@ impl PhoneNumber {
             return None;
         }
         // The sandbox's range comes first: numbering plans know no +999.
-        let possible = if digits.starts_with(SANDBOX_PREFIX) {
-            sandbox_numbers != SandboxNumbers::Refused && digits.len() == SANDBOX_DIGITS
-        } else {
-            sandbox_numbers != SandboxNumbers::Only && is_possible(digits)
-        };
-        if possible { digits.parse().ok().map(Self) } else { None }
+        if digits.starts_with(SANDBOX_PREFIX) {
+            let possible = sandbox_numbers != SandboxNumbers::Refused && digits.len() == SANDBOX_DIGITS;
+            return if possible { digits.parse().ok().map(Self) } else { None };
+        }
+        if sandbox_numbers == SandboxNumbers::Only {
+            return None;
+        }
+        let number = international(digits)?;
+        // Said twice, a trunk prefix would leave another number than what is left reads as.
+        let is_settled = number.to_string() == digits || international(&number.to_string()) == Some(number);
+        is_settled.then_some(Self(number))
     }
 
     /// A number out of our own books, where it was put after [`PhoneNumber::parse`].
@@ -141,17 +147,23 @@ impl PhoneNumber {
 
 /// Loads the numbering plans (15 ms), so that the first request doesn't pay for it.
 pub fn load_numbering_plans() {
-    is_possible("16502530000");
+    let _ = international("16502530000");
 }
 
-fn is_possible(digits: &str) -> bool {
+/// The E.164 digits of a number that can exist.
+fn international(digits: &str) -> Option<u64> {
     let mut buffer = String::with_capacity(MAX_DIGITS + 1);
     buffer.push('+');
     buffer.push_str(digits);
-    let Ok(parsed) = Parsed::parse(&buffer, None) else {
-        return false;
-    };
-    matches!(parsed.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
+    let parsed = Parsed::parse(&buffer, None).ok()?;
+    let possible = matches!(parsed.is_possible_with_reason(), Ok(NumberLengthType::IsPossible));
+    if !possible {
+        return None;
+    }
+    let written = parsed.format_as(PhoneNumberFormat::E164);
+    let written = written.strip_prefix('+').unwrap_or(&written);
+    let fits = (2..=MAX_DIGITS).contains(&written.len());
+    fits.then(|| written.parse().ok()).flatten()
 }
 
 impl fmt::Display for PhoneNumber {
@@ -188,6 +200,21 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
             assert_eq!(parse(&text[1..]), parse(text));
+        }
+    }
+
+    /// Found by a fuzzer: two spellings of one phone had limits and a STOP of their own.
+    #[test]
+    fn a_trunk_prefix_behind_the_calling_code_makes_no_other_number() {
+        assert_eq!(parse("+440909087900"), parse("+44909087900"));
+        assert_eq!(parse("+4407911123456"), parse("+447911123456"));
+        assert_eq!(parse("+49015123456789"), parse("+4915123456789"));
+        // In Italy the zero belongs to the number.
+        assert_ne!(parse("+390612345678"), parse("+39612345678"));
+        for text in ["+4400909087900", "+440909087900", "+49015123456789", "+5215512345678"] {
+            if let Some(phone) = parse(text) {
+                assert_eq!(parse(&phone.to_string()), Some(phone), "{text}");
+            }
         }
     }
 

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::code::{Code, EnteredCode};
+use crate::code::EnteredCode;
+use crate::held_code::HeldCode;
 use crate::ids::{AccountKey, RequestId};
 use crate::money::Credits;
 use crate::parameters::{CallbackUrl, Payload, SenderUsername};
@@ -144,8 +145,8 @@ pub enum CodeOrigin {
 /// What a send adds to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The code that it carries.
-    pub code: Code,
+    /// The code that it carries, or what is left of it.
+    pub code: HeldCode,
     /// Who made the code.
     pub origin: CodeOrigin,
     /// Whom the recipient sees as its sender, if the account named one.
@@ -253,7 +254,7 @@ pub struct VerificationRequest {
     pub verification: VerificationState,
     /// When `verification` last changed, on the account's clock.
     pub verification_updated_at: Timestamp,
-    /// The last code that was entered and judged.
+    /// The last wrong code that was entered and judged. The right one is in nothing but the answer to whoever entered it.
     pub code_entered: Option<EnteredCode>,
     /// How many wrong codes were entered.
     pub wrong_attempts: u8,
@@ -385,13 +386,32 @@ impl VerificationRequest {
         self.next_due().map(|(at, _)| at)
     }
 
-    /// Whether an unused code's life is over at that time on the account's clock.
+    /// Whether an unused code's life is over at that time on the account's clock. One that is gone was over before, whatever the
+    /// clock says now.
     pub fn code_life_ended(&self, account_now: Timestamp) -> bool {
         self.verification.is_open()
             && self
                 .message
                 .as_ref()
-                .is_some_and(|message| account_now >= message.expires_at)
+                .is_some_and(|message| account_now >= message.expires_at || message.code == HeldCode::Wiped)
+    }
+
+    /// Whether its code may still be entered, or still has to be handed over to a leg. Everything that follows can do without it:
+    /// withdrawals, reports, and the answers to whoever enters a code too late or once more.
+    pub fn needs_code(&self) -> bool {
+        let awaits_a_leg = self.delivery == DeliveryState::Sent;
+        self.verification.is_open() || (awaits_a_leg && self.message.as_ref().is_some_and(|message| !message.accepted))
+    }
+
+    /// Wipes a code that is of no more use. Whatever changes a request ends with this, so the write that ends a code wipes it.
+    pub(crate) fn wipe_ended_code(&mut self) {
+        if self.needs_code() {
+            return;
+        }
+        let was_used = self.verification == VerificationState::Valid;
+        if let Some(message) = &mut self.message {
+            message.code = message.code.ended(self.id, was_used);
+        }
     }
 
     /// Ends an unused code whose life is over, at the moment when it ended.

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
-    Account, AccountKey, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryReport, Detail, EmailAddress, EnteredCode, Facts, FirstAnswer, FloodCounters, Grace, Idempotency,
-    IdempotencyKey, LedgerEntry, LegName, LimitState, Locale, LowBalanceReport, Order, OrderId, Payload, PhoneNumber,
+    Account, AccountKey, AccountReport, Action, AdjustmentReason, Answer, ApiError, CallbackUrl, Code, CodeLength,
+    Command, Credits, Decision, DeliveryReport, Detail, EmailAddress, EnteredCode, Facts, FirstAnswer, FloodCounters,
+    Grace, Idempotency, IdempotencyKey, LedgerEntry, LegName, LimitState, Locale, Order, OrderId, Payload, PhoneNumber,
     Purchase, RequestId, Rules, Send, SendCode, SenderFact, TimelineEvent, Timestamp, TokenClaim, TokenKind, Ttl,
     VerificationRequest, decide,
 };
 
 use crate::live::LiveKey;
-use crate::routes::{LEGS, plan_of, skipped_of};
+use crate::routes::{LEGS, guard_of, plan_of, skipped_of};
 use crate::settings::{Expected, Sender, Setting, key_of, owner_phone};
 use crate::step::{Caller, Entered, Key, Named, Recipient, SendStep, SenderName, Step};
 
@@ -45,8 +45,8 @@ pub struct AccountBook {
     pub orders: Vec<Order>,
     /// The kept answers by their key.
     pub first_answers: BTreeMap<String, FirstAnswer>,
-    /// The reports of its low balance.
-    pub low_balances: Vec<LowBalanceReport>,
+    /// The reports of its balance and its budget.
+    pub reports: Vec<AccountReport>,
     /// Purchases that haven't lapsed.
     open_purchases: BTreeSet<u64>,
     /// By the kind of token.
@@ -60,6 +60,8 @@ pub struct RequestBook {
     pub owner: usize,
     /// As it stands.
     pub request: VerificationRequest,
+    /// The code that was sent last: people know it after the books have wiped it.
+    code: Option<Code>,
     /// What happened to it.
     pub timeline: Vec<TimelineEvent>,
     /// The reports that were made of it.
@@ -117,7 +119,7 @@ impl AccountBook {
             purchases: BTreeMap::new(),
             orders: Vec::new(),
             first_answers: BTreeMap::new(),
-            low_balances: Vec::new(),
+            reports: Vec::new(),
             open_purchases: BTreeSet::new(),
             flood: HashMap::new(),
             number_flood: HashMap::new(),
@@ -196,6 +198,7 @@ impl Books {
                         reach,
                         plan: plan_of(*route),
                         skipped: skipped_of(*route),
+                        guard: None,
                     },
                 ))
             }
@@ -257,7 +260,9 @@ impl Books {
                 after_ms,
                 micros,
             } => return self.set_price(*of, *of_route, *after_ms, *micros),
+            Step::PutArea { account, area, verdict } => return self.put_area(*account, *area, *verdict),
             Step::SetLowBalance { account, below_micros } => return self.set_low_balance(*account, *below_micros),
+            Step::SetBudget { account, micros } => return self.set_budget(*account, *micros),
             Step::ForgetOldAnswers => return self.forget_old_answers(),
         };
         command.map_or(Happening::Nothing, |submitted| Happening::Command(Box::new(submitted)))
@@ -328,6 +333,7 @@ impl Books {
             reach: step.reach,
             plan: plan_of(step.route),
             skipped: skipped_of(step.route),
+            guard: guard_of(step.entropy),
         }));
         self.call(&step.caller, named.map(|(index, _)| index), fact, action)
     }
@@ -335,7 +341,7 @@ impl Books {
     fn check(&self, of: &Named, entered: Entered, key: Option<Key>) -> Option<Submitted> {
         let (caller, index, known) = self.name(of)?;
         let request = &self.requests[index].request;
-        let right = request.message.as_ref().map_or("0000", |message| message.code.as_str());
+        let right = self.requests[index].code.as_ref().map_or("0000", Code::as_str);
         let code = match entered {
             Entered::Nothing => None,
             Entered::Right => EnteredCode::new(right.to_owned()),
@@ -474,7 +480,8 @@ impl Books {
         let book = &mut self.accounts[submitted.account];
         book.account = decision.account;
         book.entries.extend(decision.entries);
-        book.low_balances.extend(decision.low_balance);
+        book.reports
+            .extend(decision.low_balance.into_iter().chain(decision.budget));
         for purchase in decision.purchases {
             if purchase.lapsed {
                 book.open_purchases.remove(&purchase.entry);
@@ -497,16 +504,23 @@ impl Books {
                 .insert(first.idempotency.key.as_str().to_owned(), first);
         }
         if let Some(changed) = decision.request {
+            let code = changed
+                .message
+                .as_ref()
+                .and_then(|message| message.code.whole().copied());
             let Some(index) = submitted.request else {
                 self.requests.push(RequestBook {
                     owner: submitted.account,
                     request: changed,
+                    code,
                     timeline: decision.timeline,
                     reports: decision.reports,
                 });
                 return;
             };
-            self.requests[index].request = changed;
+            let book = &mut self.requests[index];
+            book.request = changed;
+            book.code = code.or(book.code);
         }
         if let Some(index) = submitted.request {
             self.requests[index].timeline.extend(decision.timeline);

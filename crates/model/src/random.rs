@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::option::{self, weighted};
 use proptest::prelude::*;
 
+use crate::settings::AREAS;
 use crate::step::{Caller, Entered, History, Key, Named, PriceOf, Recipient, Route, SendStep, SenderName, Step};
 
 const SECOND_MS: i64 = 1_000;
@@ -149,6 +150,10 @@ fn setting(shape: Shape) -> impl Strategy<Value = Step> {
         3 => set_price.prop_map(|(of, of_route, after_ms, micros)| Step::SetPrice { of, of_route, after_ms, micros }),
         4 => (account(shape), option::weighted(0.8, 1..100_000i64))
             .prop_map(|(account, below_micros)| Step::SetLowBalance { account, below_micros }),
+        3 => (account(shape), option::weighted(0.7, 1..200_000i64))
+            .prop_map(|(account, micros)| Step::SetBudget { account, micros }),
+        3 => (account(shape), 0..AREAS.len(), option::weighted(0.6, 0..3usize))
+            .prop_map(|(account, area, verdict)| Step::PutArea { account, area, verdict }),
         8 => (account(shape), amount()).prop_map(|(account, micros)| Step::MakeOrder { account, micros }),
         1 => Just(Step::ForgetOldAnswers),
     ]

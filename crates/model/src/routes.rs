@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use countersign_core::{Action, Detail, LegName, PlannedLeg, RouteName, RoutePlan};
+use countersign_core::{
+    Action, Detail, GuardWord, LegName, NumberPrefix, Pace, PlannedLeg, PumpingPlace, PumpingRefusal, RefusedRange,
+    RouteName, RoutePlan,
+};
 
 use crate::books::{Books, Submitted};
 use crate::step::{Key, Named, Route};
@@ -39,6 +42,21 @@ pub(crate) fn skipped_of(route: Route) -> Vec<(LegName, Detail)> {
         .collect()
 }
 
+/// What the guard found out about a send: mostly nothing.
+pub(crate) fn guard_of(entropy: u64) -> Option<Box<GuardWord>> {
+    let held = PumpingRefusal {
+        place: PumpingPlace::Block(NumberPrefix::from_stored(44_740_012)),
+        pace: Pace::Stopped,
+        wait_seconds: 7,
+    };
+    GuardWord {
+        range: entropy.is_multiple_of(17).then_some(RefusedRange::FixedLine),
+        held: entropy.is_multiple_of(19).then_some(held),
+        over_quota: entropy.is_multiple_of(23).then_some(60),
+    }
+    .boxed()
+}
+
 impl Books {
     pub(crate) fn settle(&self, request: usize, reachable: bool, route: Route, key: Option<Key>) -> Option<Submitted> {
         let index = self.pick(request)?;
@@ -54,6 +72,7 @@ impl Books {
                 reachable,
                 plan: plan_of(route),
                 skipped: skipped_of(route),
+                guard: None,
             },
         ))
     }

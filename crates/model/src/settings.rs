@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    Account, AccountId, AccountKey, Action, ApiToken, Bucket, CallbackUrl, Credits, DAY_MS, Grace, LowBalance,
-    NumberPrefix, Order, OrderId, OrderNote, OrderParty, OrderState, PhoneNumber, PriceRoute, PriceRow, ProviderName,
-    RouteName, SenderFact, SenderUsername, Timestamp, TokenKind, TokenStanding, Verdict,
+    Account, AccountId, AccountKey, Action, ApiToken, Area, AreaChange, AreaVerdict, Bucket, CallbackUrl, Credits,
+    DAY_MS, DailyBudget, Grace, LowBalance, NumberPrefix, Order, OrderId, OrderNote, OrderParty, OrderState,
+    PhoneNumber, PriceRoute, PriceRow, ProviderName, RouteName, SenderFact, SenderUsername, Timestamp, TokenKind,
+    TokenStanding, Verdict,
 };
 
 use crate::books::{AccountBook, Books, Happening, Submitted};
@@ -15,6 +16,8 @@ use crate::step::{PriceOf, SenderName};
 
 /// The prefixes that prices are set for: inside each other, and one of a scripted number.
 const PREFIXES: [&str; 6] = ["1", "1650", "1650253", "39", "44", "9996610001"];
+/// Countries and prefixes that rules are about: inside each other, and one of a scripted number.
+pub(crate) const AREAS: [&str; 6] = ["all", "IT", "49", "1", "1650", "9996610001"];
 /// Orders that an account may have open, and may make in a day.
 const MAX_OPEN_ORDERS: usize = 10;
 const MAX_ORDERS_PER_DAY: usize = 100;
@@ -68,6 +71,16 @@ pub enum Setting {
     SetLowBalance {
         account: AccountKey,
         low_balance: Option<LowBalance>,
+    },
+    SetBudget {
+        account: AccountKey,
+        budget: Option<DailyBudget>,
+        now: Timestamp,
+    },
+    ChangeAreas {
+        account: AccountKey,
+        change: AreaChange,
+        now: Timestamp,
     },
     MakeOrder {
         order: Order,
@@ -294,6 +307,49 @@ impl Books {
         }
         account.low_balance = low_balance.map(Arc::new);
         account.low_balance_told = false;
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn put_area(&mut self, place: usize, area: usize, verdict: Option<usize>) -> Happening {
+        let account = self.at(place);
+        let account = &mut self.accounts[account].account;
+        let area = Area::parse(AREAS[area]).unwrap();
+        let change = match verdict {
+            Some(verdict) => AreaChange::Put(area, AreaVerdict::ALL[verdict]),
+            None => AreaChange::Remove(area),
+        };
+        let setting = Setting::ChangeAreas {
+            account: account.key,
+            change: change.clone(),
+            now: self.now,
+        };
+        if account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        let rules = account.areas.as_deref().cloned().unwrap_or_default();
+        let rules = rules.changed(change).unwrap();
+        account.areas = (!rules.is_empty()).then(|| Arc::new(rules));
+        Happening::Setting(setting, Expected::Done)
+    }
+
+    pub(crate) fn set_budget(&mut self, place: usize, micros: Option<i64>) -> Happening {
+        let (account, now) = (self.at(place), self.now);
+        let account = &mut self.accounts[account].account;
+        let budget = micros.map(|micros| DailyBudget {
+            amount: Credits::from_micros(micros),
+            // Some owners look at the pages alone.
+            url: (micros % 4 > 0).then(|| CallbackUrl::from_stored("https://budget.example.com/".into())),
+        });
+        let setting = Setting::SetBudget {
+            account: account.key,
+            budget: budget.clone(),
+            now,
+        };
+        if account.closed {
+            return Happening::Setting(setting, Expected::NotFound);
+        }
+        account.budget = budget.map(Arc::new);
+        account.spending.told_percent = 0;
         Happening::Setting(setting, Expected::Done)
     }
 

@@ -129,6 +129,17 @@ pub enum Step {
         account: usize,
         below_micros: Option<i64>,
     },
+    /// Sets a rule for a country or a prefix, by their places in the lists; without a verdict it goes.
+    PutArea {
+        account: usize,
+        area: usize,
+        verdict: Option<usize>,
+    },
+    /// Sets what an account may spend in a day; `None`: no budget.
+    SetBudget {
+        account: usize,
+        micros: Option<i64>,
+    },
     ForgetOldAnswers,
     ForgetOldTokens,
 }

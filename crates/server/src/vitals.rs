@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use countersign_core::AccountKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::guard::Guard;
 use crate::key_rotation::RotationDesk;
 use crate::metrics::Calls;
 use crate::traces::Traces;
@@ -52,6 +53,8 @@ pub struct Vitals {
     pub(crate) traces: Traces,
     /// The change of the master key.
     pub(crate) key_rotation: RotationDesk,
+    /// What this node knows of where codes come back from, and why sends were refused.
+    pub(crate) guard: Guard,
     /// Set once the listeners are there.
     connections: OnceLock<Gauge>,
     questions: mpsc::Sender<ReportQuestion>,
@@ -67,6 +70,7 @@ impl Default for Vitals {
             calls: Calls::default(),
             traces: Traces::default(),
             key_rotation: RotationDesk::default(),
+            guard: Guard::default(),
             connections: OnceLock::new(),
             questions,
             asked: Mutex::new(Some(asked)),

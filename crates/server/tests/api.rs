@@ -6,6 +6,8 @@
 mod account;
 #[path = "api/errors.rs"]
 mod errors;
+#[path = "api/guard.rs"]
+mod guard;
 #[path = "api/idempotency.rs"]
 mod idempotency;
 #[path = "api/leniency.rs"]
@@ -14,6 +16,8 @@ mod leniency;
 mod order;
 #[path = "api/prices.rs"]
 mod prices;
+#[path = "api/quotas.rs"]
+mod quotas;
 #[path = "api/reports.rs"]
 mod reports;
 #[path = "api/sandbox.rs"]

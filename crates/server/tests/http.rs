@@ -180,9 +180,20 @@ async fn a_head_that_is_too_long_is_refused_as_such() {
     let line = format!("GET /?{long} HTTP/1.1\r\nhost: x\r\n\r\n");
     let header = format!("GET / HTTP/1.1\r\nhost: x\r\nfield: {long}\r\n\r\n");
     let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
-    for head in [line, header, many] {
+    for head in [&line, &header, &many] {
         let answer = server.tell(head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    for head in [line, header] {
+        let answer = server.tell(head.as_bytes()).await;
+        assert!(answer.contains("\r\nx-request-id: "), "{answer}");
+    }
+    let bound = "x".repeat(16 * 1024 - "GET /? HTTP/1.1\r\nhost: x\r\n\r\n".len());
+    for (more, status) in [("", "200"), ("x", "431")] {
+        let answer = server
+            .tell(format!("GET /?{bound}{more} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+            .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
     let endless = server.tell("x".repeat(1024 * 1024).as_bytes()).await;
     assert!(endless.is_empty() || endless.starts_with("HTTP/1.1 4"), "{endless}");
@@ -374,6 +385,8 @@ async fn a_full_server_says_so_and_takes_callers_again_when_there_is_room() {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     assert!(head.contains("retry-after: 1\r\n"), "{answer}");
+    let (_, id) = head.split_once("x-request-id: ").unwrap();
+    assert_eq!(id.len(), 24, "{answer}");
     assert!(
         head.contains(&format!("content-length: {}\r\n", body.len())),
         "{answer}"

@@ -100,6 +100,8 @@ pub(crate) struct Batch {
     pub(crate) reports: Vec<Of<DeliveryReport>>,
     /// Reports of balances that became low, under ids of their own.
     pub(crate) low_balances: Vec<Of<DeliveryReport>>,
+    /// Reports of daily budgets, likewise.
+    pub(crate) budgets: Vec<Of<DeliveryReport>>,
     pub(crate) answers: HashMap<(AccountKey, IdempotencyKey), FirstAnswer>,
     /// The latest messages, where one code lives at a time.
     pub(crate) live_codes: HashMap<LiveKey, RequestId>,
@@ -264,6 +266,13 @@ impl Batch {
                 id: low.id,
             };
             self.low_balances.push((id, low.report));
+        }
+        if let Some(alarm) = decision.budget {
+            let id = RequestRef {
+                account: account_key,
+                id: alarm.id,
+            };
+            self.budgets.push((id, alarm.report));
         }
         if let Some(ended) = decision.ended {
             self.take_in(ended.request, ended.timeline, ended.reports, ended.work);

@@ -29,6 +29,7 @@ mod postgres;
 mod prices;
 mod privacy;
 mod profiles;
+mod quotas;
 mod reports;
 mod senders;
 mod sessions;
@@ -74,6 +75,7 @@ pub use postgres::{
 pub use prices::{PriceRecord, PriceSetting, PricesSet};
 pub use privacy::{ERASED_NUMBER, ErasedOfNumber, KeptOfNumber, Privacy};
 pub use profiles::{AccountDetails, DetailsChange, Profiles};
+pub use quotas::{QuotaTaken, Quotas};
 pub use reports::{
     DuePlace, DueReport, KeptAttempt, MAX_KEPT_RESPONSE_BYTES, NewReports, ReportAttempt, ReportDetail, ReportFilter,
     ReportKey, ReportKind, ReportLane, ReportOutcome, ReportProfile, ReportState,
@@ -121,6 +123,7 @@ pub trait SiteStore:
     + ChannelBooks
     + KeyRotation
     + Privacy
+    + Quotas
     + 'static
 {
 }
@@ -139,6 +142,7 @@ impl<T> SiteStore for T where
         + ChannelBooks
         + KeyRotation
         + Privacy
+        + Quotas
         + 'static
 {
 }
@@ -420,6 +424,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What keeps the books from taking writes at present, if anything does. Reads go on meanwhile.
     fn trouble(&self) -> Option<Trouble>;
+    /// Writes a few bytes that mean nothing, and makes them durable: whether the books take writes. It costs what a small setting
+    /// costs, and takes its turn.
+    fn try_write(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Copies the books, as they stand at one commit, into a file on this machine while they are written; one copy at a time. The
     /// file is there once it is whole and durable, and never half; `force` lets it replace another.

@@ -1,7 +1,7 @@
 //! The contract for letting go of what is old, and for what one person may ask: what is kept of a number, and that it goes. Part of
 //! [`crate::SiteStore`].
 
-use countersign_core::{AccountId, LegName, PhoneNumber, Timestamp, VerificationRequest};
+use countersign_core::{AccountId, AccountKey, LegName, PhoneNumber, Timestamp, VerificationRequest};
 use futures_util::future::BoxFuture;
 
 use crate::channel_books::ChannelRecipient;
@@ -38,9 +38,15 @@ pub struct ErasedOfNumber {
 pub trait Privacy: Send + Sync {
     /// Lets verification requests that were made before a time go, each with all that belongs to it: number, code, payload, timeline,
     /// delivery reports and the attempts to send them. The ledger and the statistics stay: neither holds a number. What is still under way
-    /// stays, with what came after it in its account. It goes through all accounts, in steps of some milliseconds; answers how many
-    /// requests went. It may be broken off anywhere and called again.
+    /// stays, with what came after it in its account. Each request is as old as it is on its account's clock. Where the books are cut into
+    /// months, those that are too old as a whole go first, uncounted. Then it goes through all accounts, in steps of some milliseconds;
+    /// answers how many requests went like this. It may be broken off anywhere and called again.
     fn let_requests_go(&self, before: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Wipes codes that ended without a write, since their message arrived and nobody entered them: some hundreds of an account's requests
+    /// a call, from the age of 65 minutes on. All other codes are wiped by the command that ends them. `now` is the time on the account's
+    /// clock. Answers whether more may be left.
+    fn wipe_ended_codes(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// What is kept of a number. It goes through all requests.
     fn kept_of_number(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<KeptOfNumber, StoreError>>;

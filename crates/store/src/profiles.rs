@@ -1,6 +1,8 @@
 //! The contract for what people say of themselves: an account's profile, how a sender looks to recipients. Part of [`crate::SiteStore`].
 
-use countersign_core::{AccountKey, Autofill, RequestId, Timestamp, VerificationRequest};
+use countersign_core::{
+    AccountKey, AreaChange, AreaRules, Autofill, DailyBudget, RequestId, Timestamp, VerificationRequest,
+};
 use futures_util::future::BoxFuture;
 
 use crate::types::{Actor, StoreError};
@@ -63,6 +65,26 @@ pub trait Profiles: Send + Sync {
         &self,
         account: AccountKey,
         autofill: Autofill,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Where an account's codes may go.
+    fn areas(&self, account: AccountKey) -> BoxFuture<'_, Result<AreaRules, StoreError>>;
+    /// Changes it; answers the rules as they are then. [`StoreError::NotFound`] where the account is closed, [`StoreError::TooMany`] where
+    /// the rules would be too many.
+    fn change_areas(
+        &self,
+        account: AccountKey,
+        change: AreaChange,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<AreaRules, StoreError>>;
+    /// Sets what an account may spend in a day; `None` takes the budget away. Today's alarms may come again then.
+    /// [`StoreError::NotFound`] where the account is closed.
+    fn set_budget(
+        &self,
+        account: AccountKey,
+        budget: Option<DailyBudget>,
         by: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;

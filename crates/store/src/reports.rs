@@ -18,6 +18,8 @@ pub enum ReportKind {
     Delivery,
     /// An account's balance that fell below what its owner set.
     LowBalance,
+    /// An account's daily budget that is nearly or wholly used up.
+    DailyBudget,
 }
 
 /// Names a delivery report.

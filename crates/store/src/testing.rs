@@ -14,7 +14,7 @@ use crate::postgres::{PostgresSettings, Session};
 use crate::types::{CommittedWork, StoreError};
 use crate::vault::MasterKey;
 use crate::{Books, Database, StoreOptions};
-pub use tables::{Cell, Cells, Field, Tables, books_hold, take_over, with_tables, with_tables_of};
+pub use tables::{Cell, Cells, Field, Tables, books_hold, places_that_tell, take_over, with_tables, with_tables_of};
 
 /// The database that others are copied from. Its name ends with a hash of the schema, so that a server that outlives a change of it is of
 /// use still.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use countersign_core::{
-    AccountKey, ApiToken, Autofill, Credits, LedgerEntry, LowBalance, PhoneNumber, PriceListFull, RequestId,
-    SenderUsername, Timestamp, TokenClaim, VerificationRequest, Work,
+    AccountKey, ApiToken, Autofill, Credits, DailyBudget, DaySpending, LedgerEntry, LowBalance, PhoneNumber,
+    PriceListFull, RequestId, SenderUsername, Timestamp, TokenClaim, VerificationRequest, Work,
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -152,6 +152,10 @@ pub struct AccountProfile {
     pub clock_offset_ms: i64,
     /// When its owner is told of a low balance, and where.
     pub low_balance: Option<LowBalance>,
+    /// What it may spend in a day.
+    pub budget: Option<DailyBudget>,
+    /// What it spent on the last day on which anything was.
+    pub spending: DaySpending,
     /// What its short messages end with.
     pub autofill: Autofill,
     /// When it was made, real time.

@@ -90,8 +90,10 @@ impl fmt::Display for KeyFingerprint {
 pub(crate) enum Purpose {
     /// A verification code.
     Code,
-    /// A code that a person entered.
+    /// A wrong code that a person entered.
     EnteredCode,
+    /// What tells a code that was used from others.
+    UsedCode,
     /// An API token.
     Token,
     /// A delivery report's body.
@@ -480,6 +482,7 @@ fn context(purpose: Purpose, place: &[i64]) -> Aad<Vec<u8>> {
         Purpose::Email => 17,
         Purpose::Fingerprint => 18,
         Purpose::CarriedKeys => 19,
+        Purpose::UsedCode => 20,
     });
     for part in place {
         data.extend_from_slice(&part.to_be_bytes());

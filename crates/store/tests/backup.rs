@@ -73,6 +73,7 @@ fn send(entropy: u64) -> Action {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }))
 }
 

@@ -112,6 +112,7 @@ fn send(to: PhoneNumber, id_entropy: u64, callback: Option<&str>) -> Action {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }))
 }
 
@@ -275,6 +276,7 @@ async fn an_admitted_message_lives_from_its_settlement_on() {
                 reachable: true,
                 plan: None,
                 skipped: Vec::new(),
+                guard: None,
             },
             later,
         )

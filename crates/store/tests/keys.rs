@@ -77,6 +77,7 @@ async fn send(store: &dyn Books, number: u64) -> Outcome {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }));
     let command = Command {
         now: NOW,
@@ -89,7 +90,8 @@ async fn send(store: &dyn Books, number: u64) -> Outcome {
 
 async fn code_of(store: &dyn Books, number: u64) -> Result<String, StoreError> {
     let request = store.request(account(), request_id(number)).await?;
-    Ok(request.unwrap().message.unwrap().code.as_str().to_owned())
+    let message = request.unwrap().message.unwrap();
+    Ok(message.code.whole().unwrap().as_str().to_owned())
 }
 
 async fn with_requests(path: &Path, count: u64) -> (Arc<dyn Books>, ApiToken) {

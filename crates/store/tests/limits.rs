@@ -61,6 +61,7 @@ async fn send(store: &dyn countersign_store::Books, entropy: u64, now: Timestamp
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     let command = Command {
         now,
@@ -126,4 +127,34 @@ async fn counters_go_once_they_count_for_nothing_and_not_before() {
     assert_eq!(refused, Err(ApiError::FloodWait { seconds: 69 }));
     assert_eq!(store.forget_spent_limits(later(301)).await.unwrap(), 1);
     assert_eq!(counters(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn quotas_are_counted_under_a_hash_and_the_same_whatever_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _work) = open(folder.path());
+    let quota = Quota::new(Limit {
+        count: 100,
+        period_ms: 100_000,
+    });
+    let taken = |count: usize, key: &str| {
+        let mut share = Share::default();
+        for _ in 0..count {
+            assert_eq!(share.take(quota, NOW), Asked::Passed);
+        }
+        QuotaTaken {
+            key: key.into(),
+            limit: quota.limit(),
+            taken: share.settle().unwrap(),
+        }
+    };
+    let until = |seconds: i64| LimitState::until(NOW.plus_millis(1_000 * seconds));
+    let (number, country) = ("number 391234567890", "country IT");
+    let both = vec![taken(2, number), taken(1, country)];
+    assert_eq!(store.settle_quotas(both).await.unwrap(), [until(2), until(1)]);
+    let again = vec![taken(1, country), taken(1, number)];
+    assert_eq!(store.settle_quotas(again).await.unwrap(), [until(2), until(3)]);
+    assert!(!testing::books_hold(folder.path(), b"391234567890").unwrap());
+    assert_eq!(store.forget_spent_quotas(NOW.plus_millis(2_001)).await.unwrap(), 1);
+    assert_eq!(store.forget_spent_quotas(NOW.plus_millis(3_001)).await.unwrap(), 1);
 }

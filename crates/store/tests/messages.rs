@@ -76,6 +76,7 @@ fn send(to: u64, payload: Option<&str>, entropy: u64) -> Action {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }))
 }
 

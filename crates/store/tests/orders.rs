@@ -390,6 +390,7 @@ fn send(to: u64, entropy: u64) -> Action {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }))
 }
 

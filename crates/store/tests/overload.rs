@@ -31,6 +31,7 @@ fn send(number: u64, token: Option<TokenClaim>) -> Command {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         })),
     }
 }
@@ -121,5 +122,20 @@ async fn calls_that_would_wait_too_long_are_refused_and_all_others_are_done() {
     // Once it has worked them off, it lets callers in again.
     let call = store.submit(key, send(2 * CALLS, Some(token))).await;
     call.unwrap().unwrap();
+    store.close().await.unwrap();
+}
+
+/// On SQLite, on PostgreSQL and on sharded books, where the statement must be one that Citus takes.
+#[tokio::test]
+async fn whether_the_books_take_writes_is_tried_again_and_again_and_leaves_them_as_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _committed) =
+        testing::open(directory.path(), MasterKey::from_bytes([7; 32]), Rules::default()).unwrap();
+    let account = account(&*store).await;
+    let before = store.account(account.id).await.unwrap();
+    for _ in 0..3 {
+        store.try_write().await.unwrap();
+    }
+    assert_eq!(store.account(account.id).await.unwrap(), before);
     store.close().await.unwrap();
 }

@@ -85,6 +85,7 @@ async fn read_request(books: &dyn Books, account: AccountKey, at: Timestamp, id_
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     ask(books, account, at, Action::Send(Box::new(send))).await;
     let id = RequestId::new(at, id_entropy);
@@ -167,6 +168,56 @@ async fn a_month_with_work_under_way_stays() {
     assert!(refused.to_string().contains("2025-03"), "{refused}");
     assert!(books.request(account, old).await.unwrap().is_some());
     books.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_service_old_months_go_as_a_whole_up_to_the_first_with_work_under_way() {
+    let Some(settings) = database("months_in_service") else {
+        return;
+    };
+    let books = open(&settings).unwrap();
+    let books = books.as_ref();
+    let account = account(books).await;
+    let client = beside(&settings).await;
+    client
+        .batch_execute(
+            "CREATE TABLE request_2025_03 PARTITION OF request FOR VALUES FROM (1740787200000) TO (1743465600000); \
+             CREATE TABLE timeline_2025_03 PARTITION OF timeline FOR VALUES FROM (1740787200000) TO (1743465600000); \
+             CREATE TABLE request_2025_04 PARTITION OF request FOR VALUES FROM (1743465600000) TO (1746057600000)",
+        )
+        .await
+        .unwrap();
+    let march = read_request(books, account, LONG_AGO, 1).await;
+    let april = read_request(books, account, LONG_AGO.plus_millis(30 * DAY_MS), 2).await;
+    let recent = read_request(books, account, RECENTLY, 3).await;
+    client
+        .execute("UPDATE request_2025_04 SET wake_at = 1", &[])
+        .await
+        .unwrap();
+    let months = || async {
+        let sql = "SELECT relname::text FROM pg_class WHERE relname LIKE '%\\_2025\\__%' AND relkind = 'r' ORDER BY 1";
+        let rows = client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    assert_eq!(
+        months().await,
+        ["request_2025_03", "request_2025_04", "timeline_2025_03"]
+    );
+    books.let_requests_go(RECENTLY).await.unwrap();
+    assert_eq!(months().await, ["request_2025_04"]);
+    assert!(books.request(account, march).await.unwrap().is_none());
+    assert!(books.request(account, april).await.unwrap().is_some());
+
+    client
+        .execute("UPDATE request_2025_04 SET wake_at = NULL", &[])
+        .await
+        .unwrap();
+    books.let_requests_go(RECENTLY).await.unwrap();
+    assert_eq!(months().await, Vec::<String>::new());
+    assert!(books.request(account, april).await.unwrap().is_none());
+    assert!(books.request(account, recent).await.unwrap().is_some());
+    books.close().await.unwrap();
+    assert_eq!(clean(&settings).requests, 1);
 }
 
 #[tokio::test]

@@ -314,6 +314,7 @@ fn send(number: u64) -> Command {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     })))
 }
 

@@ -54,6 +54,7 @@ async fn charged(store: &Arc<dyn Books>, account: AccountKey, now: Timestamp, en
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         },
     };
     let outcome = store.submit(account, command).await.unwrap();

@@ -69,6 +69,7 @@ async fn send(store: &dyn Books, to: u64, now: Timestamp, entropy: u64) -> Reque
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     ask(store, now, Action::Send(Box::new(send))).await;
     RequestId::new(now, entropy)
@@ -136,7 +137,9 @@ async fn after_its_time_no_table_holds_a_number_and_the_books_still_balance() {
             ask(store.as_ref(), later(61), Action::Wake { request: request.id }).await;
         }
     }
-    assert_eq!(store.let_requests_go(later(30)).await.unwrap(), 451);
+    let gone = store.let_requests_go(later(30)).await.unwrap();
+    // On PostgreSQL their month went as a whole, where a node had made it, and then nobody counts them.
+    assert!(gone == 451 || testing::on_postgres() && gone == 0, "{gone}");
     // Counters of numbers are swept once they count for nothing.
     store.forget_spent_limits(later(61)).await.unwrap();
     assert_eq!(places_of(folder.path(), NUMBER), Vec::<String>::new());

@@ -80,6 +80,7 @@ impl Books {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         self.ask(account, Action::Send(Box::new(send))).await;
         RequestRef {

@@ -68,6 +68,7 @@ fn send(entropy: u64, plan: Option<Arc<RoutePlan>>, reach: Reach) -> Action {
         reach,
         plan,
         skipped: vec![(name("gateway"), Detail::new("no credit"))],
+        guard: None,
     }))
 }
 
@@ -248,6 +249,7 @@ async fn a_plan_that_is_settled_in_the_same_millisecond_is_written() {
         reachable: true,
         plan: plan(&["sms"]),
         skipped: vec![(name("telegram"), Detail::new("not there"))],
+        guard: None,
     };
     books.ask(settle, 0).await.unwrap();
     assert_eq!(books.request(request).await.plan, plan(&["sms"]));

@@ -84,6 +84,7 @@ fn send(to: PhoneNumber, id_entropy: u64) -> Action {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }))
 }
 

@@ -91,6 +91,7 @@ impl Books {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         let command = Command {
             now,

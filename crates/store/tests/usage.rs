@@ -92,6 +92,7 @@ impl Books {
                 reach,
                 plan: None,
                 skipped: Vec::new(),
+                guard: None,
             };
             self.ask(now, action).await.unwrap();
         }
@@ -113,6 +114,7 @@ impl Books {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         }));
         self.ask(now, send).await.unwrap();
         let after = |millis: u64| now.plus_millis(i64::try_from(millis).unwrap());
@@ -156,6 +158,7 @@ impl Books {
                 reach: Reach::Reachable,
                 plan: None,
                 skipped: Vec::new(),
+                guard: None,
             }));
             (now, send)
         });

@@ -125,6 +125,7 @@ async fn an_owners_refused_forms_are_accessible_small_and_quiet() -> Result<()> 
             &[("What shows that this name", long.as_str())],
             "Request verification",
         ),
+        ("/account/guard", &[("Country or prefix", "Germany")], "Add the rule"),
         ("/account/balance", &[("Amount in US dollars", "much")], "Order credit"),
         ("/account/settings", &[("Name of the account", "")], "Save"),
         (
@@ -155,8 +156,10 @@ async fn the_operators_refused_forms_are_accessible_small_and_quiet() -> Result<
         .into_iter()
         .find(|link| link.starts_with("/operator/accounts/"));
     let account = account.unwrap_or_default();
+    let guard = format!("{account}/guard");
     let mut inspector = Inspector::start(&server, &visit).await?;
     for (path, typed, button) in [
+        (guard.as_str(), &[("Country or prefix", "Germany")][..], "Add the rule"),
         (account.as_str(), &[("Amount in dollars", "much")][..], "Add credit"),
         ("/operator/prices", &[("Number prefix", "banana")], "Set the price"),
     ] {

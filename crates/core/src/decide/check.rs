@@ -6,7 +6,7 @@ use crate::command::{Answer, Work};
 use crate::error::ApiError;
 use crate::request::{CodeOrigin, DeliveryState, VerificationState};
 use crate::time::Timestamp;
-use crate::wire::VerificationStatus;
+use crate::wire::{RequestStatus, VerificationStatus};
 
 impl Decider<'_> {
     pub(super) fn check(&mut self, code: Option<&EnteredCode>) -> Outcome {
@@ -15,13 +15,18 @@ impl Decider<'_> {
             return Err(ApiError::RequestIdInvalid);
         }
         let Some(entered) = code else { return self.status() };
+        let before = request.verification;
         let (state, updated_at) = self.judge_code(entered)?;
-        let mut outcome = self.status();
-        if let Ok(Answer::Status(status)) = &mut outcome {
-            // The answer is about the code that was asked about, which isn't always the one that is stored.
-            status.verification_status = VerificationStatus::new(state, updated_at, Some(entered));
-        }
-        outcome
+        let request = self.request.as_ref().ok_or(ApiError::RequestIdInvalid)?;
+        let mut status = Box::new(RequestStatus::from(request));
+        // The answer is about the code that was asked about, which isn't always the one that is stored.
+        status.verification_status = VerificationStatus::new(state, updated_at, Some(entered));
+        let proved_now = request.verification == VerificationState::Valid && before != VerificationState::Valid;
+        Ok(if proved_now {
+            Answer::Verified(status)
+        } else {
+            Answer::Status(status)
+        })
     }
 
     /// What is to be said of an entered code, and since when.
@@ -30,7 +35,7 @@ impl Decider<'_> {
         let max_attempts = self.facts.rules.max_check_attempts.max(1);
         let request = self.request.as_mut().ok_or(ApiError::RequestIdInvalid)?;
         let message = request.message.as_ref().ok_or(ApiError::RequestIdInvalid)?;
-        let right = message.code.matches(entered);
+        let right = message.code.matches(request.id, entered);
         let proves_delivery = message.origin == CodeOrigin::Generated;
         match request.verification {
             VerificationState::Valid if !right => return Ok((VerificationState::Invalid, now)),
@@ -39,8 +44,9 @@ impl Decider<'_> {
             }
             VerificationState::Unchecked | VerificationState::Invalid => {}
         }
-        request.code_entered = Some(entered.clone());
         if right {
+            // It is the code itself, and a report is made of what stands here.
+            request.code_entered = None;
             request.move_verification(VerificationState::Valid, now);
             let goes_on = request.delivery == DeliveryState::Sent
                 && request.plan.as_ref().is_some_and(|plan| plan.legs.len() > 1);
@@ -56,6 +62,7 @@ impl Decider<'_> {
             }
             return Ok((VerificationState::Valid, now));
         }
+        request.code_entered = Some(entered.clone());
         request.wrong_attempts = request.wrong_attempts.saturating_add(1);
         let next = if request.wrong_attempts >= max_attempts {
             VerificationState::AttemptsExceeded

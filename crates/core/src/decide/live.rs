@@ -63,12 +63,13 @@ impl<'a> Decider<'a> {
         }
         let Decider {
             decision,
-            request: Some(request),
+            request: Some(mut request),
             ..
         } = ending
         else {
             return;
         };
+        request.wipe_ended_code();
         self.decision.ended = Some(Box::new(EndedCode {
             request,
             timeline: decision.timeline,

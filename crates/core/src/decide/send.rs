@@ -6,6 +6,8 @@ use super::{Decider, Outcome};
 use crate::code::Code;
 use crate::command::{Answer, FloodCounters, Reach, Send, SendCode, SenderFact, Work};
 use crate::error::ApiError;
+use crate::guard::{AreaRules, GuardWord, RefusedRange};
+use crate::held_code::HeldCode;
 use crate::ids::RequestId;
 use crate::limits::Limit;
 use crate::money::Credits;
@@ -25,6 +27,9 @@ impl Decider<'_> {
         let own_number = self.is_free_send_to_owner(send.phone);
         require_usable_sender(self.facts.sender, own_number)?;
         let flood = self.require_no_flood(send.phone, own_number)?;
+        let guard = send.guard.as_deref();
+        require_within_quotas(guard)?;
+        self.require_codes_come_back(send.phone, guard)?;
         self.require_cooled_down()?;
         let fee = if on_ability_check {
             Credits::ZERO
@@ -32,6 +37,14 @@ impl Decider<'_> {
             self.fee_of(send.phone, send.plan.as_deref())
         };
         self.require_balance(fee)?;
+        self.require_budget(fee)?;
+        let range = if on_ability_check {
+            // It goes by the plan of that check, which was judged then.
+            None
+        } else {
+            range_of(guard)
+        };
+        self.require_allowed_area(send.phone, range)?;
         if !on_ability_check {
             require_reachable(send.phone, send.reach)?;
         }
@@ -75,10 +88,15 @@ impl Decider<'_> {
         reach: Reach,
         plan: Option<&Arc<RoutePlan>>,
         skipped: &[(LegName, Detail)],
+        guard: Option<&GuardWord>,
     ) -> Outcome {
         let flood = self.require_no_flood(phone, false)?;
+        require_within_quotas(guard)?;
+        self.require_codes_come_back(phone, guard)?;
         let fee = self.fee_of(phone, plan.map(Arc::as_ref));
         self.require_balance(fee)?;
+        self.require_budget(fee)?;
+        self.require_allowed_area(phone, range_of(guard))?;
         require_reachable(phone, reach)?;
         self.decision.flood = flood;
         let outcome = self.open_request(phone, id_entropy, fee, reach, plan, None);
@@ -99,6 +117,7 @@ impl Decider<'_> {
         reachable: bool,
         plan: Option<&Arc<RoutePlan>>,
         skipped: &[(LegName, Detail)],
+        guard: Option<&GuardWord>,
     ) -> Outcome {
         let Some(request) = self
             .request
@@ -112,6 +131,12 @@ impl Decider<'_> {
             self.skip_legs(skipped);
             self.release_hold(self.account_now);
             return Err(ApiError::PhoneNumberNotFound);
+        }
+        if let Err(error) = self.require_allowed_area(phone, range_of(guard)) {
+            // Only texts are left, or a rule was made while the network was asked.
+            self.skip_legs(skipped);
+            self.release_hold(self.account_now);
+            return Err(error);
         }
         if has_message && let Err(error) = self.require_cooled_down() {
             // Another message was sent while the network was asked.
@@ -146,7 +171,9 @@ impl Decider<'_> {
         if !request.move_delivery(DeliveryState::Unreachable, at) {
             return false;
         }
-        self.decision.account.release(request.fee);
+        let account = &mut self.decision.account;
+        account.release(request.fee);
+        account.unspend(request.fee, request.id.created_at(), at);
         request.fee = Credits::ZERO;
         // The code was never sent: it must not stay in the books.
         request.message = None;
@@ -183,6 +210,30 @@ impl Decider<'_> {
         Ok(counters)
     }
 
+    /// Judges where codes may go. Its error comes last, like every other about the number: it must not be told to those who can't pay.
+    fn require_allowed_area(&self, phone: PhoneNumber, range: Option<RefusedRange>) -> Result<(), ApiError> {
+        let no_rules = AreaRules::default();
+        let rules = self.facts.account.areas.as_deref().unwrap_or(&no_rules);
+        // The sandbox's numbers are in no country.
+        if phone.is_sandbox() {
+            return Ok(());
+        }
+        rules.judge(phone, range).map_err(ApiError::Refused)
+    }
+
+    /// Refuses a number from whose surroundings too few codes come back, unless the account trusts them.
+    fn require_codes_come_back(&self, phone: PhoneNumber, guard: Option<&GuardWord>) -> Result<(), ApiError> {
+        let Some(held) = guard.and_then(|word| word.held) else {
+            return Ok(());
+        };
+        let rules = self.facts.account.areas.as_deref();
+        if rules.is_some_and(|rules| rules.trusts(phone)) {
+            Ok(())
+        } else {
+            Err(ApiError::Held(held))
+        }
+    }
+
     /// Whether a message goes to the account's owner, which is free, and counted by the day. What test-mode tokens send is
     /// free whoever gets it, and counts nowhere.
     fn is_free_send_to_owner(&self, phone: PhoneNumber) -> bool {
@@ -208,6 +259,12 @@ impl Decider<'_> {
         }
     }
 
+    fn require_budget(&mut self, fee: Credits) -> Result<(), ApiError> {
+        let within = self.decision.account.within_budget(fee, self.account_now);
+        self.is_over_budget |= within.is_err();
+        within.map_err(|seconds| ApiError::FloodWait { seconds })
+    }
+
     fn message(&self, send: &Send) -> Message {
         let (code, origin) = match send.code {
             SendCode::Supplied(code) => (code, CodeOrigin::Supplied),
@@ -217,7 +274,7 @@ impl Decider<'_> {
             }
         };
         Message {
-            code,
+            code: HeldCode::Whole(code),
             origin,
             sender: send.sender.clone(),
             callback_url: send.callback_url.clone(),
@@ -272,9 +329,11 @@ impl Decider<'_> {
                 self.request = None;
                 return Err(ApiError::BalanceNotEnough);
             }
+            self.decision.account.spend(fee, self.account_now);
             return Ok(Answer::Admitted(id));
         }
         self.charge(fee)?;
+        self.decision.account.spend(fee, self.account_now);
         if sends {
             self.hand_to_dispatch(phone);
         }
@@ -296,6 +355,17 @@ impl Decider<'_> {
         }
         outcome
     }
+}
+
+/// Whoever counts quotas knows no other commands; here they are refused in their turn.
+fn require_within_quotas(guard: Option<&GuardWord>) -> Result<(), ApiError> {
+    guard
+        .and_then(|word| word.over_quota)
+        .map_or(Ok(()), |seconds| Err(ApiError::FloodWait { seconds }))
+}
+
+fn range_of(guard: Option<&GuardWord>) -> Option<RefusedRange> {
+    guard.and_then(|word| word.range)
 }
 
 fn require_usable_sender(sender: SenderFact, own_number: bool) -> Result<(), ApiError> {

@@ -2,8 +2,8 @@
 //! under test.
 
 use countersign_core::{
-    Action, Answer, ApiError, Credits, Decision, DeliveryState, EntryKind, Message, News, RequestStatus, TimelineKind,
-    TokenClaim, TokenKind, VerificationRequest, VerificationState, status_at,
+    Action, Answer, ApiError, Credits, Decision, DeliveryState, EnteredCode, EntryKind, HeldCode, Message, News,
+    RequestStatus, TimelineKind, TokenClaim, TokenKind, VerificationRequest, VerificationState, status_at,
 };
 
 use countersign_model::{Books, RequestBook, Submitted, must_ask};
@@ -30,6 +30,7 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
     }
     entries(books, submitted, decision)?;
     money::low_balance(books, submitted, decision)?;
+    money::budget(books, submitted, decision)?;
     money::adjustment(submitted, decision)?;
     money::lapses(books, submitted, decision)?;
     errors_charge_nothing(decision)?;
@@ -63,6 +64,7 @@ pub(crate) fn decision(books: &Books, seen: &Seen, submitted: &Submitted, decisi
         return Ok(());
     };
     hold!(decision.request_is_new == before.is_none(), "request_is_new is wrong");
+    code_goes_when_it_ends(before.map(|book| &book.request), after)?;
     if let Some(before) = before {
         states(books, seen, before, after, decision)?;
         what_never_changes(&before.request, after)?;
@@ -116,7 +118,7 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
     let expected = match (&command.idempotency, kept) {
         _ if stale => Err(ApiError::AccessTokenInvalid),
         (Some(used), Some(first)) if used.fingerprint == first.idempotency.fingerprint => {
-            Ok(Answer::Again(first.result.clone()))
+            Ok(Answer::Again(again(&command.action, &first.result)))
         }
         (Some(_), Some(_)) => Err(ApiError::BadRequest),
         _ => {
@@ -134,7 +136,7 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
     );
     let admitted = submitted.request.map(|index| &books.requests[index].request);
     let given_free = admitted.filter(|_| !stale && matches!(command.action, Action::Settle { .. }));
-    let (left, became) = money::without_hold(account, given_free);
+    let (left, became) = money::without_hold(account, given_free, books.account_now(submitted.account));
     let is = decision.request.as_ref().map(|request| request.delivery);
     let nothing_changes = decision.account == left
         && is == became
@@ -149,6 +151,24 @@ fn refused_or_repeated(books: &Books, submitted: &Submitted, decision: &Decision
         "a refused or repeated call changed something: {decision:?}"
     );
     Ok(true)
+}
+
+/// A kept answer as it is given again: one about a code doesn't hold the code, and repeats the one that is entered again.
+fn again(action: &Action, kept: &[u8]) -> Vec<u8> {
+    let status = serde_json::from_slice::<RequestStatus>(kept);
+    if let (
+        Action::Check {
+            code: Some(entered), ..
+        },
+        Ok(mut status),
+    ) = (action, status)
+        && let Some(verification) = status.verification_status.as_mut()
+        && verification.code_entered.is_none()
+    {
+        verification.code_entered = Some(entered.as_str().to_owned());
+        return serde_json::to_vec(&status).unwrap_or_default();
+    }
+    kept.to_vec()
 }
 
 /// Entries are numbered without a gap, with the right balance after each, chained, and in order of time.
@@ -276,6 +296,47 @@ pub(crate) fn states(
     Ok(())
 }
 
+/// The code is there as long as it may be entered or has to be handed over, and not a write longer; then only a code that was used
+/// leaves something, which tells it from others. No code ever comes back.
+pub(crate) fn code_goes_when_it_ends(before: Option<&VerificationRequest>, after: &VerificationRequest) -> Held {
+    let Some(message) = &after.message else { return Ok(()) };
+    let may_be_entered = matches!(
+        after.verification,
+        VerificationState::Unchecked | VerificationState::Invalid
+    );
+    let is_to_be_sent = after.delivery == DeliveryState::Sent && !message.accepted;
+    let was = before
+        .and_then(|before| before.message.as_ref())
+        .map(|message| message.code);
+    let was_gone = was.filter(|code| code.whole().is_none());
+    let holds = match message.code {
+        HeldCode::Whole(code) => {
+            (may_be_entered || is_to_be_sent) && was.is_none_or(|was| was == HeldCode::Whole(code))
+        }
+        HeldCode::Used(_) | HeldCode::Wiped if may_be_entered || is_to_be_sent => false,
+        gone @ HeldCode::Used(_) => {
+            let told = |code: &countersign_core::Code| EnteredCode::new(code.as_str().to_owned());
+            let entered = was.and_then(|was| was.whole().and_then(told));
+            after.verification == VerificationState::Valid
+                && was_gone.is_none_or(|was| was == gone)
+                && entered.is_none_or(|entered| gone.matches(after.id, &entered))
+        }
+        HeldCode::Wiped => {
+            after.verification != VerificationState::Valid && was_gone.is_none_or(|was| was == HeldCode::Wiped)
+        }
+    };
+    hold!(
+        holds,
+        "{:?} is held of a code that is {:?}, of a message that is {:?}",
+        message.code,
+        after.verification,
+        after.delivery
+    );
+    let right_is_recorded = after.verification == VerificationState::Valid && after.code_entered.is_some();
+    hold!(!right_is_recorded, "the right code is recorded as entered");
+    Ok(())
+}
+
 pub(crate) fn what_never_changes(before: &VerificationRequest, after: &VerificationRequest) -> Held {
     hold!(
         (before.id, before.account, before.phone, before.test) == (after.id, after.account, after.phone, after.test),
@@ -292,8 +353,8 @@ pub(crate) fn what_never_changes(before: &VerificationRequest, after: &Verificat
     hold!(before.fee == after.fee, "the fee changed");
     if let Some(was) = &before.message {
         let mut is = after.message.clone().ok_or("a message vanished")?;
-        // What becomes of its legs is judged by itself.
-        (is.accepted, is.legs) = (was.accepted, was.legs);
+        // What becomes of its legs and of its code is judged by itself.
+        (is.accepted, is.legs, is.code) = (was.accepted, was.legs, was.code);
         if before.delivery == DeliveryState::Admitted && after.delivery == DeliveryState::Sent {
             // Its life, as long as before, begins with the sending.
             let life_ms = |message: &Message| message.expires_at.millis() - message.sent_at.millis();
@@ -442,7 +503,7 @@ fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &Ver
             "admitted = {admitted} is wrong"
         );
     }
-    let Ok(Answer::Status(status)) = &decision.outcome else {
+    let Ok(Answer::Status(status) | Answer::Verified(status)) = &decision.outcome else {
         return Ok(());
     };
     let charged = decision.entries.iter().any(|entry| entry.kind == EntryKind::Charge);
@@ -465,7 +526,7 @@ fn answer(books: &Books, submitted: &Submitted, decision: &Decision, after: &Ver
         return Ok(());
     };
     let message = after.message.as_ref().ok_or("a code was judged without a message")?;
-    let right = message.code.as_str() == entered.as_str();
+    let right = message.code.matches(after.id, entered);
     let said = status.verification_status.as_ref().ok_or("no word about the code")?;
     hold!(
         said.code_entered.as_deref() == Some(entered.as_str()),

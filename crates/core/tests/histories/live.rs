@@ -3,7 +3,7 @@
 use countersign_core::{Decision, DeliveryState, VerificationRequest, VerificationState};
 use countersign_model::{Books, Submitted};
 
-use crate::checks::{Held, events, hold, states, what_never_changes};
+use crate::checks::{Held, code_goes_when_it_ends, events, hold, states, what_never_changes};
 use crate::seen::Seen;
 
 /// Another request's code ends only where this one is sent after the cool-down: withdrawn where it was under way, not refunded.
@@ -39,5 +39,6 @@ pub(crate) fn ended(books: &Books, seen: &Seen, submitted: &Submitted, decision:
     };
     states(books, seen, before, &ended.request, &as_a_decision)?;
     events(Some(before), &ended.request, &as_a_decision)?;
+    code_goes_when_it_ends(Some(&before.request), &ended.request)?;
     what_never_changes(&before.request, &ended.request)
 }

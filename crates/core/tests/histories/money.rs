@@ -1,8 +1,8 @@
 //! What must hold of money that moves beside messages, and of what a message costs.
 
 use countersign_core::{
-    Account, Action, Answer, ApiError, Credits, DEFAULT_PRICE, Decision, DeliveryState, EntryKind, NumberPrefix,
-    PhoneNumber, PriceRoute, PriceRow, RouteName, Rules, VerificationRequest,
+    Account, Action, Answer, ApiError, Credits, DAY_MS, DEFAULT_PRICE, Decision, DeliveryState, EntryKind,
+    NumberPrefix, PhoneNumber, PriceRoute, PriceRow, RouteName, Rules, Timestamp, VerificationRequest,
 };
 use countersign_model::{Books, Submitted};
 
@@ -75,6 +75,26 @@ pub(crate) fn low_balance(books: &Books, submitted: &Submitted, decision: &Decis
     Ok(())
 }
 
+/// No fee is taken that a day's budget doesn't cover.
+pub(crate) fn budget(books: &Books, submitted: &Submitted, decision: &Decision) -> Held {
+    let now = books.account_now(submitted.account);
+    let (before, after) = (&books.accounts[submitted.account].account, &decision.account);
+    let spent = after.spending.at(now).spent;
+    let grew = spent > before.spending.at(now).spent;
+    hold!(!spent.is_negative(), "less than nothing was spent: {spent:?}");
+    let covered = after.budget.as_ref().is_none_or(|budget| spent <= budget.amount);
+    hold!(
+        !grew || covered,
+        "{spent:?} was spent of a budget of {:?}",
+        after.budget
+    );
+    hold!(
+        decision.budget.is_none() || after.spending.told_percent > before.spending.at(now).told_percent,
+        "a budget was told of twice"
+    );
+    Ok(())
+}
+
 /// What a first send or ability check costs, told apart from the code under test.
 pub(crate) fn price(rules: &Rules, owner: PhoneNumber, request: &VerificationRequest) -> Credits {
     let (phone, at) = (request.phone, request.id.created_at());
@@ -112,11 +132,17 @@ pub(crate) fn price(rules: &Rules, owner: PhoneNumber, request: &VerificationReq
 pub(crate) fn without_hold(
     account: &Account,
     settled: Option<&VerificationRequest>,
+    account_now: Timestamp,
 ) -> (Account, Option<DeliveryState>) {
     let mut left = account.clone();
     let admitted = settled.filter(|settled| settled.delivery == DeliveryState::Admitted);
     if let Some(admitted) = admitted {
         left.release(admitted.fee);
+        let day = |at: Timestamp| at.millis().div_euclid(DAY_MS);
+        let (today, admitted_on) = (day(account_now), day(admitted.id.created_at()));
+        if today == admitted_on && today == left.spending.day {
+            left.spending.spent = (left.spending.spent - admitted.fee).max(Credits::ZERO);
+        }
     }
     (left, admitted.map(|_| DeliveryState::Unreachable))
 }

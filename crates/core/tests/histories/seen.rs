@@ -32,8 +32,11 @@ impl Seen {
         match &decision.outcome {
             Ok(Answer::Again(_)) => count("again"),
             Ok(Answer::Admitted(_)) => count("admitted"),
+            Ok(Answer::Verified(_)) => count("verified"),
             Ok(_) => {}
             Err(ApiError::FloodWait { .. }) => count("FLOOD_WAIT"),
+            Err(ApiError::Held(_)) => count("held"),
+            Err(ApiError::Refused(_)) => count("ruled out"),
             Err(error) => count(&error.wire_name()),
         }
         for entry in &decision.entries {
@@ -58,6 +61,9 @@ impl Seen {
         }
         if decision.low_balance.is_some() {
             count("low balance");
+        }
+        if decision.budget.is_some() {
+            count("daily budget");
         }
         if !decision.reports.is_empty() {
             count("report");
@@ -89,6 +95,9 @@ impl Seen {
             "report",
             "low balance",
             "FLOOD_WAIT",
+            "held",
+            "ruled out",
+            "verified",
             "leg skipped",
             "leg accepted",
             "disowned",

@@ -39,7 +39,21 @@ fn the_right_code_is_valid() {
     );
     assert_eq!(said.updated_at, world.now.unix_seconds());
     let stored = world.check_status(request, None).unwrap().verification_status.unwrap();
-    assert_eq!(stored, said, "code_entered is recorded");
+    assert_eq!((stored.status, stored.updated_at), (said.status, said.updated_at));
+    assert_eq!(
+        stored.code_entered, None,
+        "the code is told to nobody but who entered it"
+    );
+}
+
+#[test]
+fn a_wrong_code_is_recorded() {
+    let mut world = World::new();
+    let request = world.send();
+    let said = world.check_status(request, Some("000000")).unwrap().verification_status;
+    let stored = world.check_status(request, None).unwrap().verification_status;
+    assert_eq!(stored, said);
+    assert_eq!(said.unwrap().code_entered.as_deref(), Some("000000"));
 }
 
 #[test]

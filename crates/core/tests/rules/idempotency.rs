@@ -114,6 +114,7 @@ fn of_two_admitted_calls_with_one_key_only_one_is_charged() {
             reachable: true,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         },
     );
     assert!(matches!(again, Ok(Answer::Again(_))), "{again:?}");

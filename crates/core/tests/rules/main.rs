@@ -4,9 +4,15 @@
 #[cfg(test)]
 mod ability;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod codes;
+#[cfg(test)]
 mod delivery;
+#[cfg(test)]
+mod guard;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]

@@ -58,6 +58,7 @@ fn an_admission_is_settled_with_the_legs_that_are_left() {
         reachable: true,
         plan: plan(&["sms"]),
         skipped: skipped(&[("gateway", "not on Telegram")]),
+        guard: None,
     };
     world.submit(Some(request), settle).unwrap();
     assert_eq!(lines(&world), [(TimelineKind::LegSkipped, Some("gateway"))]);
@@ -77,6 +78,7 @@ fn an_admission_that_no_leg_reaches_says_why() {
         reachable: false,
         plan: None,
         skipped: skipped(&[("gateway", "not on Telegram")]),
+        guard: None,
     };
     assert_eq!(world.submit(Some(request), settle), Err(ApiError::PhoneNumberNotFound));
     assert_eq!(lines(&world), [(TimelineKind::LegSkipped, Some("gateway"))]);
@@ -93,6 +95,7 @@ fn a_send_on_an_ability_check_goes_by_the_plan_of_the_check() {
         reach: countersign_core::Reach::Reachable,
         plan,
         skipped: Vec::new(),
+        guard: None,
     };
     let checked = world.submit(None, check(plan(&["telegram", "sms"])));
     let Ok(Answer::Status(status)) = checked else {

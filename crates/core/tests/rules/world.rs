@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use countersign_core::{
     Account, AccountId, AccountKey, Action, Answer, ApiError, Bucket, CallbackUrl, Code, CodeLength, Command, Credits,
-    Decision, DeliveryState, Detail, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, Idempotency, LegName,
-    News, NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId,
+    Decision, DeliveryState, Detail, EnteredCode, EntryKind, Facts, FirstAnswer, FloodCounters, HeldCode, Idempotency,
+    LegName, News, NumberPrefix, Order, PhoneNumber, PriceChange, PriceRoute, PriceRow, Purchase, Reach, RequestId,
     RequestStatus, Rules, Send, SendCode, SenderFact, Timestamp, TokenClaim, TokenKind, Ttl, VerificationRequest,
     VerificationState, decide,
 };
@@ -168,6 +168,7 @@ impl World {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         }
     }
 
@@ -209,6 +210,7 @@ impl World {
                 reach,
                 plan: None,
                 skipped: Vec::new(),
+                guard: None,
             },
         ))
     }
@@ -223,6 +225,7 @@ impl World {
             reach: Reach::MustAsk,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         self.submit(None, action)
     }
@@ -244,6 +247,7 @@ impl World {
             reach: Reach::MustAsk,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         admitted(self.submit(None, action))
     }
@@ -254,6 +258,7 @@ impl World {
             reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         status(self.submit(Some(request), action))
     }
@@ -262,6 +267,18 @@ impl World {
     pub(crate) fn check_status(&mut self, request: RequestId, code: Option<&str>) -> Result<RequestStatus, ApiError> {
         let code = code.map(|code| EnteredCode::new(code.to_owned()).unwrap());
         status(self.submit(Some(request), Action::Check { request, code }))
+    }
+
+    /// Checks a code once more under the same key.
+    pub(crate) fn check_again(&mut self, request: RequestId, code: &str) -> Result<Answer, ApiError> {
+        let code = EnteredCode::new(code.to_owned());
+        self.submit(Some(request), Action::Check { request, code })
+    }
+
+    /// What the sweep over old requests does.
+    pub(crate) fn forget_code(&mut self, request: RequestId) {
+        let message = self.requests.get_mut(&request).unwrap().message.as_mut();
+        message.unwrap().code = HeldCode::Wiped;
     }
 
     /// Checks a code; the answer's `verification_status.status`.
@@ -384,7 +401,7 @@ pub(crate) fn credits(text: &str) -> Credits {
 
 fn status(outcome: Result<Answer, ApiError>) -> Result<RequestStatus, ApiError> {
     outcome.map(|answer| match answer {
-        Answer::Status(status) => *status,
+        Answer::Status(status) | Answer::Verified(status) => *status,
         other => panic!("answered {other:?}"),
     })
 }

@@ -5,7 +5,9 @@
 //! rules of the Gateway methods. Whatever it asks of the books, it asks for `caller.access.key` and for no other account.
 
 mod autofill;
+mod budget;
 mod changes;
+mod guard;
 mod low_balance;
 mod orders;
 mod overview;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use countersign_core::{ApiError, TokenKind};
 
@@ -48,9 +50,16 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
     low_balance::show,
     low_balance::set,
     low_balance::clear,
+    budget::show,
+    budget::set,
+    budget::clear,
     autofill::show,
     autofill::set,
     autofill::clear,
+    guard::show,
+    guard::set,
+    guard::set_area,
+    guard::clear_area,
 ))]
 pub(crate) struct Description;
 
@@ -76,10 +85,13 @@ pub(crate) fn router_with(app: Arc<App>, pings: Arc<reports::ping::Pings>) -> Ro
             "/low-balance",
             get(low_balance::show).put(low_balance::set).delete(low_balance::clear),
         )
+        .route("/budget", get(budget::show).put(budget::set).delete(budget::clear))
         .route(
             "/autofill",
             get(autofill::show).put(autofill::set).delete(autofill::clear),
         )
+        .route("/guard", get(guard::show).put(guard::set))
+        .route("/guard/areas/{area}", put(guard::set_area).delete(guard::clear_area))
         .layer(Extension(Arc::<changes::Changes>::default()))
         .fallback(async || Refusal::not_found("this path isn't part of the owner's API: see docs/management-api.md"))
         .method_not_allowed_fallback(async || {

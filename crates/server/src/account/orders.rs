@@ -57,7 +57,10 @@ async fn own(app: &App, order: Order) -> OwnOrder {
     security(("bearer" = [])),
     request_body(content = OrderBody),
     responses(
-        (status = 201, description = "The order; with `instructions` while it is open", body = OwnOrder),
+        (status = 201, description = "The order; with `instructions` while it is open", body = OwnOrder, links(
+            ("order" = (operation_id = "order", parameters(("reference" = "$response.body#/reference")))),
+            ("cancelOrder" = (operation_id = "cancelOrder", parameters(("reference" = "$response.body#/reference")))),
+        )),
         (status = 400, description = "The amount or the way to pay is wrong; the sentence says which", body = RefusalBody),
         (status = 409, description = "The account has as many open orders as may be", body = RefusalBody),
         (status = 413, description = "The body is too long", body = RefusalBody),

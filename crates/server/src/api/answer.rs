@@ -3,10 +3,12 @@
 use axum::body::Body;
 use axum::response::Response;
 use countersign_core::{ApiError, RequestStatus, Timestamp};
-use countersign_store::{StoreError, Trouble};
+use countersign_store::StoreError;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
+/// Says what the error's name doesn't, in a sentence. A header: some clients fail on any field that isn't documented.
+const REASON_HEADER: &str = "x-refusal-reason";
 const RESULT_START: &[u8] = b"{\"ok\":true,\"result\":";
 /// Most answers fit: a status with payload and both sub-states has about 400 bytes.
 const USUAL_BYTES: usize = 512;
@@ -57,6 +59,13 @@ impl Refusal {
         };
         let mut response = json(format!("{{\"ok\":false,\"error\":\"{name}\"}}").into_bytes());
         *response.status_mut() = status;
+        let reason = match self {
+            Self::Api(error) => error.reason(),
+            _ => None,
+        };
+        if let Some(reason) = reason.and_then(|reason| HeaderValue::try_from(reason).ok()) {
+            response.headers_mut().insert(REASON_HEADER, reason);
+        }
         if self == Self::Unavailable {
             response
                 .headers_mut()
@@ -102,11 +111,10 @@ pub(super) fn alive() -> Response {
 
 /// Whether the server takes work, for a load balancer: `ok`, or with 503 why not. Before the migrations are done, nothing
 /// listens.
-pub(super) fn ready(draining: bool, trouble: Option<Trouble>) -> Response {
-    match (draining, trouble) {
-        (true, _) => probe(StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
-        (false, Some(trouble)) => probe(StatusCode::SERVICE_UNAVAILABLE, trouble.to_string()),
-        (false, None) => probe(StatusCode::OK, "ok".to_owned()),
+pub(super) fn ready(trouble: Option<String>) -> Response {
+    match trouble {
+        Some(trouble) => probe(StatusCode::SERVICE_UNAVAILABLE, trouble),
+        None => probe(StatusCode::OK, "ok".to_owned()),
     }
 }
 

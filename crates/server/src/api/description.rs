@@ -8,6 +8,7 @@ mod tables;
 use countersign_core::ApiError;
 use serde_json::{Value, json};
 use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::link::{Link, LinkBuilder};
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
@@ -26,6 +27,22 @@ struct Described {
     answer: &'static str,
     /// Those that every method has come on top.
     errors: &'static [ApiError],
+    /// What may be asked next about the request that the answer names.
+    next: &'static [Next],
+}
+
+/// A method that goes on with an answer, and what of the answer it takes.
+struct Next {
+    method: &'static str,
+    takes: &'static [Parameter],
+}
+
+/// A method that takes an answer's `request_id`.
+const fn next(method: &'static str) -> Next {
+    Next {
+        method,
+        takes: &[Parameter::RequestId],
+    }
 }
 
 /// A parameter of a method.
@@ -128,6 +145,11 @@ static METHODS: [Described; 5] = [
             ApiError::BalanceNotEnough,
             ApiError::PhoneNumberNotFound,
         ],
+        next: &[
+            next("checkVerificationStatus"),
+            next("revokeVerificationMessage"),
+            next("resendVerificationMessage"),
+        ],
     },
     Described {
         name: "checkSendAbility",
@@ -150,6 +172,10 @@ static METHODS: [Described; 5] = [
             ApiError::BalanceNotEnough,
             ApiError::PhoneNumberNotFound,
         ],
+        next: &[Next {
+            method: "sendVerificationMessage",
+            takes: &[Parameter::RequestId, Parameter::PhoneNumber],
+        }],
     },
     Described {
         name: "checkVerificationStatus",
@@ -164,6 +190,7 @@ static METHODS: [Described; 5] = [
             ApiError::RequestIdInvalid,
             ApiError::CodeInvalid,
         ],
+        next: &[next("checkVerificationStatus"), next("revokeVerificationMessage")],
     },
     Described {
         name: "revokeVerificationMessage",
@@ -171,6 +198,7 @@ static METHODS: [Described; 5] = [
         parameters: &[required(Parameter::RequestId, "From a send.")],
         answer: "RevocationAnswer",
         errors: &[ApiError::RequestIdRequired, ApiError::RequestIdInvalid],
+        next: &[],
     },
     Described {
         name: "resendVerificationMessage",
@@ -183,14 +211,13 @@ static METHODS: [Described; 5] = [
             FLOOD_WAIT,
             ApiError::ResendNotPossible,
         ],
+        next: &[next("checkVerificationStatus"), next("revokeVerificationMessage")],
     },
 ];
 
 impl Described {
-    /// `SendVerificationMessage`: what components of this method begin with.
     fn component(&self) -> String {
-        let (first, rest) = self.name.split_at(1);
-        format!("{}{rest}", first.to_ascii_uppercase())
+        component(self.name)
     }
 
     fn all_errors(&self) -> impl Iterator<Item = ApiError> {
@@ -242,9 +269,8 @@ impl Described {
 
     fn operation(&self, verb: &HttpMethod) -> OperationBuilder {
         let component = self.component();
-        let prefix = if *verb == HttpMethod::Get { "get" } else { "post" };
         let mut operation = OperationBuilder::new()
-            .operation_id(Some(format!("{prefix}{component}")))
+            .operation_id(Some(operation_id(verb, &component)))
             .summary(Some(self.summary))
             .tag("Gateway")
             .security(SecurityRequirement::new("bearer", [""; 0]))
@@ -307,14 +333,61 @@ impl Described {
             .description(
                 "The method's answer: its result, or the name of an error, after which nothing was charged or sent",
             )
-            .content("application/json", answer)
-            .build();
+            .content("application/json", answer);
+        let done = self
+            .links()
+            .into_iter()
+            .fold(done, |done, (name, link)| done.link(name, link));
+        let done = done.build();
         schemas::FAILURES
             .iter()
             .fold(operation.response("200", done), |operation, failure| {
                 operation.response(failure.status, failure.response())
             })
     }
+}
+
+impl Described {
+    /// What may be asked next, by both HTTP methods, as OpenAPI's links say it.
+    fn links(&self) -> Vec<(String, Link)> {
+        let both = [HttpMethod::Get, HttpMethod::Post];
+        let links = self
+            .next
+            .iter()
+            .flat_map(|next| both.iter().map(move |verb| next.link(verb)));
+        links.collect()
+    }
+}
+
+impl Next {
+    fn link(&self, verb: &HttpMethod) -> (String, Link) {
+        let id = operation_id(verb, &component(self.method));
+        let takes = self.takes.iter().map(|parameter| {
+            let name = parameter.name();
+            (name, format!("$response.body#/result/{name}"))
+        });
+        let link = LinkBuilder::new()
+            .operation_id(&id)
+            .description("About the same request.");
+        let link = if *verb == HttpMethod::Get {
+            takes.fold(link, |link, (name, value)| link.parameter(name, value))
+        } else {
+            let body: serde_json::Map<_, _> = takes.map(|(name, value)| (name.to_owned(), value.into())).collect();
+            link.request_body(Some(body))
+        };
+        (id, link.build())
+    }
+}
+
+/// `SendVerificationMessage`: what components of a method begin with.
+fn component(method: &str) -> String {
+    let (first, rest) = method.split_at(1);
+    format!("{}{rest}", first.to_ascii_uppercase())
+}
+
+fn operation_id(verb: &HttpMethod, component: &str) -> String {
+    let prefix = if *verb == HttpMethod::Get { "get" } else { "post" };
+    format!("{prefix}{component}")
 }
 
 fn example(summary: &str, value: Value) -> utoipa::openapi::example::Example {

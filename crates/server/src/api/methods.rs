@@ -77,6 +77,7 @@ impl Method {
                     reach: Reach::Unreachable,
                     plan: None,
                     skipped: Vec::new(),
+                    guard: None,
                 })
             }
             Self::CheckStatus => {
@@ -146,6 +147,7 @@ fn send(app: &App, kind: TokenKind, parameters: &Parameters<'_>) -> Result<Send,
         reach: Reach::Unreachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     })
 }
 

@@ -12,6 +12,8 @@ mod endpoint;
 mod methods;
 pub(crate) mod outcome;
 mod parameters;
+mod readiness;
+mod reading;
 mod sandbox_clock;
 
 use std::sync::Arc;
@@ -30,12 +32,14 @@ use self::endpoint::Endpoint;
 use self::methods::Method;
 use self::outcome::Outcome;
 use self::parameters::{Parameter, Parameters};
+use self::readiness::Readiness;
 use crate::app::App;
 use crate::metrics::Call;
 use crate::routes::{self, Sending};
 use crate::{clock, site};
 
 pub use self::body::MAX_BODY_BYTES;
+pub use self::reading::{ReadParameter, read_parameters};
 
 /// Everything that is at the root of the host: the Gateway methods (their names in any case, repeated slashes counting as
 /// one), `POST /sandbox/clock` in the sandbox, and the probes `GET /healthz` and `GET /readyz`. It answers whatever no other router answers.
@@ -43,14 +47,26 @@ pub use self::body::MAX_BODY_BYTES;
 /// The listener puts a [`PeerAddress`](crate::http::PeerAddress) into each request's extensions; without it an account with
 /// an address allow-list refuses every call.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().fallback(handle).with_state(app)
+    let root = Root {
+        app,
+        readiness: Arc::default(),
+    };
+    Router::new().fallback(handle).with_state(root)
 }
 
-async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+/// What is shared at the root.
+#[derive(Clone)]
+struct Root {
+    app: Arc<App>,
+    readiness: Arc<Readiness>,
+}
+
+async fn handle(State(root): State<Root>, request: Request) -> Response {
+    let Root { app, readiness } = root;
     let (parts, body) = request.into_parts();
     let answered = match Endpoint::of(&parts.method, parts.uri.path(), app.mode) {
         Some(Endpoint::Alive) => return answer::alive(),
-        Some(Endpoint::Ready) => return answer::ready(*app.draining.borrow(), app.store.trouble()),
+        Some(Endpoint::Ready) => return answer::ready(readiness.trouble(&app).await),
         Some(Endpoint::Method(method)) => {
             let counted = Call::of(Some(method.name()));
             let span = app.vitals.traces.call(method.name(), &parts.headers);
@@ -104,13 +120,15 @@ async fn call(app: &App, method: Method, parts: &Parts, body: Body) -> Result<Re
         account: caller.access.key,
         owner: caller.access.owner,
         kind: caller.access.token.kind,
+        address: caller::address_of(parts, &app.settings),
+        clock_offset_ms: caller.access.clock_offset_ms,
     };
     let answer = routes::submit(app, sending, command).await??;
     if let (Some(inbox), Some(request)) = (&app.inbox, touched) {
         inbox.touch(caller.access.key, request);
     }
     match answer {
-        Answer::Status(status) => {
+        Answer::Status(status) | Answer::Verified(status) => {
             app.vitals.traces.about(&status.request_id);
             answer::status(&status)
         }

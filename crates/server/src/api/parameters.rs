@@ -31,6 +31,22 @@ pub(super) enum Parameter {
 const PARAMETERS: usize = 12;
 
 impl Parameter {
+    /// All of them, in the order of their places.
+    pub(super) const ALL: [Self; PARAMETERS] = [
+        Self::AccessToken,
+        Self::PhoneNumber,
+        Self::RequestId,
+        Self::SenderUsername,
+        Self::Code,
+        Self::CodeLength,
+        Self::CallbackUrl,
+        Self::Payload,
+        Self::Ttl,
+        Self::AdvanceSeconds,
+        Self::Locale,
+        Self::Email,
+    ];
+
     /// As it is written in a call.
     pub(super) const fn name(self) -> &'static str {
         match self {

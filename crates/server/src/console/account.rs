@@ -87,6 +87,7 @@ struct AccountPage {
     closed: Option<When>,
     allow_list: String,
     low_balance: String,
+    budget: String,
     /// What its short messages end with.
     autofill: String,
     sessions: usize,
@@ -178,6 +179,7 @@ impl Shown {
                 || "not set".to_owned(),
                 |low| format!("below {} to {}", format::money(low.below), low.url.as_str()),
             ),
+            budget: budget(&account, viewer.now),
             autofill: autofill(&account),
             sessions,
             said,
@@ -200,12 +202,25 @@ impl Shown {
     }
 }
 
-fn not_found(refusal: &Refusal) -> PageError {
+pub(super) fn not_found(refusal: &Refusal) -> PageError {
     if refusal.status().is_client_error() {
         PageError::NotFound("account")
     } else {
         PageError::Internal
     }
+}
+
+fn budget(account: &AccountProfile, now: Timestamp) -> String {
+    let Some(budget) = &account.budget else {
+        return "not set".to_owned();
+    };
+    let spent = account.spending.at(now.plus_millis(account.clock_offset_ms)).spent;
+    let percent = budget.percent_used(spent);
+    format!(
+        "{} of {} spent today, {percent} %",
+        format::money(spent),
+        format::money(budget.amount)
+    )
 }
 
 fn autofill(account: &AccountProfile) -> String {

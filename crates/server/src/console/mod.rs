@@ -4,6 +4,7 @@
 mod account;
 mod accounts;
 mod audit;
+mod guard;
 mod health;
 mod login;
 mod orders;
@@ -26,6 +27,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(health::router())
         .merge(accounts::router())
         .merge(account::router())
+        .merge(guard::router())
         .merge(orders::router())
         .merge(senders::router())
         .merge(prices::router())

@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::HttpLimits;
 use super::connection::{Stage, dialect, serve};
+use super::{HttpLimits, request_id};
 
 /// Connections that the system keeps for us until they are accepted; it may allow fewer (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -24,13 +24,17 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait before accepting again after a failure; nearly always the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/json\r\n\
-    content-length: 34\r\n\
-    retry-after: 1\r\n\
-    connection: close\r\n\
-    \r\n\
-    {\"ok\":false,\"error\":\"UNAVAILABLE\"}";
+/// What is said where there is no room. Nobody has read a request, so its id is ours.
+fn refusal() -> Vec<u8> {
+    let head = b"HTTP/1.1 503 Service Unavailable\r\n\
+        content-type: application/json\r\n\
+        content-length: 34\r\n\
+        retry-after: 1\r\n\
+        connection: close\r\n\
+        x-request-id: ";
+    let body = b"\r\n\r\n{\"ok\":false,\"error\":\"UNAVAILABLE\"}";
+    [head, request_id::made().as_bytes(), body].concat()
+}
 
 /// Opens a listening socket. Connections queue there from now on; they are accepted from [`HttpServer::listen`] on.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -213,7 +217,7 @@ fn refuse(mut stream: TcpStream, is_tls: bool, shared: &Shared) {
     };
     tokio::spawn(async move {
         let tell = async {
-            stream.write_all(REFUSAL).await?;
+            stream.write_all(&refusal()).await?;
             stream.shutdown().await?;
             // Its request is read and thrown away, or closing would reset the connection under the answer.
             let mut scratch = [0; 4096];

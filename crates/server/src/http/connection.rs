@@ -27,7 +27,8 @@ use super::{HttpLimits, PeerAddress, request_id};
 /// The head of a request, its parameters in the query included, may be this long; above it the answer is 431. The wire
 /// contract's longest parameters together are under 1 KiB; cookies of other servers on `localhost` need the rest.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// What is buffered of a connection; hyper reads bodies through it piece by piece.
+/// What is buffered of a connection; hyper reads bodies through it piece by piece. A head that is longer than this, or has more than
+/// hyper's 100 fields, is refused by hyper, whose answer bears no id.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How far the server is on the way to its end.
@@ -47,7 +48,7 @@ pub(super) fn dialect() -> http1::Builder {
     // hyper's own timer for heads allocates one per request and counts idle time as well; `Activity` does both better.
     builder
         .header_read_timeout(None)
-        .max_header_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_BUFFER_BYTES)
         .max_buf_size(MAX_BUFFER_BYTES);
     builder
 }
@@ -120,9 +121,24 @@ async fn answer(
     limits: HttpLimits,
 ) -> Result<Response<Body>, Infallible> {
     let id = request_id::of(request.headers());
-    let mut response = request_id::scope(id.clone(), answer_unmarked(request, peer, router, activity, limits)).await?;
+    let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
+        activity.asked(!request.body().is_end_stream());
+        activity.answered(false);
+        closing(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "")
+    } else {
+        request_id::scope(id.clone(), answer_unmarked(request, peer, router, activity, limits)).await?
+    };
     response.headers_mut().insert(request_id::REQUEST_ID, id);
     Ok(response)
+}
+
+/// How long a request's head is, as it is mostly written.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let line = |method: &str, target: &str| method.len() + target.len() + "  HTTP/1.1\r\n".len();
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line(request.method().as_str(), target) + fields.sum::<usize>() + "\r\n".len()
 }
 
 async fn answer_unmarked(
@@ -162,7 +178,9 @@ fn closing(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if !body.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -61,7 +61,7 @@ fn is_sane(id: &[u8]) -> bool {
 
 /// 24 hexadecimal digits: eight that tell processes apart, sixteen that no other request of this process has. They don't
 /// count visibly: a caller must not learn from two ids how many others called.
-fn made() -> HeaderValue {
+pub(super) fn made() -> HeaderValue {
     static SEED: OnceLock<[u8; 12]> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let seed = SEED.get_or_init(random::bytes);

@@ -53,7 +53,7 @@ fn server(app: &App, to: &mut Exposition) {
     let ready = !*app.draining.borrow() && app.store.trouble().is_none();
     to.gauge(
         "countersign_ready",
-        "1 while the server takes work, as /readyz says.",
+        "1 while the server takes work, as far as the books' last writes tell; /readyz tries one.",
         u64::from(ready),
     );
     to.gauge(

@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use countersign_core::{
-    AccountId, AccountKey, Action, ApiToken, Autofill, Command, Credits, MAX_PURCHASE, PhoneNumber, SandboxNumbers,
-    Timestamp,
+    AccountId, AccountKey, Action, ApiToken, Autofill, Command, Credits, DailyBudget, MAX_PURCHASE, PhoneNumber,
+    SandboxNumbers, Timestamp,
 };
 use countersign_store::{AccountProfile, Actor, NewAccount, StoreError};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ pub(super) use crate::answer::Amount;
 use crate::answer::{self, Answer, Refusal};
 use crate::app::{App, Mode};
 use crate::autofill::{AutofillBody, AutofillView};
+use crate::budget::{self, BudgetBody, BudgetView};
 use crate::{clock, random, statement};
 
 /// Longest name of an account, in bytes: it is a label, not a description.
@@ -45,6 +46,9 @@ pub(super) struct AccountView {
     /// What its short messages end with; left out where nothing is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     autofill: Option<AutofillView>,
+    /// What it may spend in a day, and what it spent today; left out where no budget is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetView>,
     /// Whole Unix seconds.
     created_at: i64,
     /// Whole Unix seconds; left out where the account is open.
@@ -54,6 +58,7 @@ pub(super) struct AccountView {
 
 impl From<AccountProfile> for AccountView {
     fn from(profile: AccountProfile) -> Self {
+        let budget = profile.budget.is_some().then(|| BudgetView::from(&profile));
         Self {
             account_id: profile.key.id.to_string(),
             phone_number: profile.phone.to_string(),
@@ -62,6 +67,7 @@ impl From<AccountProfile> for AccountView {
             held: profile.held,
             allow_list: profile.allow_list.iter().map(ToString::to_string).collect(),
             autofill: (!profile.autofill.is_empty()).then(|| AutofillView::from(&profile.autofill)),
+            budget,
             created_at: profile.created_at.unix_seconds(),
             closed_at: profile.closed_at.map(Timestamp::unix_seconds),
         }
@@ -303,6 +309,29 @@ async fn autofilled(app: &App, account: &str, autofill: Autofill) -> Result<Answ
         .await?;
     tracing::info!(account = %profile.key.id, "operator: autofill set");
     Answer::ok(&AccountView::from(reload(app, profile.key).await?))
+}
+
+/// `PUT /accounts/{account}/budget`: what it may spend in a day, and where the alarm goes.
+pub(super) async fn set_budget(
+    State(app): State<Arc<App>>,
+    Path(account): Path<String>,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let budget = BudgetBody::read(&app, body)?;
+    budgeted(&app, &account, Some(budget)).await
+}
+
+/// `DELETE /accounts/{account}/budget`: its balance alone bounds what it may spend.
+pub(super) async fn clear_budget(State(app): State<Arc<App>>, Path(account): Path<String>) -> Result<Answer, Refusal> {
+    budgeted(&app, &account, None).await
+}
+
+async fn budgeted(app: &App, account: &str, budget: Option<DailyBudget>) -> Result<Answer, Refusal> {
+    let profile = find(app, account).await?;
+    require_open(&profile)?;
+    let set = budget::set(app, &profile, budget, Actor::Operator).await?;
+    tracing::info!(account = %profile.key.id, "operator: daily budget set");
+    Answer::ok(&AccountView::from(set.unwrap_or(profile)))
 }
 
 /// The account of that id or phone number.

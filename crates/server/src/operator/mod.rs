@@ -5,6 +5,7 @@
 pub(crate) mod accounts;
 pub(crate) mod adjustments;
 mod backups;
+mod guard;
 mod key;
 mod key_rotation;
 pub(crate) mod login_links;
@@ -51,8 +52,17 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/accounts/{account}/close", post(accounts::close))
         .route("/accounts/{account}/allow-list", put(accounts::set_allow_list))
         .route(
+            "/accounts/{account}/budget",
+            put(accounts::set_budget).delete(accounts::clear_budget),
+        )
+        .route(
             "/accounts/{account}/autofill",
             put(accounts::set_autofill).delete(accounts::clear_autofill),
+        )
+        .route("/accounts/{account}/guard", get(guard::show).put(guard::set))
+        .route(
+            "/accounts/{account}/guard/areas/{area}",
+            put(guard::set_area).delete(guard::clear_area),
         )
         .route("/accounts/{account}/login-link", post(login_links::make))
         .route("/accounts/{account}/token", get(tokens::show))

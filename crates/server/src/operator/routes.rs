@@ -299,6 +299,8 @@ async fn read_question(app: &App, raw: Option<&str>) -> Result<Explain, Refusal>
             PhoneNumber::from_stored(0)
         },
         kind: TokenKind::Live,
+        clock_offset_ms: account.clock_offset_ms,
+        address: None,
     };
     let mut question = Question::code(sending, Destination { phone, sender, email });
     question.kind = kind;

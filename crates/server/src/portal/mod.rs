@@ -5,6 +5,7 @@ mod api_page;
 mod autofill_form;
 mod balance;
 mod export;
+mod guard;
 mod login;
 mod messages;
 mod overview;
@@ -45,6 +46,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .merge(api::router())
         .merge(messages::router())
         .merge(senders::router())
+        .merge(guard::router())
         .merge(balance::router())
         .merge(statistics::router())
         .merge(settings::router())

@@ -319,6 +319,7 @@ async fn submit(
         reach: Reach::Unreachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     let command = Command {
         now: viewer.now,
@@ -330,6 +331,9 @@ async fn submit(
         account: viewer.account.key,
         owner: viewer.account.phone,
         kind: TokenKind::Live,
+        // A person at a page, whose browser is nobody's server.
+        address: None,
+        clock_offset_ms: viewer.account.clock_offset_ms,
     };
     let outcome = routes::submit(app, sending, command).await?;
     Ok(match outcome {
@@ -353,6 +357,10 @@ fn told(error: ApiError) -> String {
         ApiError::PhoneNumberInvalid => {
             "Nothing was sent: your number isn’t one that this server sends to. Change it in the settings.".to_owned()
         }
+        ApiError::Refused(_) | ApiError::Held(_) => format!(
+            "Nothing was sent: {}. See the page Guard.",
+            error.reason().unwrap_or_default()
+        ),
         error => format!("Nothing was sent: the API answers {}.", error.wire_name()),
     }
 }
@@ -388,7 +396,7 @@ async fn check(
     };
     let outcome = app.store.submit(viewer.account.key, command).await?;
     let valid = match outcome {
-        Ok(Answer::Status(status)) => status
+        Ok(Answer::Status(status) | Answer::Verified(status)) => status
             .verification_status
             .is_some_and(|verification| verification.status == "code_valid"),
         Ok(_) | Err(_) => return Err(PageError::NotFound("message")),

@@ -101,6 +101,7 @@ impl ReportView {
         let (kind, request_id) = match report.kind {
             ReportKind::Delivery => ("delivery", Some(report.key.request.id.to_string())),
             ReportKind::LowBalance => ("low_balance", None),
+            ReportKind::DailyBudget => ("daily_budget", None),
         };
         let url = &report.callback_url;
         Self {

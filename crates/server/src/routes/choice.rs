@@ -81,6 +81,7 @@ mod tests {
             inbox: false,
             ask_timeout: std::time::Duration::ZERO,
             own_number_paid_legs: false,
+            quotas: crate::quotas::Quotas::new(&crate::settings::QuotaSettings::default()),
         };
         let chosen = |account: i64, phone: &str, kind| {
             let phone = PhoneNumber::parse(phone, SandboxNumbers::Refused).unwrap();

@@ -19,17 +19,21 @@ pub(crate) use plan::{Planned, Question};
 pub(crate) use webhooks::router;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channels::{Channel, Destination, Inbox};
 use countersign_core::{
-    AccountId, AccountKey, Action, Answer, Command, Credits, LegName, PhoneNumber, Reach, TokenKind,
+    AccountId, AccountKey, Action, Answer, Command, Credits, GuardWord, LegName, PhoneNumber, Reach, RoutePlan,
+    Timestamp, TokenKind,
 };
 use countersign_store::{Outcome, StoreError};
 
 use crate::app::App;
 use crate::clock;
+use crate::guard::{self, Guarded};
+use crate::quotas::{Pass, Quotas};
 use crate::settings::{MessageKind, RouteSettings, Settings};
 
 /// A channel as a leg of routes.
@@ -47,6 +51,8 @@ pub struct Routes {
     inbox: bool,
     ask_timeout: Duration,
     own_number_paid_legs: bool,
+    /// What bounds sends of all accounts together.
+    quotas: Quotas,
 }
 
 impl Routes {
@@ -74,6 +80,7 @@ impl Routes {
             inbox: inbox.is_some(),
             ask_timeout: settings.delivery.ask_timeout,
             own_number_paid_legs: settings.delivery.own_number_paid_legs,
+            quotas: Quotas::new(&settings.limits.quotas),
         }
     }
 
@@ -117,9 +124,35 @@ impl Routes {
         !self.legs.is_empty()
     }
 
+    /// Counts a send on the quotas that concern it; or answers in how many seconds it may be tried again. Tests cost nobody anything.
+    async fn pass(
+        &self,
+        app: &App,
+        question: &Question,
+        sending: Sending,
+        now: Timestamp,
+    ) -> Result<(Pass, Option<u32>), StoreError> {
+        if sending.kind == TokenKind::Test {
+            return Ok((Pass::default(), None));
+        }
+        let asked = self
+            .quotas
+            .ask(app.site.as_ref(), question.to.phone, sending.address, now);
+        Ok(match asked.await? {
+            Ok(pass) => (pass, None),
+            Err(seconds) => (Pass::default(), Some(seconds)),
+        })
+    }
+
     /// A leg, where there is such a channel.
     pub(crate) fn leg(&self, name: &LegName) -> Option<&Leg> {
         self.legs.get(name)
+    }
+
+    /// Whether each leg of a plan is a text.
+    pub(crate) fn is_texts_only(&self, plan: &RoutePlan) -> bool {
+        let mut legs = plan.legs.iter();
+        legs.all(|planned| self.leg(&planned.name).is_some_and(|leg| leg.channel.is_text()))
     }
 
     /// All legs, by name.
@@ -146,6 +179,10 @@ pub(crate) struct Sending {
     /// The account's own number.
     pub(crate) owner: PhoneNumber,
     pub(crate) kind: TokenKind,
+    /// Where the call comes from; `None` for a page of this server's own.
+    pub(crate) address: Option<IpAddr>,
+    /// How far the sandbox moved the account's clock ahead, in milliseconds.
+    pub(crate) clock_offset_ms: i64,
 }
 
 /// Brings a command into the books. For a send or an ability check, the route is planned first; where a leg must ask the
@@ -154,17 +191,34 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
     if !app.store.admits(sending.account) {
         return Err(StoreError::Busy);
     }
-    let Some(question) = Question::of(&command.action, sending) else {
-        return books(app, sending, command).await;
+    let now = command.now;
+    let question = Question::of(&command.action, sending);
+    let guarded = Guarded::of(&command.action, sending, now);
+    let (Some(question), Some(guarded)) = (question, guarded) else {
+        let outcome = books(app, sending, command).await?;
+        guard::came_back(app, sending, &outcome, now);
+        return Ok(outcome);
     };
+    let (pass, over_quota) = app.routes.pass(app, &question, sending, command.now).await?;
     let planned = app.routes.plan(&question).await;
-    planned.put_into(&mut command.action);
+    let word = guarded.word(app, &command.action, planned.plan.as_deref(), over_quota);
+    planned.put_into(&mut command.action, word);
     let (token, idempotency) = (command.token, command.idempotency.clone());
     let outcome = books(app, sending, command).await?;
+    if !matches!(outcome, Ok(Answer::Status(_) | Answer::Admitted(_))) {
+        // Refused for another reason, or a repetition: whoever can't send must not use up what others may.
+        app.routes.quotas.give_back(pass);
+    }
     let Ok(Answer::Admitted(request)) = outcome else {
+        guarded.ended(app, &outcome);
         return Ok(outcome);
     };
     let settled = app.routes.ask(&question, &planned).await;
+    let word = GuardWord {
+        range: guarded.range(app, settled.plan.as_deref()),
+        ..GuardWord::default()
+    }
+    .boxed();
     let command = Command {
         now: clock::now(),
         token,
@@ -174,9 +228,12 @@ pub(crate) async fn submit(app: &App, sending: Sending, mut command: Command) ->
             reachable: settled.plan.is_some(),
             plan: settled.plan,
             skipped: settled.skipped,
+            guard: word,
         },
     };
-    books(app, sending, command).await
+    let outcome = books(app, sending, command).await?;
+    guarded.ended(app, &outcome);
+    Ok(outcome)
 }
 
 async fn books(app: &App, sending: Sending, command: Command) -> Result<Outcome, StoreError> {

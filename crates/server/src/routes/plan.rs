@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use countersign_channels::Destination;
-use countersign_core::{Action, Detail, LegName, PlannedLeg, Reach, RouteName, RoutePlan, Script, TokenKind};
+use countersign_core::{
+    Action, Detail, GuardWord, LegName, PlannedLeg, Reach, RouteName, RoutePlan, Script, TokenKind,
+};
 use tokio::time::Instant;
 
 use super::{Leg, Routes, Sending};
@@ -76,16 +78,22 @@ impl Planned {
         }
     }
 
-    pub(super) fn put_into(&self, action: &mut Action) {
+    pub(super) fn put_into(&self, action: &mut Action, word: Option<Box<GuardWord>>) {
         match action {
             Action::Send(send) => {
+                send.guard = word;
                 send.reach = self.reach;
                 send.plan.clone_from(&self.plan);
                 send.skipped.clone_from(&self.skipped);
             }
             Action::CheckAbility {
-                reach, plan, skipped, ..
+                reach,
+                plan,
+                skipped,
+                guard,
+                ..
             } => {
+                *guard = word;
                 *reach = self.reach;
                 plan.clone_from(&self.plan);
                 skipped.clone_from(&self.skipped);

@@ -13,9 +13,9 @@ use super::database::without_secret;
 use super::table::{Kind, Setting, TABLE};
 use super::values::parse_mode;
 use super::{
-    CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, InboxSettings, KeySettings, LimitSettings,
-    MetricsSettings, PaymentSettings, SandboxSettings, ServerSettings, Settings, SettingsError, SiteSettings,
-    TraceSettings,
+    CallbackSettings, DEFAULT_FILE, DatabaseSettings, DeliverySettings, GuardSettings, InboxSettings, KeySettings,
+    LimitSettings, MetricsSettings, PaymentSettings, QuotaSettings, SandboxSettings, ServerSettings, Settings,
+    SettingsError, SiteSettings, TraceSettings,
 };
 use crate::Mode;
 use crate::workers::RetrySchedule;
@@ -420,6 +420,7 @@ fn blank(mode: Mode) -> Settings {
         limits: LimitSettings {
             account_sends_per_second: None,
             number_sends_per_hour: None,
+            quotas: QuotaSettings::default(),
             one_live_code_seconds: None,
             free_sends_per_day: None,
             check_attempts: 0,
@@ -434,6 +435,10 @@ fn blank(mode: Mode) -> Settings {
         delivery: DeliverySettings {
             ask_timeout: std::time::Duration::ZERO,
             own_number_paid_legs: false,
+        },
+        guard: GuardSettings {
+            refuse_ranges: false,
+            pumping: false,
         },
         channels: Vec::new(),
         routes: Vec::new(),

@@ -9,6 +9,8 @@ mod check;
 mod database;
 mod error;
 mod load;
+mod quotas;
+mod setting;
 mod table;
 mod text;
 mod values;
@@ -17,6 +19,7 @@ pub use channels::{ChannelSettings, LegSettings, MessageKind, RouteSettings};
 pub use database::{DatabaseSettings, DatabaseUrl, PostgresUrl};
 pub use error::SettingsError;
 pub use load::{Environment, Overrides};
+pub use quotas::{QuotaOf, QuotaSetting, QuotaSettings};
 pub use table::{Kind, Setting, TABLE};
 pub use text::{commented_file, file_with};
 
@@ -72,6 +75,8 @@ pub struct Settings {
     pub texts: OwnTexts,
     /// How messages are delivered.
     pub delivery: DeliverySettings,
+    /// What keeps codes from where nobody should pay for them.
+    pub guard: GuardSettings,
     /// Ways to reach a phone besides the inbox.
     pub channels: Vec<ChannelSettings>,
     /// Which legs messages take. None: all go to the inbox, where it is switched on.
@@ -175,6 +180,8 @@ pub struct LimitSettings {
     pub account_sends_per_second: Option<u32>,
     /// Sends and ability checks of one account to one number in an hour.
     pub number_sends_per_hour: Option<u32>,
+    /// Sends and ability checks of all accounts together, by what they have in common.
+    pub quotas: QuotaSettings,
     /// After how many seconds a send may end the code before it; `None`: codes live beside each other.
     pub one_live_code_seconds: Option<u32>,
     /// Free sends a day to the owner's own number.
@@ -192,6 +199,15 @@ pub struct DeliverySettings {
     pub ask_timeout: Duration,
     /// Free messages to an account's own number may take legs that cost the operator money.
     pub own_number_paid_legs: bool,
+}
+
+/// What keeps codes from where nobody should pay for them, besides what each account's own rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// No text goes to ranges that the numbering plan knows as dear, or as not reached by text.
+    pub refuse_ranges: bool,
+    /// Places from which too few codes come back are slowed, then stopped.
+    pub pumping: bool,
 }
 
 /// The pages.

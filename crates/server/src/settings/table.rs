@@ -4,73 +4,13 @@ use std::time::Duration;
 
 use countersign_core::Locale;
 
-use super::Settings;
 use super::database::put_database;
+use super::quotas::QuotaSettings;
+pub use super::setting::{Kind, Setting};
 use super::values::{
     address, base_url, flag, http_address, networks, node_name, order_amount, parse_mode, path, put, put_limit,
     put_optional, retry_delays, seconds, within,
 };
-use crate::Mode;
-
-/// How a setting is written in the file. In the environment everything is text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A string.
-    Text,
-    /// `true` or `false`.
-    Flag,
-    /// A whole number.
-    Whole,
-    /// An array of strings; in the environment separated by commas.
-    List,
-    /// An array of whole numbers; in the environment separated by commas.
-    Numbers,
-}
-
-/// One setting.
-pub struct Setting {
-    /// Its section in the file; empty for the two at the top.
-    pub section: &'static str,
-    /// Its name within the section.
-    pub key: &'static str,
-    /// How it is written in the file.
-    pub kind: Kind,
-    /// What it must be, to complete "expected …".
-    pub expects: &'static str,
-    /// Its default as text, in the sandbox; empty for none.
-    pub sandbox: &'static str,
-    /// Its default as text, in production; empty for none.
-    pub production: &'static str,
-    /// What it does, one sentence or two.
-    pub doc: &'static str,
-    /// Takes the value as text; `None` where it isn't what [`Self::expects`] says. Empty text unsets it.
-    pub(super) set: fn(&mut Settings, &str) -> Option<()>,
-}
-
-impl Setting {
-    /// Its full name, as messages give it.
-    pub fn name(&self) -> String {
-        if self.section.is_empty() {
-            self.key.to_owned()
-        } else {
-            format!("{}.{}", self.section, self.key)
-        }
-    }
-
-    /// Its environment variable.
-    pub fn variable(&self) -> String {
-        let name = self.name().replace('.', "_").to_uppercase();
-        format!("COUNTERSIGN_{name}")
-    }
-
-    /// Its default as text; empty for none.
-    pub const fn default_of(&self, mode: Mode) -> &'static str {
-        match mode {
-            Mode::Sandbox => self.sandbox,
-            Mode::Production => self.production,
-        }
-    }
-}
 
 const A_FILE: &str = "the path of a file";
 const A_FLAG: &str = "true or false";
@@ -419,6 +359,28 @@ pub static TABLE: &[Setting] = &[
         set: |settings, text| put(&mut settings.delivery.own_number_paid_legs, flag(text)),
     },
     Setting {
+        section: "guard",
+        key: "refuse_ranges",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "true",
+        doc: "Whether texts to ranges that the numbering plan knows as premium-rate, toll-free, fixed lines or other services are \
+              refused, where a message could go by text alone. An account allows a prefix to lift it.",
+        set: |settings, text| put(&mut settings.guard.refuse_ranges, flag(text)),
+    },
+    Setting {
+        section: "guard",
+        key: "pumping",
+        kind: Kind::Flag,
+        expects: A_FLAG,
+        sandbox: "false",
+        production: "false",
+        doc: "Whether places from which too few of an account's codes come back are slowed, then stopped. It judges accounts that \
+              have their codes checked here, and no others.",
+        set: |settings, text| put(&mut settings.guard.pumping, flag(text)),
+    },
+    Setting {
         section: "payment",
         key: "transfer_instructions_file",
         kind: Kind::Text,
@@ -468,6 +430,17 @@ pub static TABLE: &[Setting] = &[
         production: "10",
         doc: "Sends and ability checks of one account to one number in an hour; above it FLOOD_WAIT_n. 0: no limit.",
         set: |settings, text| put_limit(&mut settings.limits.number_sends_per_hour, text),
+    },
+    Setting {
+        section: "limits",
+        key: "quotas",
+        kind: Kind::List,
+        expects: "quotas like [\"number=20/1d\", \"prefix4=500/1h\", \"ipv4/24=600/1h\", \"country=5000/1h\", \"DE=50000/1h\"]",
+        sandbox: "",
+        production: "",
+        doc: "Sends and ability checks of all accounts together, on all nodes, to each number, prefix (without its last digits) or \
+              country, and from each network of callers; above it FLOOD_WAIT_n. docs/limits.md.",
+        set: |settings, text| put(&mut settings.limits.quotas, QuotaSettings::parse(text)),
     },
     Setting {
         section: "limits",

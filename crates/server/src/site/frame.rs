@@ -18,13 +18,14 @@ const fn place(href: &'static str, label: &'static str, icon: &'static str) -> P
 }
 
 /// The owner's pages, in the order of the navigation.
-pub(crate) static PORTAL: [Place; 7] = [
+pub(crate) static PORTAL: [Place; 8] = [
     place("/account", "Overview", "home"),
     place("/account/messages", "Messages", "messages"),
     place("/account/statistics", "Statistics", "chart"),
     place("/account/balance", "Balance", "wallet"),
     place("/account/api", "API", "key"),
     place("/account/senders", "Senders", "sender"),
+    place("/account/guard", "Guard", "shield"),
     place("/account/settings", "Settings", "settings"),
 ];
 

@@ -313,20 +313,22 @@ impl Dispatch {
     }
 }
 
-/// The message of a request as a channel takes it; `None` where nothing was sent.
+/// The message of a request as a channel takes it; `None` where nothing was sent, and where its code has ended and is gone: then nobody
+/// waits for it.
 pub(super) async fn outgoing(
     request: VerificationRequest,
     clocks: &mut ClockOffsets,
     store: &dyn Store,
 ) -> Option<OutgoingMessage> {
     let message = request.message?;
+    let code = *message.code.whole()?;
     let account = request.account;
     let offset_ms = clocks.offset_ms(store, account.id, message.sent_at, clock::now()).await;
     Some(OutgoingMessage {
         account,
         request: request.id,
         phone: request.phone,
-        code: message.code,
+        code,
         sender: message.sender,
         locale: message.locale,
         email: message.email,

@@ -29,6 +29,8 @@ enum Chore {
     Answers,
     /// Flood counters that count for nothing.
     Counters,
+    /// Counters of quotas that count for nothing.
+    Quotas,
     /// Sign-ins.
     Sessions,
     /// API tokens that were rotated away.
@@ -39,10 +41,11 @@ enum Chore {
 
 impl Chore {
     /// Money first.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Lapses,
         Self::Answers,
         Self::Counters,
+        Self::Quotas,
         Self::Sessions,
         Self::Tokens,
         Self::Handles,
@@ -148,6 +151,7 @@ impl Housekeeping {
             Chore::Lapses => self.lapse().await,
             Chore::Answers => self.store.forget_old_answers(now).await,
             Chore::Counters => self.store.forget_spent_limits(now).await,
+            Chore::Quotas => self.site.forget_spent_quotas(now).await,
             Chore::Sessions => self.site.forget_ended_sessions(now).await,
             Chore::Tokens => self.site.forget_old_tokens(now).await,
             Chore::Handles => self.site.forget_old_handles(now).await,

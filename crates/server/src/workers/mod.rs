@@ -7,6 +7,7 @@ mod addresses;
 mod channels;
 mod circuit;
 mod clocks;
+mod codes;
 mod connections;
 mod dispatch;
 mod elsewhere;
@@ -243,6 +244,11 @@ pub fn start_with(
     );
     tasks.spawn(supervise(dispatch));
     tasks.spawn(supervise(expiry::Expiry::new(Arc::clone(&store), draining.clone())));
+    tasks.spawn(supervise(codes::Codes::new(
+        Arc::clone(&store),
+        Arc::clone(&site),
+        draining.clone(),
+    )));
     tasks.spawn(supervise(housekeeping::Housekeeping::new(
         Arc::clone(&store),
         site,

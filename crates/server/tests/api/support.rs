@@ -11,7 +11,7 @@ use countersign_core::{
 };
 use countersign_server::http::{HttpLimits, HttpServer, bind};
 use countersign_server::operator::OperatorKey;
-use countersign_server::settings::Settings;
+use countersign_server::settings::{QuotaSettings, Settings};
 use countersign_server::workers::{self, Workers};
 use countersign_server::{App, Mode, account, api, operator};
 use countersign_store::{Actor, Books, MasterKey, NewAccount, SiteStore, Store, testing};
@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     pub(crate) inbox: bool,
     pub(crate) rules: Rules,
     pub(crate) trusted_proxies: Vec<&'static str>,
+    pub(crate) quotas: &'static str,
     pub(crate) request_timeout: Duration,
 }
 
@@ -48,6 +49,7 @@ impl Default for Setup {
             inbox: true,
             rules: Rules::default(),
             trusted_proxies: Vec::new(),
+            quotas: "",
             request_timeout: PATIENCE,
         }
     }
@@ -82,6 +84,7 @@ impl Server {
         let mut settings = Settings::defaults(setup.mode);
         settings.server.trusted_proxies = setup.trusted_proxies.iter().map(|net| net.parse().unwrap()).collect();
         settings.server.request_timeout = setup.request_timeout;
+        settings.limits.quotas = QuotaSettings::parse(setup.quotas).unwrap();
         let (draining, is_draining) = watch::channel(false);
         let (news, news_queue) = mpsc::channel(64);
         let inbox = setup.inbox.then(|| Inbox::new(news));

@@ -167,6 +167,7 @@ pub(crate) fn send(to: &str, id_entropy: u64) -> Action {
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     }))
 }
 

@@ -146,6 +146,45 @@ async fn what_the_operator_does_to_an_account_is_done_and_stands_in_the_audit_lo
 }
 
 #[tokio::test]
+async fn sign_outs_and_the_download_of_all_data_stand_in_the_audit_log_once_they_were_done() {
+    let server = Server::start().await;
+    let operator = server.operator().await;
+    let owner = server.owner().await;
+    let lines = async || {
+        let filter = ActionFilter {
+            by: Some(Actor::Owner),
+            subject: Some(format!("account {}", owner.account.id)),
+            action_prefix: None,
+        };
+        let found = server.store.actions(filter, None, 10).await.unwrap().records;
+        let said: Vec<_> = found.into_iter().rev().map(|line| line.action).collect();
+        said
+    };
+    let before = lines().await.len();
+    // A form that was not the owner's leaves no line.
+    for path in ["/account/settings/export", "/account/settings/sessions", "/logout"] {
+        assert_eq!(owner.post_with(path, "not-the-token", &[]).await.status, 403, "{path}");
+    }
+    assert_eq!(lines().await.len(), before);
+
+    let download = owner.post("/account/settings/export", &[]).await;
+    assert_eq!(download.status, 200, "{}", download.body);
+    owner.post("/account/settings/sessions", &[("session", "77")]).await;
+    owner.post("/account/settings/sessions", &[]).await;
+    assert_eq!(owner.post("/logout", &[]).await.location(), "/login?done=out");
+    let said = lines().await;
+    let done = [
+        "all data downloaded",
+        "browser signed out",
+        "other browsers signed out",
+        "signed out",
+    ];
+    assert_eq!(said[before..], done);
+    let page = operator.get("/operator/audit?action=all+data").await;
+    assert!(page.has("all data downloaded") && !page.has("other browsers"));
+}
+
+#[tokio::test]
 async fn a_sign_in_link_is_shown_once_and_noted_without_itself() {
     let server = Server::start().await;
     let operator = server.operator().await;

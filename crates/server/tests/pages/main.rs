@@ -9,6 +9,7 @@
 
 mod api;
 mod console;
+mod guard;
 mod login;
 mod messages;
 mod overview;

@@ -335,6 +335,7 @@ impl Browser<'_> {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         }
     }
 

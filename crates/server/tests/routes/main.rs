@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod guard;
 mod support;
 
 use std::sync::Arc;

@@ -41,6 +41,7 @@ pub(crate) struct Fake {
     name: LegName,
     pub(crate) receipts: Receipts,
     pub(crate) paid: bool,
+    pub(crate) text: bool,
     pub(crate) reach: Reach,
     at_once: usize,
     /// What it does with the next messages; then it accepts.
@@ -63,6 +64,7 @@ impl Fake {
             name: LegName::parse(name).unwrap(),
             receipts: Receipts::Reported,
             paid: false,
+            text: false,
             reach: Reach::Reachable,
             at_once: 8,
             handovers: Mutex::default(),
@@ -144,6 +146,10 @@ impl Channel for Fake {
 
     fn carries_buttons(&self) -> bool {
         false
+    }
+
+    fn is_text(&self) -> bool {
+        self.text
     }
 
     fn concurrency(&self) -> usize {

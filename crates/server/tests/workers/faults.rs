@@ -207,6 +207,9 @@ impl Store for FaultyStore {
     fn trouble(&self) -> Option<Trouble> {
         self.store.trouble()
     }
+    fn try_write(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.try_write()
+    }
     fn back_up(
         &self,
         file: PathBuf,

@@ -266,6 +266,7 @@ fn send_action(to: &str, callback_url: Option<String>, ttl_seconds: i64) -> Acti
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     Action::Send(Box::new(send))
 }

@@ -1,5 +1,6 @@
 //! What is copied: every table of SQLite's books, with the key in whose order it is read. Tables that only PostgreSQL has are filled from
-//! these, or are the running nodes' own. Flood counters aren't copied: what they count is over within the hour.
+//! these, or are the running nodes' own. Flood counters and
+//! quotas aren't copied: what they count is soon over.
 
 /// A table, and its key's columns.
 pub(super) struct Table {

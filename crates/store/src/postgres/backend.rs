@@ -9,6 +9,7 @@ use countersign_core::{AccountKey, Command, DAY_MS, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::care::let_months_go;
 use super::events::Event;
 use super::lane::Job;
 use super::schema::{SETTINGS_LOCK, newer_prices};
@@ -161,6 +162,11 @@ impl Backend for PostgresStore {
 
     fn parts(&self) -> BoxFuture<'_, Result<Vec<Part>, StoreError>> {
         self.read(|reader| Ok(buckets(reader.connection)?.into_iter().map(Part::bucket).collect()))
+    }
+
+    fn let_parts_go(&self, before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        let pool = Arc::clone(&self.pool);
+        Box::pin(pool.with(move |session| let_months_go(session, before)))
     }
 
     fn set<T: Send + 'static>(

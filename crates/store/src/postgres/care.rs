@@ -1,5 +1,5 @@
 //! What an operator asks of the database as a whole, and does to it: its state, its schema, old months, its distribution. Called by
-//! `countersign database …`; no node does any of this in service, but for making the months to come.
+//! `countersign database …`; in service a node makes the months to come, and lets whole months go that are too old.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,8 +18,10 @@ use crate::types::StoreError;
 
 /// How long a question of these may take: counting and sorting take a while.
 const LONGEST_QUESTION: Duration = Duration::from_hours(1);
-/// How often a month that is in use is tried to be dropped, and the rest in between.
+/// How often a month that is in use is tried to be dropped, and the rest in between. Each try makes callers wait for up to a second: in
+/// service there are few, since tomorrow is another day.
 const DROP_TRIES: u32 = 20;
+const DROP_TRIES_IN_SERVICE: u32 = 3;
 const DROP_PAUSE: Duration = Duration::from_millis(500);
 /// Rows of a default partition that one statement deletes.
 const SWEPT_ROWS: u32 = 5_000;
@@ -285,7 +287,7 @@ fn retain(
     }
     note_requests_from(session, retained.keep_from)?;
     for transaction in drops {
-        drop_in_time(session, &transaction)?;
+        drop_in_time(session, &transaction, DROP_TRIES)?;
         if let Some(statement) = transaction.last() {
             went(statement.trim_start_matches("DROP TABLE "));
         }
@@ -294,22 +296,57 @@ fn retain(
     Ok(retained)
 }
 
+/// Lets the months go that ended before a time, the oldest first, up to the first in which something is still to be done. For a node in
+/// service: what is left goes row by row.
+pub(super) fn let_months_go(session: &Session, before: Timestamp) -> Result<(), StoreError> {
+    let mut months: BTreeMap<Month, Vec<String>> = BTreeMap::new();
+    for name in partitions(session)? {
+        if let Some(month) = Month::of_partition(&name).filter(|month| *month < Month::of(before)) {
+            months.entry(month).or_default().push(name);
+        }
+    }
+    let mut kept_from = None;
+    for (month, tables) in months {
+        let Some(next) = month.next().start() else { break };
+        let mut works = tables.iter().map(|table| work_in(session, table));
+        if works.try_fold(false, |any, work| Ok::<_, StoreError>(any || work?.is_some()))? {
+            break;
+        }
+        note_requests_from(session, next)?;
+        for transaction in drop_months(next, &tables) {
+            drop_in_time(session, &transaction, DROP_TRIES_IN_SERVICE)?;
+        }
+        tracing::info!(month = month.name(), "a month's requests were let go as a whole");
+        kept_from = Some(next);
+    }
+    let Some(kept_from) = kept_from else { return Ok(()) };
+    for bucket in held_buckets(session)? {
+        forget_pointers(session, bucket, kept_from)?;
+    }
+    Ok(())
+}
+
 /// Refuses to let a month go in which something is still to be done.
 fn refuse_work(session: &Session, partition: &str) -> Result<(), StoreError> {
+    let Some(what) = work_in(session, partition)? else {
+        return Ok(());
+    };
+    let month = Month::of_partition(partition).map(Month::name).unwrap_or_default();
+    Err(StoreError::Unfit(format!("in {month} {what}: name an earlier date")))
+}
+
+/// What is still to be done in a month's table.
+fn work_in(session: &Session, partition: &str) -> Result<Option<&'static str>, StoreError> {
     let (column, what) = if partition.starts_with("request_") {
         ("wake_at", "a message is still under way")
     } else if partition.starts_with("report_") && !partition.starts_with("report_attempt") {
         ("due_at", "a delivery report is still to be sent")
     } else {
-        return Ok(());
+        return Ok(None);
     };
     let sql = format!("SELECT EXISTS (SELECT 1 FROM {partition} WHERE {column} IS NOT NULL)");
     let row = session.wait(session.client().query_one(&sql, &[]))?;
-    if row.get(0) {
-        let month = Month::of_partition(partition).map(Month::name).unwrap_or_default();
-        return Err(StoreError::Unfit(format!("in {month} {what}: name an earlier date")));
-    }
-    Ok(())
+    Ok(row.get::<_, bool>(0).then_some(what))
 }
 
 /// Before anything goes, so that no audit takes what went for a loss. It never moves back.
@@ -325,14 +362,14 @@ fn note_requests_from(session: &Session, keep_from: Timestamp) -> Result<(), Sto
 }
 
 /// Live traffic holds the locks that this needs, for moments: it waits a second for them, rests, and tries again.
-fn drop_in_time(session: &Session, transaction: &[String]) -> Result<(), StoreError> {
+fn drop_in_time(session: &Session, transaction: &[String], tries: u32) -> Result<(), StoreError> {
     let sql = format!("BEGIN; {}; COMMIT", transaction.join("; "));
     for tried in 1.. {
         match session.wait_long(session.client().batch_execute(&sql)) {
             Ok(()) => break,
             Err(error) => {
                 session.roll_back();
-                if tried == DROP_TRIES || !error.is_lock_timeout() {
+                if tried == tries || !error.is_lock_timeout() {
                     return Err(error.into());
                 }
             }
@@ -350,12 +387,8 @@ fn sweep(
     went: &mut dyn FnMut(&str),
 ) -> Result<u64, StoreError> {
     let connection = Connection::Postgres(session);
-    let buckets: Vec<i64> = connection
-        .prepare_cached("SELECT bucket FROM held_bucket ORDER BY bucket")?
-        .query_map(params![], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
     let mut swept = 0;
-    for bucket in buckets {
+    for bucket in held_buckets(session)? {
         for sql in sweep_defaults(before, SWEPT_ROWS) {
             loop {
                 let gone = connection.execute(&sql, [bucket])?;
@@ -365,15 +398,29 @@ fn sweep(
                 }
             }
         }
-        for sql in [
-            "DELETE FROM request_summary WHERE bucket = ?1 AND last_created_at < ?2",
-            "DELETE FROM live_code WHERE bucket = ?1 AND created_at < ?2",
-        ] {
-            connection.execute(sql, [bucket, keep_from.millis()])?;
-        }
+        forget_pointers(session, bucket, keep_from)?;
         went(&format!("bucket {bucket}"));
     }
     Ok(swept)
+}
+
+fn held_buckets(session: &Session) -> Result<Vec<i64>, StoreError> {
+    let buckets = Connection::Postgres(session)
+        .prepare_cached("SELECT bucket FROM held_bucket ORDER BY bucket")?
+        .query_map(params![], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(buckets)
+}
+
+/// Deletes what a bucket's other tables keep of requests that went with their month.
+fn forget_pointers(session: &Session, bucket: i64, keep_from: Timestamp) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM request_summary WHERE bucket = ?1 AND last_created_at < ?2",
+        "DELETE FROM live_code WHERE bucket = ?1 AND created_at < ?2",
+    ] {
+        Connection::Postgres(session).execute(sql, [bucket, keep_from.millis()])?;
+    }
+    Ok(())
 }
 
 fn distribute(session: &Session, step: &mut dyn FnMut(&str)) -> Result<(), StoreError> {

@@ -23,6 +23,7 @@ SELECT create_distributed_table('account', 'bucket', shard_count => 64);
 SELECT create_distributed_table('account_details', 'bucket', colocate_with => 'account');
 SELECT create_distributed_table('batch_marker', 'bucket', colocate_with => 'account');
 SELECT create_distributed_table('flood_counter', 'bucket', colocate_with => 'account');
+SELECT create_distributed_table('quota_counter', 'bucket', colocate_with => 'account');
 SELECT create_distributed_table('ledger_entry', 'bucket', colocate_with => 'account');
 SELECT create_distributed_table('purchase', 'bucket', colocate_with => 'account');
 SELECT create_distributed_table('credit_order', 'bucket', colocate_with => 'account');

@@ -119,6 +119,7 @@ pub(super) fn gather(
     for (kind, new) in [
         (ReportKind::Delivery, &batch.reports),
         (ReportKind::LowBalance, &batch.low_balances),
+        (ReportKind::DailyBudget, &batch.budgets),
     ] {
         for (request, report) in new {
             rows.due.extend(add(vault, &mut open, *request, kind, report, lease)?);

@@ -36,7 +36,7 @@ impl Both {
     }
 }
 
-const REQUEST: [(&str, &str); 31] = [
+const REQUEST: [(&str, &str); 32] = [
     ("account_id", "bigint"),
     ("created_at", "bigint"),
     ("random", "bigint"),
@@ -68,13 +68,14 @@ const REQUEST: [(&str, &str); 31] = [
     ("plan", "text"),
     ("locale", "text"),
     ("email_sealed", "bytea"),
+    ("used_sealed", "bytea"),
 ];
 /// How a request goes on: what any change of its state may change.
 const PROGRESS: &str = "delivery = excluded.delivery, delivery_at = excluded.delivery_at, fee = excluded.fee, \
      refunded = excluded.refunded, verification = excluded.verification, verification_at = excluded.verification_at, \
      wrong_attempts = excluded.wrong_attempts, events = excluded.events, wake_at = excluded.wake_at, \
      accepted = excluded.accepted, entered_sealed = excluded.entered_sealed, leg = excluded.leg, leg_at = excluded.leg_at, \
-     open_legs = excluded.open_legs, owner = coalesce(excluded.owner, request.owner)";
+     open_legs = excluded.open_legs, used_sealed = excluded.used_sealed, owner = coalesce(excluded.owner, request.owner)";
 /// Its message and plan, which change seldom.
 const MESSAGE: &str = "code_sealed = excluded.code_sealed, code_origin = excluded.code_origin, sent_at = excluded.sent_at, \
      expires_at = excluded.expires_at, sender = excluded.sender, callback_url = excluded.callback_url, \
@@ -86,7 +87,9 @@ pub(super) static PUT_REQUESTS: LazyLock<Both> = LazyLock::new(|| {
     Both::insert("request", &REQUEST, &then)
 });
 pub(super) static PUT_PROGRESS: LazyLock<Both> = LazyLock::new(|| {
-    let then = format!("ON CONFLICT (bucket, account_id, created_at, random) DO UPDATE SET {PROGRESS}");
+    // Here an empty code stands for one that is gone, and NULL for one that stays as it is.
+    let code = "code_sealed = nullif(coalesce(excluded.code_sealed, request.code_sealed), ''::bytea)";
+    let then = format!("ON CONFLICT (bucket, account_id, created_at, random) DO UPDATE SET {PROGRESS}, {code}");
     Both::insert("request", &REQUEST, &then)
 });
 pub(super) static PUT_ENTRIES: LazyLock<Both> = LazyLock::new(|| {
@@ -218,7 +221,7 @@ pub(super) static PUT_FLOOD: LazyLock<Both> = LazyLock::new(|| {
     Both::insert("flood_counter", &columns, then)
 });
 
-const ACCOUNT: [(&str, &str); 16] = [
+const ACCOUNT: [(&str, &str); 19] = [
     ("balance", "bigint"),
     ("held", "bigint"),
     ("entries", "bigint"),
@@ -232,6 +235,9 @@ const ACCOUNT: [(&str, &str); 16] = [
     ("last_entry_at", "bigint"),
     ("low_balance_told", "smallint"),
     ("low_balance_reports", "bigint"),
+    ("spent_day", "bigint"),
+    ("spent", "bigint"),
+    ("budget_told", "smallint"),
     ("usage_writer", "bigint"),
     ("number_tail", "bytea"),
     ("account_id", "bigint"),
@@ -239,7 +245,11 @@ const ACCOUNT: [(&str, &str); 16] = [
 pub(super) static SET_ACCOUNTS: LazyLock<Both> = LazyLock::new(|| {
     Both([false, true].map(|sharded| {
         let names: Vec<&str> = ACCOUNT.iter().map(|(name, _)| *name).collect();
-        let set: Vec<String> = names[..15].iter().map(|name| format!("{name} = k.{name}")).collect();
+        // All but the key.
+        let set: Vec<String> = names[..names.len() - 1]
+            .iter()
+            .map(|name| format!("{name} = k.{name}"))
+            .collect();
         let marks: Vec<String> = (2..)
             .zip(ACCOUNT)
             .map(|(number, (_, kind))| format!("${number}::{kind}[]"))

@@ -208,7 +208,10 @@ fn put_requests(pipeline: &mut Pipeline<'_>, shared: &Shared, batch: &Batch) -> 
             .get(&row.account)
             .map_or(0, |account| account.row.clock_offset_ms);
         let with_message = !stored || *message_changed;
-        let columns = RequestColumns::of(row, offset_ms, &shared.vault, with_message)?;
+        let mut columns = RequestColumns::of(row, offset_ms, &shared.vault, with_message)?;
+        if !with_message && columns.code_is_gone {
+            columns.code_sealed = Some(Vec::new());
+        }
         let reference = RequestRef {
             account: row.account,
             id: row.id,
@@ -260,6 +263,7 @@ fn request_arrays(pipeline: &Pipeline<'_>, mut rows: Vec<(RequestColumns, Option
     arrays.take(&mut rows, |(c, _)| c.plan.take());
     arrays.take(&mut rows, |(c, _)| c.locale.take());
     arrays.take(&mut rows, |(c, _)| c.email_sealed.take());
+    arrays.take(&mut rows, |(c, _)| c.used_sealed.take());
     arrays
 }
 
@@ -326,6 +330,9 @@ fn put_accounts(
     arrays.put(&accounts, |account| account.last_entry_at.millis());
     arrays.put(&accounts, |account| i16::from(account.low_balance_told));
     arrays.put(&accounts, |account| account.low_balance_reports.cast_signed());
+    arrays.put(&accounts, |account| account.spending.day);
+    arrays.put(&accounts, |account| account.spending.spent.micros());
+    arrays.put(&accounts, |account| i16::from(account.spending.told_percent));
     arrays.put(&accounts, |_| writer);
     arrays.put(&accounts, |account| match usage.tails.get(&account.key) {
         Some(tail) => tail.clone(),

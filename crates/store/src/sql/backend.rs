@@ -140,6 +140,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn due_since(&self, _now: Timestamp) -> Timestamp {
         Timestamp::from_millis(i64::MIN)
     }
+    /// Lets whole parts of the books go that hold nothing younger than a time, as [`crate::Privacy::let_requests_go`], where they are
+    /// cut into such parts. What isn't let go like this goes row by row.
+    fn let_parts_go(&self, _before: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// See [`crate::Store::trouble`].
     fn present_trouble(&self) -> Option<Trouble>;
     /// See [`crate::Console::load`].

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::sql::Row;
 use countersign_core::{
-    Account, AccountId, AccountKey, AdjustmentReason, Bucket, CallbackUrl, Code, CodeOrigin, Credits, DeliveryState,
-    EmailAddress, EnteredCode, EntryHash, EntryKind, LedgerEntry, LegEnd, LegState, Locale, LowBalance, Message, News,
-    Payload, PhoneNumber, Purchase, RequestId, RoutePlan, SenderUsername, TimelineKind, Timestamp, TokenClaim,
-    TokenKind, TokenStanding, VerificationRequest, VerificationState,
+    Account, AccountId, AccountKey, AdjustmentReason, AreaRules, Bucket, CallbackUrl, Code, CodeOrigin, Credits,
+    DailyBudget, DaySpending, DeliveryState, EmailAddress, EnteredCode, EntryHash, EntryKind, HeldCode, LedgerEntry,
+    LegEnd, LegState, Locale, LowBalance, Message, News, Payload, PhoneNumber, Purchase, RequestId, RoutePlan,
+    SenderUsername, TimelineKind, Timestamp, TokenClaim, TokenKind, TokenStanding, UsedCode, VerificationRequest,
+    VerificationState,
 };
 
 use crate::reports::{ReportKind, ReportState};
@@ -175,11 +176,12 @@ pub(crate) const fn report_kind_number(kind: ReportKind) -> i64 {
     match kind {
         ReportKind::Delivery => 0,
         ReportKind::LowBalance => 1,
+        ReportKind::DailyBudget => 2,
     }
 }
 
 pub(crate) fn report_kind_of(number: i64) -> Result<ReportKind, StoreError> {
-    let all = [ReportKind::Delivery, ReportKind::LowBalance];
+    let all = [ReportKind::Delivery, ReportKind::LowBalance, ReportKind::DailyBudget];
     let found = all.into_iter().find(|kind| report_kind_number(*kind) == number);
     found.ok_or_else(|| damaged("a delivery report's kind"))
 }
@@ -209,7 +211,8 @@ pub(crate) fn request_id(created_at: i64, random: i64) -> RequestId {
 pub(crate) const ACCOUNT_COLUMNS: &str = "phone, closed_at, generation, balance, held, entries, purchased, consumed, \
                                           next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, low_balance_below, \
                                           low_balance_url, low_balance_told, low_balance_reports, grace_until, \
-                                          test_generation, test_grace_until";
+                                          test_generation, test_grace_until, areas, daily_budget, daily_budget_url, spent_day, spent, \
+                                          budget_told";
 
 /// Reads [`ACCOUNT_COLUMNS`], which begin at a column of the row.
 pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> Result<Account, StoreError> {
@@ -239,9 +242,18 @@ pub(crate) fn account_from_row(key: AccountKey, row: Row<'_>, first: usize) -> R
         head: EntryHash::from_bytes(row.get(first + 12)?),
         last_entry_at: Timestamp::from_millis(row.get(first + 13)?),
         low_balance: low_balance_of(row.get(first + 14)?, row.get(first + 15)?).map(Arc::new),
+        areas: areas_of(row.get(first + 21)?)?.map(Arc::new),
         low_balance_told: row.get(first + 16)?,
         low_balance_reports: row.get::<i64>(first + 17)?.cast_unsigned(),
+        budget: budget_of(row.get(first + 22)?, row.get(first + 23)?).map(Arc::new),
+        spending: spending_of(row, first + 24)?,
     })
+}
+
+/// Where an account's codes may go; `None` where it has no rules.
+pub(crate) fn areas_of(kept: Option<String>) -> Result<Option<AreaRules>, StoreError> {
+    kept.map(|kept| AreaRules::decode(&kept).ok_or_else(|| damaged("an account's rules for countries and prefixes")))
+        .transpose()
 }
 
 /// What an owner wants to be told about the balance, of its two columns.
@@ -249,6 +261,23 @@ pub(crate) fn low_balance_of(below: Option<i64>, url: Option<String>) -> Option<
     Some(LowBalance {
         below: Credits::from_micros(below?),
         url: CallbackUrl::from_stored(url?),
+    })
+}
+
+/// What may be spent in a day, of its two columns.
+pub(crate) fn budget_of(amount: Option<i64>, url: Option<String>) -> Option<DailyBudget> {
+    Some(DailyBudget {
+        amount: Credits::from_micros(amount?),
+        url: url.map(CallbackUrl::from_stored),
+    })
+}
+
+/// What was spent on a day, of its three columns, which begin at one of the row.
+pub(crate) fn spending_of(row: Row<'_>, first: usize) -> Result<DaySpending, StoreError> {
+    Ok(DaySpending {
+        day: row.get(first)?,
+        spent: Credits::from_micros(row.get(first + 1)?),
+        told_percent: u8::try_from(row.get::<i64>(first + 2)?).unwrap_or_default(),
     })
 }
 
@@ -291,10 +320,30 @@ pub(crate) fn purchase_from_row(account: AccountKey, row: Row<'_>) -> Result<Pur
     })
 }
 
+/// What is left of a message's code.
+fn held_code(
+    vault: &Vault,
+    place: &[i64],
+    code_sealed: Option<Vec<u8>>,
+    used_sealed: Option<Vec<u8>>,
+) -> Result<HeldCode, StoreError> {
+    if let Some(sealed) = code_sealed {
+        let code = String::from_utf8(vault.open(Purpose::Code, place, &sealed)?).ok();
+        let code = code.and_then(|code| Code::parse(&code));
+        return code.map(HeldCode::Whole).ok_or_else(|| damaged("a code"));
+    }
+    let Some(sealed) = used_sealed else {
+        return Ok(HeldCode::Wiped);
+    };
+    let used = vault.open(Purpose::UsedCode, place, &sealed)?.try_into();
+    used.map(|bytes| HeldCode::Used(UsedCode::from_bytes(bytes)))
+        .map_err(|_| damaged("a used code"))
+}
+
 pub(crate) const REQUEST_COLUMNS: &str = "bucket, account_id, created_at, random, phone, delivery, delivery_at, fee, \
      refunded, verification, verification_at, wrong_attempts, events, wake_at, code_sealed, code_origin, sent_at, \
      expires_at, accepted, sender, callback_url, payload, entered_sealed, test, generation, plan, leg, leg_at, \
-     open_legs, locale, email_sealed";
+     open_legs, locale, email_sealed, used_sealed";
 
 /// A request as its columns stand, before anything sealed is opened.
 #[derive(Debug, Default)]
@@ -327,6 +376,9 @@ pub(crate) struct RequestColumns {
     pub(crate) open_legs: Option<u8>,
     pub(crate) locale: Option<String>,
     pub(crate) email_sealed: Option<Vec<u8>>,
+    pub(crate) used_sealed: Option<Vec<u8>>,
+    /// Whether no code may be left in the row. Otherwise one that stands there stays, unless the message is written.
+    pub(crate) code_is_gone: bool,
 }
 
 impl RequestColumns {
@@ -361,6 +413,8 @@ impl RequestColumns {
             open_legs: row.get(28)?,
             locale: row.get(29)?,
             email_sealed: row.get(30)?,
+            used_sealed: row.get(31)?,
+            code_is_gone: false,
         })
     }
 
@@ -380,6 +434,11 @@ impl RequestColumns {
         let entered_sealed = entered
             .map(|entered| vault.seal(Purpose::EnteredCode, &place, entered.as_str().as_bytes()))
             .transpose()?;
+        let code = request.message.as_ref().map_or(HeldCode::Wiped, |message| message.code);
+        let used_sealed = match code {
+            HeldCode::Used(used) => Some(vault.seal(Purpose::UsedCode, &place, used.as_bytes())?),
+            HeldCode::Whole(_) | HeldCode::Wiped => None,
+        };
         let mut columns = Self {
             place,
             phone: phone_column(request.phone),
@@ -394,6 +453,8 @@ impl RequestColumns {
             wake_at: request.wake_at().map(|at| at.plus_millis(-clock_offset_ms).millis()),
             accepted: request.message.as_ref().map(|message| message.accepted),
             entered_sealed,
+            used_sealed,
+            code_is_gone: code.whole().is_none(),
             test: request.test,
             generation: request.generation,
             ..Self::default()
@@ -407,7 +468,10 @@ impl RequestColumns {
             columns.plan = request.plan.as_ref().map(|plan| plan.encode());
         }
         if let (Some(message), true) = (&request.message, with_message) {
-            columns.code_sealed = Some(vault.seal(Purpose::Code, &place, message.code.as_str().as_bytes())?);
+            let code = message.code.whole();
+            columns.code_sealed = code
+                .map(|code| vault.seal(Purpose::Code, &place, code.as_str().as_bytes()))
+                .transpose()?;
             columns.code_origin = Some(origin_number(message.origin));
             columns.sent_at = Some(message.sent_at.millis());
             columns.expires_at = Some(message.expires_at.millis());
@@ -440,11 +504,10 @@ impl RequestColumns {
             }),
             _ => None,
         };
-        let message = match (self.code_sealed, self.sent_at, self.expires_at) {
-            (Some(sealed), Some(sent_at), Some(expires_at)) => Some(Message {
-                code: Code::parse(&text(vault.open(Purpose::Code, &self.place, &sealed)?)?)
-                    .ok_or_else(|| damaged("a code"))?,
-                origin: origin_of(self.code_origin.unwrap_or_default())?,
+        let message = match (self.code_origin, self.sent_at, self.expires_at) {
+            (Some(origin), Some(sent_at), Some(expires_at)) => Some(Message {
+                code: held_code(vault, &self.place, self.code_sealed, self.used_sealed)?,
+                origin: origin_of(origin)?,
                 sender: self.sender.as_deref().and_then(SenderUsername::parse),
                 callback_url: self.callback_url.map(CallbackUrl::from_stored),
                 payload: self.payload.and_then(Payload::new),

@@ -1,12 +1,12 @@
 //! SQL of letting old requests go, account by account, in the order of their key: an account's oldest are one run in every table. What one
-//! number is about is in `privacy_number`.
+//! number is about is in `privacy_number`, codes that ended in `ended_codes`.
 
 use countersign_core::{AccountId, AccountKey, PhoneNumber, Timestamp};
 use futures_util::future::BoxFuture;
 
 use super::backend::Backend;
-use super::privacy_number;
 use super::settings::account_place;
+use super::{ended_codes, privacy_number};
 use crate::audit::REQUESTS_FROM;
 use crate::privacy::{ErasedOfNumber, KeptOfNumber, Privacy};
 use crate::sql::{Connection, OptionalExtension as _, params};
@@ -20,6 +20,10 @@ const ACCOUNTS: usize = 200;
 impl<B: Backend> Privacy for B {
     fn let_requests_go(&self, before: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
+            // Where it can't be done so, rows go one by one.
+            if let Err(error) = self.let_parts_go(before).await {
+                tracing::warn!(%error, "old requests could not be let go by whole months");
+            }
             let (mut gone, mut after) = (0, None);
             loop {
                 let (old, last) = self
@@ -28,19 +32,21 @@ impl<B: Backend> Privacy for B {
                         let last = accounts.last().map(|account| account.key.id);
                         let mut old = Vec::new();
                         for account in &accounts {
+                            // Requests are as old as they are on their account's clock.
+                            let before = before.plus_millis(account.clock_offset_ms);
                             if has_older(reader.connection, account.key, before)? {
-                                old.push(account.key);
+                                old.push((account.key, before));
                             }
                         }
                         Ok((old, last))
                     })
                     .await?;
-                if !old.is_empty() {
+                if let Some(before) = old.iter().map(|(_, before)| *before).max() {
                     // Before anything goes, so that no audit takes what went for a loss.
                     self.set(move |settings| note_requests_from(settings.connection, before))
                         .await?;
                 }
-                for account in old {
+                for (account, before) in old {
                     gone += let_account_go(self, account, before).await?;
                 }
                 let Some(last): Option<AccountId> = last else {
@@ -49,6 +55,10 @@ impl<B: Backend> Privacy for B {
                 after = Some(last);
             }
         })
+    }
+
+    fn wipe_ended_codes(&self, account: AccountKey, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(ended_codes::wipe(self, account, now))
     }
 
     fn kept_of_number(&self, phone: PhoneNumber) -> BoxFuture<'_, Result<KeptOfNumber, StoreError>> {

@@ -186,7 +186,7 @@ fn erase_of_account(
         }
         let [.., created_at, random] = place;
         connection.execute(
-            "UPDATE request SET phone = ?5, payload = NULL, email_sealed = NULL, entered_sealed = NULL \
+            "UPDATE request SET phone = ?5, payload = NULL, email_sealed = NULL, entered_sealed = NULL, code_sealed = NULL \
              WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
             [bucket, id, created_at, random, phone_column(ERASED_NUMBER)],
         )?;

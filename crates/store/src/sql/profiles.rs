@@ -1,11 +1,14 @@
 //! SQL of what people say of themselves: an account's profile, how a sender looks to recipients.
 
 use crate::sql::{Connection, OptionalExtension as _, params};
-use countersign_core::{AccountKey, AndroidAppHash, Autofill, RequestId, Timestamp, VerificationRequest, WebsiteHost};
+use countersign_core::{
+    AccountKey, AndroidAppHash, AreaChange, AreaRules, AreaRulesFull, Autofill, CallbackUrl, Credits, DailyBudget,
+    RequestId, Timestamp, VerificationRequest, WebsiteHost,
+};
 use futures_util::future::BoxFuture;
 
 use super::backend::Backend;
-use super::codec::{REQUEST_COLUMNS, RequestColumns};
+use super::codec::{REQUEST_COLUMNS, RequestColumns, areas_of};
 use super::read::{Reader, autofill_of, readable, row_limit};
 use super::settings::{Settings, account_place, account_subject};
 use crate::profiles::{AccountDetails, DetailsChange, Profiles};
@@ -51,6 +54,30 @@ impl<B: Backend> Profiles for B {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.set(move |settings| settings.set_autofill(account, &autofill, by, now))
+    }
+
+    fn areas(&self, account: AccountKey) -> BoxFuture<'_, Result<AreaRules, StoreError>> {
+        self.read(move |reader| reader.with(|connection| areas_of_account(connection, account)))
+    }
+
+    fn change_areas(
+        &self,
+        account: AccountKey,
+        change: AreaChange,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<AreaRules, StoreError>> {
+        self.set(move |settings| settings.change_areas(account, change, by, now))
+    }
+
+    fn set_budget(
+        &self,
+        account: AccountKey,
+        budget: Option<DailyBudget>,
+        by: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.set(move |settings| settings.set_budget(account, budget.as_ref(), by, now))
     }
 
     fn requests_after(
@@ -133,6 +160,26 @@ impl Settings<'_> {
         details_of(self.connection, account)
     }
 
+    fn set_budget(
+        &mut self,
+        account: AccountKey,
+        budget: Option<&DailyBudget>,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let [bucket, id] = account_place(account);
+        let amount = budget.map(|budget| budget.amount);
+        let url = budget.and_then(|budget| budget.url.as_ref()).map(CallbackUrl::as_str);
+        let changed = self.connection.execute(
+            "UPDATE account SET daily_budget = ?3, daily_budget_url = ?4, budget_told = 0 \
+             WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![bucket, id, amount.map(Credits::micros), url],
+        )?;
+        self.require_changed_account(account, changed)?;
+        let said = amount.map_or_else(|| "none".to_owned(), |amount| amount.to_string());
+        self.audit_with(by, now, "daily budget set", &account_subject(account), &said)
+    }
+
     fn set_autofill(
         &mut self,
         account: AccountKey,
@@ -152,6 +199,40 @@ impl Settings<'_> {
         let said: Vec<&str> = domain.into_iter().chain(hash).collect();
         self.audit_with(by, now, "autofill set", &account_subject(account), &said.join(" "))
     }
+
+    /// Read and written in one transaction, so that of two changes at once none is lost. What changes nothing leaves no line.
+    fn change_areas(
+        &mut self,
+        account: AccountKey,
+        change: AreaChange,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<AreaRules, StoreError> {
+        let before = areas_of_account(self.connection, account)?;
+        let after = before
+            .changed(change)
+            .map_err(|AreaRulesFull| StoreError::TooMany("rules for countries and prefixes"))?;
+        let [bucket, id] = account_place(account);
+        let kept = (!after.is_empty()).then(|| after.encode());
+        let changed = self.connection.execute(
+            "UPDATE account SET areas = ?3 WHERE bucket = ?1 AND account_id = ?2 AND closed_at IS NULL",
+            params![bucket, id, kept],
+        )?;
+        self.require_changed_account(account, changed)?;
+        let difference = after.difference(&before);
+        if !difference.is_empty() {
+            self.audit_with(by, now, "areas changed", &account_subject(account), &difference)?;
+        }
+        Ok(after)
+    }
+}
+
+fn areas_of_account(connection: Connection<'_>, account: AccountKey) -> Result<AreaRules, StoreError> {
+    let kept = connection
+        .prepare_cached("SELECT areas FROM account WHERE bucket = ?1 AND account_id = ?2")?
+        .query_row(account_place(account), |row| row.get(0))
+        .optional()?;
+    Ok(areas_of(kept.flatten())?.unwrap_or_default())
 }
 
 fn details_of(connection: Connection<'_>, account: AccountKey) -> Result<AccountDetails, StoreError> {

@@ -12,7 +12,8 @@ use countersign_core::{
 
 use super::access::StoredAccess;
 use super::codec::{
-    REQUEST_COLUMNS, RequestColumns, account_key, damaged, low_balance_of, phone_column, phone_of, request_id,
+    REQUEST_COLUMNS, RequestColumns, account_key, budget_of, damaged, low_balance_of, phone_column, phone_of,
+    request_id, spending_of,
 };
 use super::load::load_request;
 use super::prices;
@@ -441,7 +442,7 @@ pub(crate) fn buckets(connection: Connection<'_>) -> Result<Vec<i64>, StoreError
     Ok(buckets.into_iter().collect())
 }
 
-pub(crate) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url, autofill_domain, autofill_android_hash FROM account";
+pub(crate) const PROFILE: &str = "SELECT bucket, account_id, name, phone, balance, held, allow_list, clock_offset_ms, created_at, closed_at, entries, low_balance_below, low_balance_url, autofill_domain, autofill_android_hash, daily_budget, daily_budget_url, spent_day, spent, budget_told FROM account";
 
 /// One account.
 pub(crate) fn account_profile(
@@ -464,6 +465,8 @@ pub(crate) fn profile_from_row(row: Row<'_>) -> Result<AccountProfile, StoreErro
         allow_list: allow_list(&row.get::<String>(6)?)?,
         clock_offset_ms: row.get(7)?,
         low_balance: low_balance_of(row.get(11)?, row.get(12)?),
+        budget: budget_of(row.get(15)?, row.get(16)?),
+        spending: spending_of(row, 17)?,
         autofill: autofill_of(row.get(13)?, row.get(14)?)?,
         created_at: Timestamp::from_millis(row.get(8)?),
         closed_at: row.get::<Option<i64>>(9)?.map(Timestamp::from_millis),

@@ -26,6 +26,7 @@ pub(crate) fn write_new(
     for (kind, reports) in [
         (ReportKind::Delivery, &batch.reports),
         (ReportKind::LowBalance, &batch.low_balances),
+        (ReportKind::DailyBudget, &batch.budgets),
     ] {
         for (of, report) in reports {
             due.extend(write_report(connection, vault, *of, kind, report, batch.lease)?);

@@ -66,6 +66,7 @@ pub(crate) static TABLES: [SealedTable; 6] = [
         columns: &[
             column("code_sealed", Purpose::Code),
             column("entered_sealed", Purpose::EnteredCode),
+            column("used_sealed", Purpose::UsedCode),
             column("email_sealed", Purpose::Email),
         ],
     },
@@ -257,6 +258,37 @@ impl SealedTable {
             key,
             values: values.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// For tests: every value that opens, with its column's name.
+    #[cfg(feature = "testing")]
+    pub(crate) fn opened(
+        &self,
+        connection: Connection<'_>,
+        vault: &Vault,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let columns: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+        let sql = format!(
+            "SELECT {}, {} FROM {}",
+            self.key.join(", "),
+            columns.join(", "),
+            self.name
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut found = statement.query(params![])?;
+        let mut opened = Vec::new();
+        while let Some(row) = found.next()? {
+            let row = self.read(row)?;
+            let place = self.place(&row);
+            for (column, value) in self.columns.iter().zip(&row.values) {
+                let plain = value
+                    .as_ref()
+                    .map(|value| column.open(vault, &place, value))
+                    .transpose()?;
+                opened.extend(plain.map(|plain| (format!("{}.{}", self.name, column.name), plain)));
+            }
+        }
+        Ok(opened)
     }
 
     fn place(&self, row: &SealedRow) -> Vec<i64> {

@@ -64,6 +64,16 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// See [`crate::Store::try_write`]. The value is another one each time, or there were nothing to write.
+    pub(crate) fn try_write(&self) -> Result<(), StoreError> {
+        self.connection.execute(
+            "INSERT INTO meta (name, value) VALUES ('write_probe', ?1) \
+             ON CONFLICT (name) DO UPDATE SET value = CASE WHEN meta.value = ?1 THEN ?2 ELSE ?1 END",
+            params![b"0".as_slice(), b"1".as_slice()],
+        )?;
+        Ok(())
+    }
+
     /// What is kept of an account in memory must be read again.
     pub(crate) fn account_changed(&mut self, id: AccountId) {
         self.changed_accounts.push(id);

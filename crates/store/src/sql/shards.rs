@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn tables_by_bucket_are_those_that_are_distributed_so() {
-        assert_eq!(BY_BUCKET.len(), 18);
+        assert_eq!(BY_BUCKET.len(), 19);
         assert!(BY_BUCKET.contains(&"account") && BY_BUCKET.contains(&"channel_handle"));
         assert!(!BY_BUCKET.contains(&"order_place") && !BY_BUCKET.contains(&"upstream_cost"));
     }

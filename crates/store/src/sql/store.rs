@@ -374,6 +374,10 @@ impl<B: Backend> Store for B {
         self.present_trouble()
     }
 
+    fn try_write(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.note(|settings| settings.try_write())
+    }
+
     fn back_up(
         &self,
         file: PathBuf,

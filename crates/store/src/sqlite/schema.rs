@@ -47,6 +47,10 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("migrations/0017_recipients.sql")),
         M::up(include_str!("migrations/0018_autofill.sql")),
         M::up(include_str!("migrations/0019_flood_counters.sql")),
+        M::up(include_str!("migrations/0020_ended_codes.sql")),
+        M::up(include_str!("migrations/0021_areas.sql")),
+        M::up(include_str!("migrations/0022_quotas.sql")),
+        M::up(include_str!("migrations/0023_budgets.sql")),
     ]
 });
 

@@ -34,7 +34,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
     let mut update = connection.prepare_cached(
         "UPDATE request SET delivery = ?5, delivery_at = ?6, fee = ?7, refunded = ?8, verification = ?9, \
          verification_at = ?10, wrong_attempts = ?11, events = ?12, wake_at = ?13, accepted = ?14, entered_sealed = ?15, \
-         leg = ?16, leg_at = ?17, open_legs = ?18 \
+         leg = ?16, leg_at = ?17, open_legs = ?18, used_sealed = ?19, \
+         code_sealed = CASE WHEN ?20 THEN NULL ELSE code_sealed END \
          WHERE bucket = ?1 AND account_id = ?2 AND created_at = ?3 AND random = ?4",
     )?;
     let mut update_message = connection.prepare_cached(
@@ -85,6 +86,8 @@ fn write_requests(connection: &Connection, vault: &Vault, batch: &Batch) -> Resu
                 c.leg,
                 c.leg_at,
                 c.open_legs,
+                c.used_sealed,
+                c.code_is_gone,
             ])?;
             if *message_changed {
                 update_message.execute(params![
@@ -199,7 +202,8 @@ fn insert_requests(connection: &Connection, rows: &[RequestColumns]) -> Result<(
         binder.put(c.leg_at)?;
         binder.put(c.open_legs)?;
         binder.put(&c.locale)?;
-        binder.put(&c.email_sealed)
+        binder.put(&c.email_sealed)?;
+        binder.put(&c.used_sealed)
     })
 }
 
@@ -228,7 +232,7 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
         .prepare_cached(
             "UPDATE account SET balance = ?3, held = ?4, entries = ?5, purchased = ?6, consumed = ?7, next_lapse_at = ?8, \
              clock_offset_ms = ?9, free_day = ?10, free_sends = ?11, head = ?12, last_entry_at = ?13, \
-             low_balance_told = ?14, low_balance_reports = ?15 WHERE bucket = ?1 AND account_id = ?2",
+             low_balance_told = ?14, low_balance_reports = ?15, spent_day = ?16, spent = ?17, budget_told = ?18 WHERE bucket = ?1 AND account_id = ?2",
         )?
         .execute(params![
             account.key.bucket.0,
@@ -246,6 +250,9 @@ fn write_account(connection: &Connection, account: &Account) -> Result<(), Store
             account.last_entry_at.millis(),
             account.low_balance_told,
             account.low_balance_reports.cast_signed(),
+            account.spending.day,
+            account.spending.spent.micros(),
+            account.spending.told_percent,
         ])?;
     Ok(())
 }

@@ -7,7 +7,9 @@ use crate::Database;
 use crate::postgres::Session;
 use crate::sql::Connection;
 use crate::sql::connection::{Column, Row, Value};
+use crate::sql::reseal::TABLES;
 use crate::types::StoreError;
+use crate::vault::{MasterKey, Vault};
 
 /// A connection to the tables, past the books.
 pub struct Tables<'c>(Connection<'c>);
@@ -132,6 +134,45 @@ pub fn with_tables_of<T: Send>(
             }
         }),
     }
+}
+
+/// Every column of a folder's books in which a secret stands, as it is or sealed.
+pub fn places_that_tell(folder: &Path, master_key: &MasterKey, secret: &str) -> Result<Vec<String>, StoreError> {
+    let columns = if on_postgres() {
+        "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public'"
+    } else {
+        "SELECT m.name, p.name FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type = 'table'"
+    };
+    let vault = Vault::new(master_key)?;
+    let tells = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+    with_tables(folder, |tables| {
+        let mut places = std::collections::BTreeSet::new();
+        for column in tables.query(columns, &[])? {
+            let (table, name): (String, String) = (column.get(0), column.get(1));
+            // What no other type of the books has: clocks of nodes.
+            if table == "node" {
+                continue;
+            }
+            let rows = tables.query(&format!("SELECT \"{name}\" FROM \"{table}\""), &[])?;
+            let found = rows.iter().flat_map(Cells::all).any(|cell| match cell {
+                Cell::Null => false,
+                Cell::Integer(number) => number.to_string() == secret,
+                Cell::Text(text) => tells(text.as_bytes()),
+                Cell::Bytes(bytes) => tells(bytes),
+            });
+            places.extend(found.then(|| format!("{table}.{name}")));
+        }
+        for table in &TABLES {
+            let opened = table.opened(tables.0, &vault)?;
+            places.extend(
+                opened
+                    .into_iter()
+                    .filter(|(_, plain)| tells(plain))
+                    .map(|(place, _)| place),
+            );
+        }
+        Ok(places.into_iter().collect())
+    })?
 }
 
 impl Tables<'_> {

@@ -79,15 +79,15 @@ async fn reports(books: &Books, driver: &Driver) -> Result<(), String> {
         .requests
         .iter()
         .map(|book| (reference(book), book.reports.as_slice()));
-    let of_balances = books.accounts.iter().flat_map(|book| {
+    let of_accounts = books.accounts.iter().flat_map(|book| {
         let account = book.account.key;
-        book.low_balances.iter().map(move |low| {
-            let id = RequestRef { account, id: low.id };
-            (id, std::slice::from_ref(&low.report))
+        book.reports.iter().map(move |told| {
+            let id = RequestRef { account, id: told.id };
+            (id, std::slice::from_ref(&told.report))
         })
     });
     let mut expected: BTreeMap<RequestRef, std::slice::Iter<'_, _>> = of_requests
-        .chain(of_balances)
+        .chain(of_accounts)
         .map(|(request, reports)| (request, reports.iter()))
         .collect();
     loop {
@@ -163,8 +163,8 @@ fn all_rows(books: &Books, database: &Tables<'_>) -> Result<(), String> {
     requests(books, database)?;
     count(database, "request", books.requests.len())?;
     let of_requests: usize = books.requests.iter().map(|book| book.reports.len()).sum();
-    let of_balances: usize = books.accounts.iter().map(|book| book.low_balances.len()).sum();
-    let reports = of_requests + of_balances;
+    let of_accounts: usize = books.accounts.iter().map(|book| book.reports.len()).sum();
+    let reports = of_requests + of_accounts;
     count(database, "report", reports)?;
     let answers = books.accounts.iter().map(|book| book.first_answers.len()).sum();
     count(database, "first_answer", answers)
@@ -204,6 +204,9 @@ struct AccountRow {
     head: Vec<u8>,
     last_entry_at: i64,
     low_balance: (Option<i64>, Option<String>, bool, i64),
+    budget: (Option<i64>, Option<String>),
+    spending: [i64; 3],
+    areas: Option<String>,
 }
 
 fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
@@ -230,6 +233,19 @@ fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
             account.low_balance_told,
             account.low_balance_reports.cast_signed(),
         ),
+        budget: (
+            account.budget.as_ref().map(|budget| budget.amount.micros()),
+            account
+                .budget
+                .as_ref()
+                .and_then(|budget| Some(budget.url.as_ref()?.as_str().to_owned())),
+        ),
+        spending: [
+            account.spending.day,
+            account.spending.spent.micros(),
+            account.spending.told_percent.into(),
+        ],
+        areas: account.areas.as_ref().map(|areas| areas.encode()),
     };
     let mut in_memory: Vec<_> = books.accounts.iter().map(|book| row(&book.account)).collect();
     in_memory.sort_by_key(|row| row.place);
@@ -237,8 +253,8 @@ fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
         database,
         "SELECT bucket, account_id, phone, closed_at IS NOT NULL, generation, balance, held, entries, purchased, \
          consumed, next_lapse_at, clock_offset_ms, free_day, free_sends, head, last_entry_at, \
-         low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until \
-         FROM account ORDER BY bucket, account_id",
+         low_balance_below, low_balance_url, low_balance_told, low_balance_reports, grace_until, test_generation, test_grace_until, areas, \
+         daily_budget, daily_budget_url, spent_day, spent, budget_told FROM account ORDER BY bucket, account_id",
         &[],
         |row| AccountRow {
             place: [row.get(0), row.get(1)],
@@ -251,6 +267,9 @@ fn accounts(books: &Books, database: &Tables<'_>) -> Result<(), String> {
             head: row.get(14),
             last_entry_at: row.get(15),
             low_balance: (row.get(16), row.get(17), row.get(18), row.get(19)),
+            budget: (row.get(24), row.get(25)),
+            spending: [row.get(26), row.get(27), row.get(28)],
+            areas: row.get(23),
         },
     );
     same(|| "accounts".to_owned(), &in_memory, &in_store)

@@ -105,7 +105,8 @@ impl Driver {
             Err(ApiError::FloodWait { .. }) => "FLOOD_WAIT".to_owned(),
             Err(error) => error.wire_name().into_owned(),
         };
-        let told = decision.low_balance.iter().map(|_| "low balance".to_owned());
+        let low = decision.low_balance.iter().map(|_| "low balance".to_owned());
+        let told = low.chain(decision.budget.iter().map(|_| "daily budget".to_owned()));
         let orders = decision
             .order
             .iter()
@@ -307,9 +308,13 @@ async fn set(store: &Arc<dyn countersign_store::Books>, setting: Setting) -> Res
                 Err(error) => Err(error),
             }
         }
+        Setting::ChangeAreas { account, change, now } => {
+            store.change_areas(account, change, Actor::Owner, now).await.map(drop)
+        }
         Setting::SetLowBalance { account, low_balance } => {
             store.set_low_balance(account, low_balance, Actor::Operator).await
         }
+        Setting::SetBudget { account, budget, now } => store.set_budget(account, budget, Actor::Operator, now).await,
         Setting::ForgetOldAnswers { now } => return store.forget_old_answers(now).await.map(Expected::Forgot),
     };
     match done {

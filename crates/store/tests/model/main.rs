@@ -116,6 +116,7 @@ fn assert_everything_was_met(driver: &Driver) {
         "admitted",
         "answered again",
         "charge",
+        "daily budget",
         "done",
         "lapse",
         "low balance",

@@ -53,7 +53,7 @@ fn counted(book: &RequestBook) -> UsageSum {
         DeliveryState::Revoked => count(UsageCount::Revoked, 1),
         _ => {}
     }
-    if request.code_entered.is_some() {
+    if request.verification == VerificationState::Valid || request.wrong_attempts > 0 {
         count(UsageCount::Entered, 1);
     }
     if request.verification == VerificationState::Valid {

@@ -6,6 +6,7 @@
 mod joined;
 mod keys;
 mod one_account;
+mod quotas;
 mod takeover;
 
 use std::future::Future;
@@ -98,6 +99,7 @@ impl Node {
             reach: Reach::Reachable,
             plan: None,
             skipped: Vec::new(),
+            guard: None,
         };
         let command = Command {
             now: at,

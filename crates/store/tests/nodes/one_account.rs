@@ -34,6 +34,7 @@ pub(super) fn send_command(number: u64, idempotency: Option<Idempotency>) -> Com
         reach: Reach::Reachable,
         plan: None,
         skipped: Vec::new(),
+        guard: None,
     };
     Command {
         idempotency,

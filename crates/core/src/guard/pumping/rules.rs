@@ -1,4 +1,4 @@
-//! The parameters of the judgement, in one place: docs/fraud-guard.md shows this table, and a test compares the two.
+//! The parameters of the judgement, in one place: docs/guard.md shows this table, and a test compares the two.
 
 use crate::limits::Limit;
 

@@ -68,6 +68,7 @@ struct BalancePage {
     balance: String,
     lapse: Option<(String, When)>,
     low: LowHint,
+    budget: Option<BudgetHint>,
     least: String,
     most: String,
     providers: Vec<Choice>,
@@ -81,6 +82,14 @@ struct BalancePage {
     is_later_page: bool,
     csv: String,
     has_entries: bool,
+}
+
+/// What is said of a daily budget.
+struct BudgetHint {
+    spent: String,
+    amount: String,
+    /// The share that is used up, in whole percent, at most 100.
+    percent: u8,
 }
 
 /// What is said of a low balance.
@@ -274,6 +283,14 @@ impl BalancePage {
             balance: format::money(account.balance),
             lapse: lapse.map(|lapse| (format::money(lapse.amount), When::new(lapse.at, now, &viewer.zone))),
             low,
+            budget: account.budget.as_ref().map(|budget| {
+                let spent = account.spending.at(now).spent;
+                BudgetHint {
+                    spent: format::money(spent),
+                    amount: format::money(budget.amount),
+                    percent: budget.percent_used(spent),
+                }
+            }),
             least: format::money(app.settings.payment.least_order),
             most: format::money(app.settings.payment.most_order),
             providers,

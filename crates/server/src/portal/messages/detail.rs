@@ -81,7 +81,10 @@ impl MessageFacts {
         let now = viewer.account_now();
         let message = request.message.as_ref()?;
         let life_ms = message.expires_at.millis().saturating_sub(message.sent_at.millis());
-        let digits = message.code.length().digits();
+        let whose = match message.origin {
+            CodeOrigin::Generated => "made by Countersign",
+            CodeOrigin::Supplied => "your own",
+        };
         Some(Self {
             sender: message.sender.as_ref().map(ToString::to_string),
             payload: message.payload.as_ref().map(|payload| payload.as_str().to_owned()),
@@ -89,9 +92,9 @@ impl MessageFacts {
             life: format::duration(life_ms.max(0).unsigned_abs()),
             ends: When::new(message.expires_at, now, &viewer.zone),
             over: now >= message.expires_at,
-            code: match message.origin {
-                CodeOrigin::Generated => format!("{digits} digits, made by Countersign"),
-                CodeOrigin::Supplied => format!("{digits} digits, your own"),
+            code: match message.code.whole() {
+                Some(code) => format!("{} digits, {whose}", code.length().digits()),
+                None => format!("{whose}; wiped when it ended"),
             },
         })
     }

@@ -171,6 +171,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "Settings, keys, TLS, backups, audits, and what happens when a disk is full."
             ),
             page!(
+                "packages",
+                "Packages",
+                "The Debian package, the container, the bare program: what each brings, and what an upgrade and a purge do."
+            ),
+            page!(
                 "observability",
                 "Observability",
                 "Probes, the id of a call, a log in which no secret stands, and metrics for Prometheus."
@@ -179,6 +184,11 @@ pub(super) static GROUPS: [Group; 4] = [
                 "postgresql",
                 "PostgreSQL and several nodes",
                 "Setting it up, nodes, the move from SQLite, failover, what to watch, and how much it carries."
+            ),
+            page!(
+                "guard",
+                "Guard",
+                "Countries and prefixes of an account, ranges that get no text, and pumping: what is refused, and why."
             ),
             page!(
                 "limits",

@@ -1,4 +1,4 @@
--- Schema 1 on PostgreSQL (14 or newer): what SQLite's migrations up to 18 end in, with the same names, and what several nodes and
+-- Schema 1 on PostgreSQL (14 or newer): what SQLite's migrations up to 22 end in, with the same names, and what several nodes and
 -- Citus need besides. Applied in one transaction by the role that the service connects as.
 --
 -- Types. Times are milliseconds since the epoch and amounts micro-credits, both bigint. Flags, states and kinds are smallint, so that
@@ -131,6 +131,9 @@ CREATE TABLE account (
     last_entry_at        bigint   NOT NULL DEFAULT 0,
     low_balance_below    bigint,
     low_balance_reports  bigint   NOT NULL DEFAULT 0,
+    daily_budget         bigint,
+    spent_day            bigint   NOT NULL DEFAULT 0,
+    spent                bigint   NOT NULL DEFAULT 0,
     generation           bigint   NOT NULL,
     token_made_at        bigint,
     grace_until          bigint,
@@ -139,8 +142,12 @@ CREATE TABLE account (
     test_grace_until     bigint,
     -- The writer lane whose batch last wrote this account's usage: what a lane remembers of it holds as long as this is its own number.
     usage_writer         bigint,
+    -- The last of its requests that were swept for codes that ended without a write.
+    codes_swept_to       bigint   NOT NULL DEFAULT 0,
+    codes_swept_random   bigint   NOT NULL DEFAULT 0,
     bucket               smallint NOT NULL,
     low_balance_told     smallint NOT NULL DEFAULT 0,
+    budget_told          smallint NOT NULL DEFAULT 0,
     head                 bytea    NOT NULL DEFAULT '\x0000000000000000000000000000000000000000000000000000000000000000'
                                   CHECK (length(head) = 32),
     token_lookup         bytea    NOT NULL,
@@ -156,8 +163,10 @@ CREATE TABLE account (
     name                 text COLLATE "C" NOT NULL,
     allow_list           text COLLATE "C" NOT NULL,
     low_balance_url      text COLLATE "C",
+    daily_budget_url     text COLLATE "C",
     autofill_domain      text COLLATE "C",
     autofill_android_hash text COLLATE "C",
+    areas                text COLLATE "C",
     PRIMARY KEY (bucket, account_id),
     CHECK (balance >= held AND held >= 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
@@ -197,6 +206,15 @@ CREATE UNLOGGED TABLE flood_counter (
     bucket          smallint NOT NULL,
     test            smallint NOT NULL,
     PRIMARY KEY (bucket, account_id, test, phone)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- by bucket, which is the first byte of who, whatever account is in it. Counters of quotas, counted as flood counters are. who is a keyed
+-- hash of what is counted: a number, a prefix, a network, a country. Nodes add to a row in chunks, so it is written seldom.
+CREATE TABLE quota_counter (
+    spread_until_us bigint   NOT NULL,
+    bucket          smallint NOT NULL,
+    who             bytea    NOT NULL,
+    PRIMARY KEY (bucket, who)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 
@@ -301,6 +319,7 @@ CREATE TABLE request (
     open_legs       smallint,
     code_sealed     bytea,
     entered_sealed  bytea,
+    used_sealed     bytea,
     email_sealed    bytea,
     sender          text COLLATE "C",
     callback_url    text COLLATE "C",
