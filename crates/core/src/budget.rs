@@ -1,5 +1,5 @@
 //! The budget of a day: what an account may spend between two midnights of UTC on its clock, net of what came back on the same day. Exact,
-//! since it is counted in the account's own row, where the money is (docs/money.md, "Daily budget").
+//! since it is counted in the account's own row, where the money is (docs/limits.md, "Daily budget").
 
 use std::sync::Arc;
 

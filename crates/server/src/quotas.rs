@@ -14,7 +14,7 @@ use crate::settings::{QuotaOf, QuotaSettings};
 
 /// From so many shares on, those that are over are looked for; then again at twice what was left.
 const SWEEP_SHARES_AT: usize = 100_000;
-/// Most shares in memory, some 60 MB; beyond it those go that the books don't know, each of which forgives a chunk at most.
+/// Most shares in memory, some 100 MB with the table; beyond it those go that the books don't know, each of which forgives a chunk at most.
 const MAX_SHARES: usize = 500_000;
 /// How often one call waits for a settlement until it is told to come again.
 const MAX_SETTLEMENTS: usize = 32;
